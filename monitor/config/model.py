@@ -1,0 +1,335 @@
+"""The configuration as typed, immutable models. One YAML file; every key has a default but ``kafka.topics``.
+
+Descriptions here are the documentation: docs/configuration.md is generated from them, and a test fails when it
+is stale.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from monitor.config.units import Budget, Duration, Size, parse_allowance, parse_duration
+
+Stakes = Literal["low", "medium", "high"]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, validate_default=True)
+
+
+class Kafka(Section):
+    """Where events come from, and how they are read."""
+
+    bootstrap: str = Field("localhost:9092", description="Comma-separated host:port list of brokers.")
+    topics: tuple[str, ...] = Field(("inference",), min_length=1, description="Topics that carry the native events.")
+    group: str = Field("driftline", description="Consumer group.")
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="How to talk to the brokers."
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(None, description="SASL mechanism.")
+    username: str | None = Field(None, description="SASL user.")
+    password: str | None = Field(None, description="SASL password; better as ${NAME} or a *_FILE variable.")
+    ca_file: str | None = Field(None, description="PEM file of the certificate authority for SSL.")
+    commit_every: Duration = Field("2s", description="Longest time between two commits to the store.")
+    commit_records: int = Field(50_000, ge=1, description="Most records in one commit.")
+    max_record: Size = Field("1MB", description="A larger record is a dead letter.")
+    dedup_records: int = Field(100_000, ge=0, description="An id seen among this many previous records is the same event.")
+    session_records: int = Field(500_000, ge=0, description="How many previous records of a partition a session is remembered for.")
+    watermark_delay: Duration = Field("30s", description="How far the watermark stays behind the greatest event time.")
+    allowed_lateness: Duration = Field("24h", description="Events later than this are dead letters.")
+    future_tolerance: Duration = Field("10m", description="How far an event may be ahead of its record's Kafka timestamp.")
+    idle_after: Duration = Field("60s", description="A caught-up partition without records for this long (wall clock) no longer holds windows open.")
+    dead_letter_topic: str = Field("driftline.dead-letters", description="Topic for dead letters (reason and position).")
+    dead_letter_bytes: bool = Field(False, description="Also put the original bytes on the dead-letter topic.")
+
+
+class Store(Section):
+    """Where state is kept."""
+
+    url: str = Field("sqlite:///driftline.db", description="sqlite:///FILE or postgresql://USER@HOST/DB.")
+
+
+class Route(Section):
+    """What one route of the feature is worth, and the attributes to segment it by."""
+
+    stakes: Stakes = Field("medium", description="What is at stake when this route fails.")
+    segment_by: tuple[str, ...] = Field((), description="Attributes whose values split the route into segments when no rule matches.")
+
+
+class SegmentRule(Section):
+    """First match wins; a rule without conditions matches every event of its route."""
+
+    name: str = Field(min_length=1, max_length=120, description="Segment name; {attribute} is replaced by its value.")
+    route: str | None = Field(None, description="Only events of this route.")
+    where: dict[str, str | tuple[str, ...]] = Field({}, description="attribute: value or list of values, all of which must match.")
+    stakes: Stakes | None = Field(None, description="Stakes of this segment; default: its route's.")
+
+
+class Segments(Section):
+    """How events are divided."""
+
+    rules: tuple[SegmentRule, ...] = Field((), description="Tried in order; first match wins.")
+    max_segments: int = Field(200, ge=1, le=5000, description="Segments admitted per partition; further ones fold into `other`.")
+    max_versions: int = Field(20, ge=1, le=1000, description="Versions (model + prompt version) admitted per partition; further ones fold into `other`.")
+
+
+class Slices(Section):
+    """Slices known only of sampled events."""
+
+    enabled: tuple[str, ...] = Field(
+        ("dense_low_contrast", "rotated_or_skewed", "image_text_conflict", "near_context_limit", "domain_notation"),
+        description="Which of the shipped slices are measured.",
+    )
+    stakes: Stakes = Field("medium", description="Stakes of slices.")
+
+
+class ModelPrice(Section):
+    model: str = Field(description="Response model, exact or with a trailing *.")
+    since: str = Field("1970-01-01", alias="from", description="First day (in the configured timezone) on which the price holds.")
+    currency: str = Field("USD", pattern="^[A-Z]{3}$", description="ISO 4217 code.")
+    input_per_million: float = Field(ge=0, description="Price of a million input tokens.")
+    output_per_million: float = Field(ge=0, description="Price of a million output tokens.")
+    cached_input_per_million: float | None = Field(None, ge=0, description="Price of a million cached input tokens; default: the input price.")
+
+
+class Prices(Section):
+    """What an event costs when it does not say so itself."""
+
+    currency: str = Field("USD", pattern="^[A-Z]{3}$", description="Reporting currency.")
+    rates: dict[str, float] = Field({}, description="CODE: units of the reporting currency for one unit of CODE.")
+    models: tuple[ModelPrice, ...] = Field((), description="Price table; the last entry whose `from` date has come holds.")
+
+
+class Sampling(Section):
+    """How many events are embedded."""
+
+    per_hour: int = Field(1200, ge=0, description="Embedding budget: sampled sessions per hour of event time, all segments together.")
+    floor_low: int = Field(5, ge=0, description="Least sampled sessions per hour for a segment of low stakes.")
+    floor_medium: int = Field(20, ge=0, description="The same for medium stakes.")
+    floor_high: int = Field(60, ge=0, description="The same for high stakes.")
+    parts: int = Field(4, ge=1, le=64, description="Most input parts embedded of one event.")
+    seed: str = Field("driftline", description="Changes which events are chosen.")
+    content: bool = Field(True, description="Keep redacted prompt and output, citations and a thumbnail of each sample.")
+
+
+class HttpPayloads(Section):
+    enabled: bool = Field(False, description="Fetch http(s) URIs.")
+    hosts: tuple[str, ...] = Field((), description="Host names that may be asked; *.example.com matches subdomains.")
+    max_redirects: int = Field(2, ge=0, le=10, description="Redirects followed, each checked like the first address.")
+    allow_private: bool = Field(False, description="Allow addresses of private networks and this host.")
+
+
+class S3Payloads(Section):
+    enabled: bool = Field(False, description="Fetch s3:// URIs through an S3-compatible HTTP endpoint.")
+    endpoint: str | None = Field(None, description="Endpoint URL, as https://s3.eu-central-1.amazonaws.com.")
+    region: str = Field("us-east-1", description="Region used in signatures.")
+    buckets: tuple[str, ...] = Field((), description="Buckets that may be read.")
+    access_key: str | None = Field(None, description="Access key; empty: anonymous.")
+    secret_key: str | None = Field(None, description="Secret key; better as ${NAME} or a *_FILE variable.")
+    allow_private: bool = Field(False, description="Allow an endpoint in a private network.")
+
+
+class Payloads(Section):
+    """What may be fetched to look at an input."""
+
+    roots: tuple[str, ...] = Field((), description="Folders whose files may be read through file:// URIs.")
+    max_bytes: Size = Field("20MB", description="Largest payload read.")
+    max_pixels: int = Field(50_000_000, ge=1, description="Largest image decoded, in pixels.")
+    timeout: Duration = Field("10s", description="Longest time for one fetch.")
+    http: HttpPayloads = Field(default_factory=HttpPayloads)
+    s3: S3Payloads = Field(default_factory=S3Payloads)
+
+
+class OpenClip(Section):
+    model: str = Field(description="Architecture, as ViT-B-32.")
+    pretrained: str | None = Field(None, description="Hub tag, as laion2b_s34b_b79k, or a checkpoint file.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to run.")
+
+
+class OnnxPair(Section):
+    directory: str = Field(description="Folder with image.onnx, text.onnx and encoder.json, as made by `driftline encoder export`.")
+
+
+class Encoder(Section):
+    """Which encoder embeds inputs; with neither key the built-in feature encoder is used."""
+
+    open_clip: OpenClip | None = Field(None, description="An open_clip model (extra `clip`).")
+    onnx: OnnxPair | None = Field(None, description="An exported CLIP pair run by ONNX Runtime.")
+    batch: int = Field(32, ge=1, le=1024, description="Most parts encoded in one call.")
+    threads: int = Field(0, ge=0, description="Threads of the inference engine; 0: as many as there are processors.")
+
+    @model_validator(mode="after")
+    def _one(self) -> Encoder:
+        if self.open_clip and self.onnx:
+            raise ValueError("both open_clip and onnx are set; keep one")
+        return self
+
+
+class Reference(Section):
+    """What inputs are compared with."""
+
+    learn: Duration = Field("7d", description="With no reference, learn one per segment from this much event time.")
+    skip: Duration = Field("0s", description="Event time left out before learning starts.")
+    min_rows: int = Field(200, ge=20, description="Fewest sampled sessions for a reference of embeddings.")
+    max_rows: int = Field(5000, ge=20, description="Most sampled sessions kept in a reference.")
+    auto_activate: bool = Field(True, description="Activate a learned reference without approval.")
+
+
+class Evaluation(Section):
+    """When detectors step."""
+
+    every: Duration = Field("5m", description="Tick length in event time.")
+    embeddings_every: Duration = Field("1h", description="Step of the embedding detectors; a multiple of `every`.")
+    history: Duration = Field("28d", description="How much history rates, latency, cost and volume are compared with, at most.")
+    min_history: Duration = Field("7d", description="History needed before a stream is judged.")
+    confidence: float = Field(0.998, gt=0.5, lt=1, description="Confidence of the upper limit of a reference rate.")
+    resolve_after: Duration = Field("6h", description="An anomaly is resolved after this long without evidence.")
+    lease: Duration = Field("30s", description="How long a leader that stopped answering keeps the lead.")
+
+    @model_validator(mode="after")
+    def _multiple(self) -> Evaluation:
+        if self.every % 60_000_000 or self.every <= 0:
+            raise ValueError("`every` must be a multiple of the window, 1m")
+        if self.embeddings_every % self.every:
+            raise ValueError("`embeddings_every` must be a multiple of `every`")
+        return self
+
+
+class FalseAlarmBudget(Section):
+    """How many false alarms are acceptable: expected number per period, over everything together."""
+
+    page: Budget = Field("1 per 30d", description="Pages: segments of high stakes.")
+    ticket: Budget = Field("2 per 7d", description="Tickets: segments of medium stakes.")
+
+
+class Owner(Section):
+    segments: tuple[str, ...] = Field((), description="Segment names, * allowed at the end.")
+    budget: FalseAlarmBudget = Field(default_factory=FalseAlarmBudget)
+
+
+class AlertmanagerSink(Section):
+    kind: Literal["alertmanager"]
+    urls: tuple[str, ...] = Field(min_length=1, description="Every peer of the cluster.")
+    resend_every: Duration = Field("1m", description="Re-send firing alerts this often.")
+
+
+class GrafanaSink(Section):
+    kind: Literal["grafana"]
+    url: str = Field(description="Address of Grafana.")
+    token: str | None = Field(None, description="Service account token; better as ${NAME} or a *_FILE variable.")
+    dashboard_uid: str | None = Field("driftline-overview", description="Dashboard the annotations belong to.")
+
+
+class WebhookSink(Section):
+    kind: Literal["webhook"]
+    url: str = Field(description="Where to POST the anomaly.")
+    secret: str | None = Field(None, description="Key of the HMAC-SHA256 signature header.")
+
+
+class KafkaSink(Section):
+    kind: Literal["kafka"]
+    topic: str = Field("driftline.anomalies", description="Topic for anomalies.")
+
+
+Sink = Annotated[AlertmanagerSink | GrafanaSink | WebhookSink | KafkaSink, Field(discriminator="kind")]
+
+
+class Alerts(Section):
+    """Who is told, and how."""
+
+    path: Literal["push", "rules"] = Field("push", description="Road to on-call: driftline pushes, or Prometheus/Grafana rules read driftline_anomaly_active.")
+    max_age: Duration = Field("6h", description="An anomaly detected later than this after its event time is recorded as historic.")
+    send_historic: bool = Field(False, description="Send historic anomalies too.")
+    sinks: dict[str, Sink] = Field({}, description="Name: sink.")
+    dashboard_url: str | None = Field(None, description="Address of Grafana for links in alerts.")
+    app_url: str | None = Field(None, description="Address of driftline's own pages for links in alerts.")
+
+
+class Review(Section):
+    """The review queue (the settings its samples need already)."""
+
+    keep_pixels: Duration = Field("0s", description="How long full pixels of review items are kept after labelling.")
+
+
+class Report(Section):
+    """The weekly report."""
+
+    day: Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"] = Field("monday", description="Day on which it is issued.")
+
+
+class Retention(Section):
+    """How long each kind of data is kept, in event time."""
+
+    minute: Duration = Field("7d", description="Summaries per minute.")
+    hour: Duration = Field("90d", description="Summaries per hour.")
+    day: Duration = Field("800d", description="Summaries per day.")
+    samples: Duration = Field("90d", description="Samples, vectors and conditions.")
+    content: Duration = Field("30d", description="Prompt, output, citations and thumbnails of samples.")
+    dead_letters: Duration = Field("30d", description="Dead letters with their original bytes.")
+    anomalies: Duration = Field("800d", description="Anomalies and their evidence.")
+
+
+class Redaction(Section):
+    name: str = Field(description="Name that replaces the match, as [name].")
+    pattern: str = Field(description="Regular expression.")
+
+
+class Privacy(Section):
+    """What is never stored."""
+
+    hash_key: str | None = Field(None, description="Key of the user hashes; better as a *_FILE variable. Default: made once and kept in the store.")
+    redact: tuple[Redaction, ...] = Field(
+        (
+            Redaction(name="email", pattern=r"[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}"),
+            Redaction(name="card", pattern=r"\b(?:\d[ -]?){13,19}\b"),
+            Redaction(name="secret", pattern=r"\b(?:sk|pk|ghp|xox[bp])[-_][A-Za-z0-9_-]{16,}\b"),
+        ),
+        description="Applied to every text before it is stored, logged or sent.",
+    )
+
+
+class Serve(Section):
+    """API, pages and metrics."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on; beyond loopback only with tokens.")
+    port: int = Field(8420, ge=0, le=65535, description="Port; 0 picks a free one.")
+
+
+class Config(Section):
+    """driftline's configuration."""
+
+    kafka: Kafka = Field(default_factory=Kafka)
+    store: Store = Field(default_factory=Store)
+    routes: dict[str, Route] = Field({}, description="Route: its stakes and how it is segmented. A route that is not listed is one segment of medium stakes.")
+    segments: Segments = Field(default_factory=Segments)
+    slices: Slices = Field(default_factory=Slices)
+    prices: Prices = Field(default_factory=Prices)
+    sampling: Sampling = Field(default_factory=Sampling)
+    payloads: Payloads = Field(default_factory=Payloads)
+    encoder: Encoder = Field(default_factory=Encoder)
+    reference: Reference = Field(default_factory=Reference)
+    evaluation: Evaluation = Field(default_factory=Evaluation)
+    budget: FalseAlarmBudget = Field(default_factory=FalseAlarmBudget)
+    owners: dict[str, Owner] = Field({}, description="Name: an owner with segments and a budget of its own; one owner covers everything by default.")
+    alerts: Alerts = Field(default_factory=Alerts)
+    review: Review = Field(default_factory=Review)
+    report: Report = Field(default_factory=Report)
+    retention: Retention = Field(default_factory=Retention)
+    privacy: Privacy = Field(default_factory=Privacy)
+    serve: Serve = Field(default_factory=Serve)
+    timezone: str = Field("UTC", description="IANA name; months, weeks and hours of the week are in it.")
+
+    @field_validator("timezone")
+    @classmethod
+    def _zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (KeyError, ValueError, OSError):
+            raise ValueError(f"expected an IANA time zone, got {value!r}; write for example Europe/Berlin or UTC") from None
+        return value
+
+
+__all__ = ["Config", "parse_allowance", "parse_duration"]

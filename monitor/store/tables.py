@@ -1,0 +1,314 @@
+"""Every table driftline keeps, for SQLite and PostgreSQL alike (SQLAlchemy Core).
+
+Units: every time is an integer count of microseconds since the epoch (``*_us``), money is in integer
+nano-units of the reporting currency, and whatever is stored as bytes or JSON carries a format version
+inside it. Rows that an ingest worker writes are keyed by (topic, partition), so that two workers never
+write the same row.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+# SQLite gives an autoincrementing rowid only to a column declared INTEGER.
+AutoId = BigInteger().with_variant(Integer, "sqlite")
+
+partitions = Table(
+    "partitions",
+    metadata,
+    Column("topic", String(249), primary_key=True),
+    Column("partition", Integer, primary_key=True),
+    Column("next_offset", BigInteger, nullable=False),  # the first offset not yet in the rows
+    Column("generation", BigInteger, nullable=False),  # grows with every claim; a stale owner's commit fails
+    Column("owner", String(200), nullable=False),
+    Column("watermark_us", BigInteger),  # null until a first valid event
+    Column("max_time_us", BigInteger),  # greatest event time seen
+    Column("begun", Boolean, nullable=False),  # false: never held a record, so it holds no window open
+    Column("events", BigInteger, nullable=False),
+    Column("duplicates", BigInteger, nullable=False),
+    Column("dead_letters", BigInteger, nullable=False),
+    Column("late_events", BigInteger, nullable=False),
+    Column("state", LargeBinary, nullable=False),  # admission lists, sampling budget state (versioned)
+    Column("counters", Text, nullable=False),  # JSON: named counters of what happened to records
+)
+
+watermark_advances = Table(
+    "watermark_advances",
+    metadata,
+    Column("id", AutoId, primary_key=True, autoincrement=True),
+    Column("topic", String(249), nullable=False),
+    Column("partition", Integer, nullable=False),
+    Column("offset", BigInteger, nullable=False),
+    Column("watermark_us", BigInteger, nullable=False),
+    Column("reason", String(40), nullable=False),  # idle | drain
+)
+
+config_versions = Table(
+    "config_versions",
+    metadata,
+    Column("version", String(64), primary_key=True),  # sha256 of the effective configuration without secrets
+    Column("first_window_us", BigInteger),
+    Column("document", Text, nullable=False),
+)
+
+# level 0: one minute, per partition. Levels 1 (hour) and 2 (day) are roll-ups over all partitions and
+# carry topic '' and partition -1.
+summaries = Table(
+    "summaries",
+    metadata,
+    Column("level", SmallInteger, primary_key=True),
+    Column("window_us", BigInteger, primary_key=True),
+    Column("route", String(200), primary_key=True),
+    Column("segment", String(200), primary_key=True),
+    Column("version", String(300), primary_key=True),
+    Column("late", Boolean, primary_key=True),
+    Column("topic", String(249), primary_key=True),
+    Column("partition", Integer, primary_key=True),
+    Column("events", BigInteger, nullable=False),
+    Column("state", LargeBinary, nullable=False),  # detectors.summaries.Summary.to_state()
+    Index(None, "topic", "partition", "level", "window_us"),
+)
+
+rollups = Table(
+    "rollups",
+    metadata,
+    Column("level", SmallInteger, primary_key=True),
+    Column("done_until_us", BigInteger, nullable=False),  # windows before this are rolled up
+)
+
+samples = Table(
+    "samples",
+    metadata,
+    Column("sample_id", String(64), primary_key=True),  # hash of topic, partition, event id: same in every run
+    Column("event_id", String(300), nullable=False),
+    Column("topic", String(249), nullable=False),
+    Column("partition", Integer, nullable=False),
+    Column("offset", BigInteger, nullable=False),
+    Column("time_us", BigInteger, nullable=False),
+    Column("window_us", BigInteger, nullable=False),
+    Column("route", String(200), nullable=False),
+    Column("segment", String(200), nullable=False),
+    Column("version", String(300), nullable=False),
+    Column("session_key", String(32), nullable=False),
+    Column("user_key", String(32), nullable=False),  # keyed hash; '' when the event has no user
+    Column("pi", Float, nullable=False),  # inclusion probability, (0, 1]
+    Column("state", String(10), nullable=False),  # pending | embedded | missing
+    Column("reason", String(60), nullable=False),  # why missing, else ''
+    Column("facts", Text, nullable=False),  # JSON: what rates, slices, attributes and review need (versioned)
+    Column("encoder", String(200), nullable=False),  # identity of the encoder that made the vectors, else ''
+    Column("phash", BigInteger),  # near-duplicate hash of the first image
+    Index(None, "state", "window_us"),
+    Index(None, "segment", "window_us"),
+    Index(None, "window_us"),
+    Index(None, "event_id"),
+    Index(None, "user_key"),
+)
+
+sample_parts = Table(
+    "sample_parts",
+    metadata,
+    Column("sample_id", String(64), primary_key=True),
+    Column("part", SmallInteger, primary_key=True),  # index of the part in event.input
+    Column("modality", String(10), nullable=False),  # image | text | audio
+    Column("vector", LargeBinary),  # float16, little endian, unit norm; null where not embedded
+    Column("conditions", Text, nullable=False),  # JSON (versioned)
+    Column("agreement", Float),  # image-text cosine; null where the encoder's towers share no space
+)
+
+sample_content = Table(
+    "sample_content",
+    metadata,
+    Column("sample_id", String(64), primary_key=True),
+    Column("time_us", BigInteger, nullable=False),
+    Column("inputs", Text, nullable=False),  # JSON: redacted input parts, with the URIs that embed fetches
+    Column("output", Text, nullable=False),  # JSON: redacted output parts
+    Column("citations", Text, nullable=False),  # JSON
+    Column("thumbnail", LargeBinary),  # JPEG, longest side at most 256 px
+    Index(None, "time_us"),
+)
+
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    Column("topic", String(249), primary_key=True),
+    Column("partition", Integer, primary_key=True),
+    Column("offset", BigInteger, primary_key=True),
+    Column("reason", String(60), nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("time_us", BigInteger, nullable=False),  # the Kafka record's own timestamp
+    Column("event_id", String(300), nullable=False),  # '' where it could not be read
+    Column("user_key", String(32), nullable=False),
+    Column("key", LargeBinary),
+    Column("original", LargeBinary),  # null for a tombstone
+    Index(None, "time_us"),
+)
+
+references = Table(
+    "reference_sets",
+    metadata,
+    Column("reference_id", String(64), primary_key=True),
+    Column("segment", String(200), nullable=False),
+    Column("version", Integer, nullable=False),  # 1, 2, … per segment
+    Column("state", String(10), nullable=False),  # draft | approved | active | retired
+    Column("encoder", String(200), nullable=False),
+    Column("from_us", BigInteger, nullable=False),
+    Column("to_us", BigInteger, nullable=False),
+    Column("origin", String(20), nullable=False),  # learned | built
+    Column("rows", Integer, nullable=False),
+    Column("content", LargeBinary, nullable=False),  # immutable (versioned): summaries, fitted detectors
+    Column("digest", String(64), nullable=False),  # sha256 of content
+    Index(None, "segment", "version", unique=True),
+)
+
+reference_samples = Table(
+    "reference_samples",
+    metadata,
+    Column("reference_id", String(64), primary_key=True),
+    Column("sample_id", String(64), primary_key=True),
+    Column("split", String(5), nullable=False),  # fit | held
+    Column("vectors", LargeBinary),  # copied, so that retention of samples does not change a reference
+)
+
+stream_states = Table(
+    "stream_states",
+    metadata,
+    Column("owner", String(100), primary_key=True),
+    Column("segment", String(200), primary_key=True),  # a slice is written 'slice:<name>'
+    Column("signal", String(100), primary_key=True),
+    Column("detector", String(60), nullable=False),
+    Column("state", LargeBinary, nullable=False),
+)
+
+evaluation = Table(
+    "evaluation",
+    metadata,
+    Column("name", String(40), primary_key=True),  # 'leader'
+    Column("holder", String(200), nullable=False),
+    Column("generation", BigInteger, nullable=False),
+    Column("lease_until_us", BigInteger, nullable=False),  # wall clock: only decides who works, never a result
+    Column("done_until_us", BigInteger),  # ticks before this event time are evaluated
+    Column("state", LargeBinary, nullable=False),
+)
+
+evidence = Table(
+    "evidence",
+    metadata,
+    Column("segment", String(200), primary_key=True),
+    Column("signal", String(100), primary_key=True),
+    Column("tick_us", BigInteger, primary_key=True),
+    Column("resolution", String(5), primary_key=True),  # tick | hour
+    Column("value", Float, nullable=False),
+    Column("threshold", Float, nullable=False),
+    Column("effect", Float),
+    Index(None, "tick_us"),
+)
+
+anomalies = Table(
+    "anomalies",
+    metadata,
+    Column("anomaly_id", String(64), primary_key=True),  # hash of segment, signal, opening tick
+    Column("owner", String(100), nullable=False),
+    Column("segment", String(200), nullable=False),
+    Column("signal", String(100), nullable=False),
+    Column("state", String(12), nullable=False),  # open | resolved
+    Column("severity", String(10), nullable=False),  # page | ticket | report
+    Column("historic", Boolean, nullable=False),
+    Column("opened_us", BigInteger, nullable=False),
+    Column("updated_us", BigInteger, nullable=False),
+    Column("resolved_us", BigInteger),
+    Column("document", Text, nullable=False),  # alerts/anomaly.schema.json
+    Index(None, "state"),
+    Index(None, "opened_us"),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", AutoId, primary_key=True, autoincrement=True),
+    Column("sink", String(60), nullable=False),  # a configured sink's name, 'kafka:anomalies', 'kafka:dead-letters'
+    Column("key", String(300), nullable=False),  # idempotency key; one live row per (sink, key)
+    Column("kind", String(20), nullable=False),  # anomaly | dead_letter
+    Column("payload", Text, nullable=False),
+    Column("state", String(10), nullable=False),  # pending | sent | failed
+    Column("attempts", Integer, nullable=False),
+    Column("due_us", BigInteger, nullable=False),  # wall clock
+    Column("lease_until_us", BigInteger, nullable=False),
+    Column("error", Text, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Column("remote", Text, nullable=False),  # JSON: what the target answered and is needed later (annotation ids)
+    Index(None, "state", "due_us"),
+    Index(None, "sink", "key"),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("token_id", String(16), primary_key=True),
+    Column("hash", String(64), nullable=False, unique=True),  # sha256 of the secret
+    Column("role", String(10), nullable=False),  # viewer | reviewer | admin | metrics
+    Column("note", String(200), nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Column("expires_us", BigInteger),
+    Column("revoked_us", BigInteger),
+)
+
+forgotten = Table(
+    "forgotten",
+    metadata,
+    Column("kind", String(5), primary_key=True),  # user | event
+    Column("key", String(64), primary_key=True),  # the keyed hash, so that a record read again stays forgotten
+    Column("time_us", BigInteger, nullable=False),
+)
+
+# Review: their place in the store; filled by the review queue.
+review_items = Table(
+    "review_items",
+    metadata,
+    Column("item_id", String(64), primary_key=True),
+    Column("sample_id", String(64), nullable=False),
+    Column("segment", String(200), nullable=False),
+    Column("time_us", BigInteger, nullable=False),
+    Column("reasons", Text, nullable=False),  # JSON
+    Column("pi_sample", Float, nullable=False),
+    Column("pi_review", Float, nullable=False),
+    Column("state", String(10), nullable=False),  # open | leased | done | removed
+    Column("leased_by", String(100), nullable=False),
+    Column("lease_until_us", BigInteger),
+    Index(None, "state"),
+    Index(None, "sample_id"),
+)
+
+labels = Table(
+    "labels",
+    metadata,
+    Column("id", AutoId, primary_key=True, autoincrement=True),
+    Column("item_id", String(64), nullable=False),
+    Column("event_id", String(300), nullable=False),
+    Column("reviewer", String(100), nullable=False),
+    Column("label", Text, nullable=False),  # JSON (versioned)
+    Column("time_us", BigInteger, nullable=False),
+    Column("undone", Boolean, nullable=False),
+    Index(None, "item_id"),
+    Index(None, "event_id"),
+)
