@@ -1,0 +1,98 @@
+"""Fixtures for the real parts. A missing part skips the test with the way to get it; REQUIRE_REAL=1 makes it fail."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from tests.services import Unavailable
+from tests.services import kafka as kafka_service
+from tests.services import postgres as postgres_service
+from tests.services import prometheus as prometheus_service
+
+# Derandomised, so that a run on one machine is a run on any; no deadline, since machines are shared and slow.
+settings.register_profile("driftline", derandomize=True, deadline=None, max_examples=60)
+settings.load_profile("driftline")
+
+
+def absent(error: Unavailable) -> None:
+    """Skip, or fail where REQUIRE_REAL=1 says that every real part must be there."""
+    if os.environ.get("REQUIRE_REAL") == "1":
+        pytest.fail(f"REQUIRE_REAL=1 and a real part is missing: {error}")
+    pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def kafka_bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """``host:port`` of a real Apache Kafka shared by the session; use a topic and group name of your own."""
+    with ExitStack() as stack:
+        try:
+            yield stack.enter_context(kafka_service.kafka(tmp_path_factory.mktemp("kafka")))
+        except Unavailable as error:
+            absent(error)
+
+
+@pytest.fixture(scope="session")
+def broker_bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """``host:port`` of the embedded broker of the demo, shared by the session."""
+    from monitor.demo.broker import BrokerUnavailable, embedded_broker
+
+    with ExitStack() as stack:
+        try:
+            yield stack.enter_context(embedded_broker(tmp_path_factory.mktemp("broker")))
+        except BrokerUnavailable as error:
+            absent(Unavailable(str(error)))
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[postgres_service.Server]:
+    with ExitStack() as stack:
+        try:
+            yield stack.enter_context(postgres_service.postgres(tmp_path_factory.mktemp("postgres")))
+        except Unavailable as error:
+            absent(error)
+
+
+@pytest.fixture
+def postgres_url(postgres_server: postgres_service.Server) -> str:
+    """URL of a fresh, empty PostgreSQL database."""
+    return postgres_server.database()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.real)])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """URL of a fresh, empty store: every test that takes it runs on SQLite and on PostgreSQL."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'driftline.db'}"
+    server: postgres_service.Server = request.getfixturevalue("postgres_server")
+    return server.database()
+
+
+@pytest.fixture
+def prometheus(tmp_path: Path) -> Iterator[Callable[[str], str]]:
+    """Starts a real Prometheus with the given configuration and returns its URL."""
+    with ExitStack() as stack:
+
+        def start(config: str) -> str:
+            try:
+                return stack.enter_context(prometheus_service.prometheus(tmp_path / "prometheus", config))
+            except Unavailable as error:
+                absent(error)
+                raise
+
+        yield start
+
+
+@pytest.fixture
+def alertmanager(tmp_path: Path) -> Iterator[str]:
+    """URL of a real Alertmanager."""
+    with ExitStack() as stack:
+        try:
+            yield stack.enter_context(prometheus_service.alertmanager(tmp_path / "alertmanager"))
+        except Unavailable as error:
+            absent(error)

