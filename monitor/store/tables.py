@@ -256,9 +256,10 @@ outbox = Table(
     Column("lease_until_us", BigInteger, nullable=False),
     Column("error", Text, nullable=False),
     Column("created_us", BigInteger, nullable=False),
+    Column("revision", Integer, nullable=False),  # grows when the row is enqueued again with a newer payload
     Column("remote", Text, nullable=False),  # JSON: what the target answered and is needed later (annotation ids)
     Index(None, "state", "due_us"),
-    Index(None, "sink", "key"),
+    Index(None, "sink", "key", unique=True),
 )
 
 tokens = Table(
@@ -279,6 +280,13 @@ forgotten = Table(
     Column("kind", String(5), primary_key=True),  # user | event
     Column("key", String(64), primary_key=True),  # the keyed hash, so that a record read again stays forgotten
     Column("time_us", BigInteger, nullable=False),
+)
+
+secrets = Table(
+    "secrets",
+    metadata,
+    Column("name", String(40), primary_key=True),
+    Column("value", String(200), nullable=False),  # hex; made once (monitor/store/secrets.py)
 )
 
 # Review: their place in the store; filled by the review queue.

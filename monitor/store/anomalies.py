@@ -1,0 +1,127 @@
+"""Reads of recorded anomalies. They are written by the evaluator, together with the evidence they rest on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+
+from monitor.store.tables import anomalies
+
+
+@dataclass(frozen=True, slots=True)
+class AnomalyRow:
+    """One anomaly; ``document`` is what alerts/anomaly.schema.json describes. Times: event time, µs."""
+
+    anomaly_id: str
+    owner: str
+    segment: str
+    signal: str
+    state: str  # open | resolved
+    severity: str  # page | ticket | report
+    historic: bool
+    opened_us: int
+    updated_us: int
+    resolved_us: int | None
+    document: dict[str, Any]
+
+
+def get_anomaly(conn: Connection, anomaly_id: str) -> AnomalyRow | None:
+    """The anomaly with this id, or None."""
+    found = conn.execute(select(anomalies).where(anomalies.c.anomaly_id == anomaly_id)).mappings().first()
+    return None if found is None else _row(found)
+
+
+def find_anomalies(conn: Connection, prefix: str, *, limit: int = 2) -> list[AnomalyRow]:
+    """Anomalies whose id begins with ``prefix``, so that people may type a few characters of it."""
+    escaped = prefix.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    query = select(anomalies).where(anomalies.c.anomaly_id.like(f"{escaped}%", escape="\\"))
+    query = query.order_by(anomalies.c.anomaly_id).limit(limit)
+    return [_row(found) for found in conn.execute(query).mappings()]
+
+
+def list_anomalies(
+    conn: Connection,
+    *,
+    state: str | None = None,
+    segment: str | None = None,
+    signal: str | None = None,
+    owner: str | None = None,
+    severity: str | None = None,
+    historic: bool | None = None,
+    from_us: int | None = None,
+    to_us: int | None = None,
+    limit: int | None = 1000,
+    offset: int = 0,
+) -> list[AnomalyRow]:
+    """Anomalies that match every given value, newest opening first.
+
+    ``from_us``/``to_us`` bound the opening (event time, µs; the end is exclusive).
+    """
+    query = select(anomalies)
+    equals: Sequence[tuple[Any, Any]] = (
+        (anomalies.c.state, state),
+        (anomalies.c.segment, segment),
+        (anomalies.c.signal, signal),
+        (anomalies.c.owner, owner),
+        (anomalies.c.severity, severity),
+        (anomalies.c.historic, historic),
+    )
+    for column, value in equals:
+        if value is not None:
+            query = query.where(column == value)
+    if from_us is not None:
+        query = query.where(anomalies.c.opened_us >= from_us)
+    if to_us is not None:
+        query = query.where(anomalies.c.opened_us < to_us)
+    query = query.order_by(anomalies.c.opened_us.desc(), anomalies.c.anomaly_id).offset(offset)
+    if limit is not None:
+        query = query.limit(limit)
+    return [_row(found) for found in conn.execute(query).mappings()]
+
+
+def active_anomalies(conn: Connection) -> list[AnomalyRow]:
+    """Every open anomaly, historic ones too, newest opening first."""
+    return list_anomalies(conn, state="open", limit=None)
+
+
+def count_by_state(conn: Connection) -> dict[str, int]:
+    """Number of anomalies per state; both states are always there."""
+    counts = {"open": 0, "resolved": 0}
+    query = select(anomalies.c.state, func.count()).group_by(anomalies.c.state)
+    counts.update(dict(conn.execute(query).tuples()))
+    return counts
+
+
+def count_opened(conn: Connection, *, owner: str, severity: str, from_us: int, to_us: int) -> int:
+    """Anomalies of an owner and a severity opened in [from_us, to_us): what the budget is counted in."""
+    query = (
+        select(func.count())
+        .select_from(anomalies)
+        .where(
+            anomalies.c.owner == owner,
+            anomalies.c.severity == severity,
+            anomalies.c.opened_us >= from_us,
+            anomalies.c.opened_us < to_us,
+        )
+    )
+    return conn.execute(query).scalar_one()
+
+
+def _row(found: Mapping[Any, Any]) -> AnomalyRow:
+    return AnomalyRow(
+        anomaly_id=found["anomaly_id"],
+        owner=found["owner"],
+        segment=found["segment"],
+        signal=found["signal"],
+        state=found["state"],
+        severity=found["severity"],
+        historic=bool(found["historic"]),
+        opened_us=found["opened_us"],
+        updated_us=found["updated_us"],
+        resolved_us=found["resolved_us"],
+        document=json.loads(found["document"]),
+    )
