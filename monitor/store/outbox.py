@@ -1,10 +1,10 @@
 """The transactional outbox: what is to be told to whom, written in the transaction that decided it.
 
 There is one row per (sink, key). Enqueueing again replaces the payload of that row and raises its
-``revision``, so an older update which was not sent yet is superseded by the newest state, and what the target answered
-before (``remote``: an annotation's id, which peers have it) stays with it. A claim is a lease: whoever sends
-must say how it went before the lease ends, else the row is due again. Delivery is therefore at least once,
-and every sink makes a repeated delivery harmless.
+``revision``, so an older update which was not sent yet is superseded by the newest state, and what the
+target answered before (``remote``: an annotation's id, which peers have it) stays with it. A claim is a
+lease: whoever sends must say how it went before the lease ends, else the row is due again. Delivery is
+therefore at least once, and every sink makes a repeated delivery harmless.
 
 States: ``pending`` (to be sent), ``sent`` (delivered; ``due_us`` is when to send again, or ``NEVER``),
 ``failed`` (the target refused the content itself; a newer revision makes it pending again).
