@@ -1,0 +1,57 @@
+"""`driftline demo`."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from monitor.cli.options import Failure
+
+HOUR_US = 3_600_000_000
+
+
+@click.command()
+@click.option("--headless", is_flag=True, help="Write summary.json and exit: 0 if every incident was found, else 1.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for the database, uploads, logs and summary.json. Default: a temporary one.",
+)
+@click.option("--seed", type=int, default=1, show_default=True, help="Another seed, another three weeks.")
+@click.option(
+    "--end",
+    type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H"]),
+    help="Where the three weeks end (UTC), with --headless. Default: the last full hour.",
+)
+def demo(headless: bool, out: Path | None, seed: int, end: datetime | None) -> None:
+    """Three weeks of a simulated invoice-reading feature in a few minutes, with incidents at known times.
+
+    Starts an embedded broker, the feature, the real service and a webhook receiver; prints the address of
+    driftline's page and keeps serving live traffic at real pace until Ctrl-C.
+
+    \b
+    Example:
+      driftline demo
+      driftline demo --headless --out demo-out
+    """
+    from rich.console import Console
+
+    from monitor.demo.broker import BrokerUnavailable
+    from monitor.demo.run import Conductor, DemoFailed
+
+    if end is not None and not headless:
+        raise click.UsageError("--end goes with --headless: live traffic continues from now")
+    now_us = round(end.replace(tzinfo=UTC).timestamp() * 1e6) if end else time.time_ns() // 1000
+    folder = (out or Path(tempfile.mkdtemp(prefix="driftline-demo-"))).resolve()
+    conductor = Conductor(folder, now_us - now_us % HOUR_US, seed, Console())
+    try:
+        code = conductor.headless() if headless else conductor.interactive()
+    except (BrokerUnavailable, DemoFailed) as error:
+        raise Failure(str(error)) from None
+    except KeyboardInterrupt:
+        code = 0
+    raise SystemExit(code)
