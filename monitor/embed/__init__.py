@@ -1,0 +1,1 @@
+"""The embed role: fetch inputs, decode them within limits, measure conditions, embed, complete the sample."""

@@ -1,0 +1,185 @@
+"""Input conditions of a page or photo, measured on the decoded image at working size.
+
+Angles are in degrees counter-clockwise, as ``PIL.Image.rotate`` counts them: an image turned by
+``rotate(3)`` has skew +3, and ``image.rotate(-skew)`` straightens it. The known errors of each measurement are
+in docs/encoders.md.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.fft import dctn
+from scipy.ndimage import uniform_filter1d
+
+from monitor.embed.images import Decoded
+
+VERSION = 1
+
+F32 = NDArray[np.float32]
+
+_POINTS = 3000  # edge points used for angles: more do not change the answer, time grows with them
+_COARSE = np.arange(-20.0, 20.5, 1.0)
+_FINE = np.arange(-1.2, 1.21, 0.2)
+_PROMINENCE = 1.30  # best over median score of all angles; below it there are no lines to measure
+_UPRIGHT_MARGIN = 0.03  # least relative difference between line bottoms and tops that decides 0 against 180
+_EDGE = 0.25  # of the image's contrast
+_CELL = 8
+
+
+def measure(decoded: Decoded) -> dict[str, Any]:
+    """Every condition of one image, as a versioned dictionary that goes to JSON.
+
+    ``width``, ``height`` in pixels of the original; ``megapixels``; ``brightness``, ``contrast``,
+    ``text_density`` and ``blur`` in 0..1 (blur: 0 sharp, 1 featureless); ``skew_degrees`` in -20..20 from the
+    nearest quarter turn, null where there are no lines; ``rotation`` 0, 90, 180 or 270, null where it cannot be
+    told; ``phash`` 16 hex digits; ``orientation`` the EXIF value that was applied.
+    """
+    grey = np.asarray(decoded.image.convert("L"), dtype=np.float32) / np.float32(255.0)
+    low, high = _extremes(grey)
+    contrast = high - low
+    skew, rotation = _angles(grey, contrast)
+    return {
+        "v": VERSION,
+        "width": decoded.width,
+        "height": decoded.height,
+        "megapixels": round(decoded.width * decoded.height / 1e6, 3),
+        "orientation": decoded.orientation,
+        "brightness": round(float(grey.mean()), 4),
+        "contrast": round(contrast, 4),
+        "blur": round(_blur(grey), 4),
+        "text_density": round(_text_density(grey, contrast), 4),
+        "skew_degrees": skew,
+        "rotation": rotation,
+        "phash": f"{perceptual_hash(decoded.image):016x}",
+    }
+
+
+def perceptual_hash(image: Image.Image) -> int:
+    """64 bits, unsigned: signs of the lowest DCT coefficients of a 32 x 32 luminance image against their median.
+
+    Copies of one picture at another size or JPEG quality differ in few bits (0 to 6 is a near-duplicate).
+    """
+    small = np.asarray(image.convert("L").resize((32, 32), Image.Resampling.BOX), dtype=np.float64)
+    low = dctn(small, norm="ortho")[:8, :8].ravel()
+    bits = low > np.median(low[1:])
+    return int.from_bytes(np.packbits(bits).tobytes(), "big")
+
+
+def _extremes(grey: F32) -> tuple[float, float]:
+    """The 0.5 % and 99.5 % quantiles of luminance, so that single pixels do not make contrast."""
+    counts = np.bincount((grey * 255.0 + 0.5).astype(np.int64).ravel(), minlength=256)
+    share = np.cumsum(counts) / grey.size
+    low = int(np.searchsorted(share, 0.005))
+    high = int(np.searchsorted(share, 0.995))
+    return low / 255.0, min(high, 255) / 255.0
+
+
+def _blur(grey: F32) -> float:
+    """How little a further blur changes: 0 sharp, 1 already flat (after Crete et al., SPIE 6492, 2007).
+
+    Every fourth row and column is looked at; the larger of both directions counts, so motion blur is seen.
+    """
+    worst = 0.0
+    for lines in (grey[::4], grey.T[::4]):
+        if lines.shape[1] < 16 or not lines.size:
+            continue
+        lines = np.ascontiguousarray(lines)
+        change = np.abs(np.diff(lines, axis=1))
+        blurred = np.abs(np.diff(uniform_filter1d(lines, 9, axis=1, mode="nearest"), axis=1))
+        total = float(change.sum())
+        if total < 1e-6 * change.size:
+            return 1.0
+        kept = float(np.maximum(change - blurred, 0.0).sum())
+        worst = max(worst, (total - kept) / total)
+    return worst
+
+
+def _text_density(grey: F32, contrast: float) -> float:
+    """Share of 8 x 8 px cells in which at least an eighth of the pixels lie on a vertical stroke's edge."""
+    rows, columns = grey.shape[0] // _CELL, (grey.shape[1] - 1) // _CELL
+    if contrast < 0.02 or rows < 1 or columns < 1:
+        return 0.0
+    edges = np.abs(np.diff(grey, axis=1)) > max(_EDGE * contrast, 0.02)
+    cells = edges[: rows * _CELL, : columns * _CELL].reshape(rows, _CELL, columns, _CELL)
+    return float((cells.mean(axis=(1, 3)) > 0.125).mean())
+
+
+def _angles(grey: F32, contrast: float) -> tuple[float | None, int | None]:
+    """(skew, rotation) from where the edges of text lines pile up.
+
+    Bottoms of letters stand on a common line, so projecting edge points along the lines gives sharp peaks.
+    Their direction is the skew. Tops are spread over x-height, capitals and ascenders, which tells up from down.
+    """
+    if contrast < 0.05 or min(grey.shape) < 32:
+        return None, None
+    if float(np.median(grey)) < 0.4:  # light text on dark
+        grey = np.float32(1.0) - grey
+    threshold = np.float32(max(_EDGE * contrast, 0.03))
+    down, across = np.diff(grey, axis=0), np.diff(grey, axis=1).T
+    best: tuple[float, float, int] | None = None
+    for axis, slope in enumerate((down, across)):
+        points = _points(slope > threshold)
+        if points is None:
+            continue
+        score, angle = _best_angle(*points)
+        # Along columns the same turn has the opposite sign, because the axes are exchanged.
+        if best is None or score > best[0]:
+            best = (score, angle if axis == 0 else -angle, axis)
+    if best is None or best[0] < _PROMINENCE:
+        return None, None
+    _, skew, axis = best
+    slope = down if axis == 0 else across
+    angle = skew if axis == 0 else -skew
+    forward, backward = _points(slope > threshold), _points(slope < -threshold)
+    rotation: int | None = None
+    if forward is not None and backward is not None:
+        a = _sharpness(*forward, np.array([angle]), 1.0)[0]
+        b = _sharpness(*backward, np.array([angle]), 1.0)[0]
+        if abs(a - b) > _UPRIGHT_MARGIN * (a + b):
+            rotation = (0 if a > b else 180) if axis == 0 else (90 if a > b else 270)
+    return round(float(skew), 2), rotation
+
+
+def _points(mask: NDArray[np.bool_]) -> tuple[F32, F32] | None:
+    """At most ``_POINTS`` points (row, column) of a mask, evenly taken; None when there are too few."""
+    flat = np.flatnonzero(mask)
+    if flat.size < 100:
+        return None
+    if flat.size > _POINTS:
+        flat = flat[(np.arange(_POINTS) * flat.size) // _POINTS]
+    rows, columns = np.divmod(flat, mask.shape[1])
+    return rows.astype(np.float32), columns.astype(np.float32)
+
+
+def _sharpness(rows: F32, columns: F32, degrees: NDArray[np.float64], width: float) -> NDArray[np.float64]:
+    """Per angle: sum of squared counts of the points projected along lines turned by that angle."""
+    radians = np.deg2rad(degrees).astype(np.float32)[:, None]
+    position = (rows * np.cos(radians) + columns * np.sin(radians)) * np.float32(1.0 / width)
+    bins = np.floor(position - position.min()).astype(np.int64)
+    size = int(bins.max()) + 1
+    bins += np.arange(len(degrees))[:, None] * size
+    counts = np.bincount(bins.ravel(), minlength=size * len(degrees)).reshape(len(degrees), size)
+    return np.asarray((counts.astype(np.float64) ** 2).sum(axis=1))
+
+
+def _best_angle(rows: F32, columns: F32) -> tuple[float, float]:
+    """(prominence, angle): the sharpest angle, refined to hundredths, and how far it stands out."""
+    coarse = _sharpness(rows, columns, _COARSE, 3.0)
+    at = int(np.argmax(coarse))
+    prominence = float(coarse[at] / np.median(coarse))
+    if prominence < _PROMINENCE:
+        return prominence, 0.0
+    angles = _COARSE[at] + _FINE
+    fine = _sharpness(rows, columns, angles, 1.5)
+    peak = int(np.argmax(fine))
+    angle = float(angles[peak])
+    if 0 < peak < len(fine) - 1:
+        left, middle, right = fine[peak - 1 : peak + 2]
+        bend = left - 2 * middle + right
+        if bend < 0:
+            angle += float(0.5 * (left - right) / bend) * 0.2
+    return prominence, angle

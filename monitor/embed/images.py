@@ -1,0 +1,152 @@
+"""Payload bytes to a small RGB image, within limits.
+
+Whatever arrives, the outcome is an image or a reason; nothing here raises on content. Decoding is bounded
+twice: the pixel count in the header is checked before a pixel is decoded, and what is kept is at most
+``WORKING_SIDE`` on its longest side, so memory per image does not depend on the input.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+# 768 px keeps 10-point text of an A4 page readable to the condition measurements (about 9 px high) and lets
+# a 150 dpi scan (1,240 x 1,754) be decoded at half size by the JPEG decoder itself.
+WORKING_SIDE = 768
+THUMBNAIL_SIDE = 256
+
+# A closed list: Pillow also opens formats that start other programs (EPS) or are rarely exercised.
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "AVIF")
+
+# Pillow only warns between one and two times its own limit; here that is a refusal as well.
+warnings.simplefilter("error", Image.DecompressionBombWarning)
+
+_AVERAGED = ("RGB", "RGBA", "L", "LA", "CMYK", "YCbCr")
+_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Why a part or a sample could not be looked at: one of the reasons listed in docs/encoders.md."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """An RGB image at working size; width and height are those of the original after EXIF orientation."""
+
+    image: Image.Image
+    width: int
+    height: int
+    format: str
+    orientation: int  # EXIF value 1..8; 1: none
+
+
+def decode(data: bytes, max_pixels: int) -> Decoded | Missing:
+    """Decode the first frame of an image file to RGB on white, EXIF orientation applied.
+
+    Args:
+        data: the whole file.
+        max_pixels: largest width x height that is decoded; a larger image is ``Missing("image_too_large")``.
+    """
+    if not data:
+        return Missing("image_empty")
+    if data[:5] == b"%PDF-":
+        return Missing("pdf_not_covered")
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS:
+        return Missing("heic_codec_absent")
+    if Image.MAX_IMAGE_PIXELS is not None and max_pixels > Image.MAX_IMAGE_PIXELS:
+        Image.MAX_IMAGE_PIXELS = max_pixels
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as source:
+            return _decode(source, max_pixels)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        return Missing("image_too_large")
+    except UnidentifiedImageError:
+        return Missing("image_unknown_format")
+    except OSError as error:
+        return Missing("image_truncated" if "truncated" in str(error) else "image_undecodable")
+    except MemoryError:
+        return Missing("image_out_of_memory")
+    except Exception:  # decoders raise anything (struct.error, zlib.error, SyntaxError, …) on hostile files
+        return Missing("image_undecodable")
+
+
+def _decode(source: Image.Image, max_pixels: int) -> Decoded | Missing:
+    width, height = source.size
+    if width < 1 or height < 1:
+        return Missing("image_empty")
+    if width * height > max_pixels:
+        return Missing("image_too_large")
+    file_format = source.format or ""
+    orientation = source.getexif().get(0x0112, 1)
+    if not isinstance(orientation, int) or not 1 <= orientation <= 8:
+        orientation = 1
+    scale = min(1.0, WORKING_SIDE / max(width, height))
+    target = (max(1, round(width * scale)), max(1, round(height * scale)))
+    if file_format in ("JPEG", "MPO") and scale < 1:
+        source.draft(None, target)  # the decoder itself drops to 1/2, 1/4 or 1/8; never below the target
+    source.load()  # of an animation or a multi-page file: the first frame only
+    # Shrinking first keeps the copies below small; palettes and 16-bit samples cannot be averaged as they are.
+    if source.mode in _AVERAGED and "transparency" not in source.info and source.size != target:
+        image = _flatten(source.resize(target, Image.Resampling.BILINEAR, reducing_gap=2.0))
+    else:
+        image = _flatten(source)
+        if image.size != target:
+            image = image.resize(target, Image.Resampling.BILINEAR, reducing_gap=2.0)
+    if orientation != 1:
+        image = _oriented(image, orientation)
+        if orientation >= 5:
+            width, height = height, width
+    return Decoded(image, width, height, file_format, orientation)
+
+
+def _flatten(source: Image.Image) -> Image.Image:
+    """Any mode to RGB; alpha over white; 16-bit and floating-point samples scaled to 8 bits."""
+    mode = source.mode
+    if mode == "RGB" and "transparency" not in source.info:
+        return source.copy()
+    if mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(source) >> 8).astype(np.uint8)).convert("RGB")
+    if mode in ("I", "F"):  # no stated white point: stretch what there is
+        samples = np.nan_to_num(np.asarray(source, dtype=np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+        low, high = float(samples.min()), float(samples.max())
+        samples = (samples - low) * (255.0 / (high - low)) if high > low else np.zeros_like(samples)
+        return Image.fromarray(np.clip(samples, 0, 255).astype(np.uint8)).convert("RGB")
+    if mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in source.info:
+        rgba = source.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return source.convert("RGB")
+
+
+_TRANSPOSES = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def _oriented(image: Image.Image, orientation: int) -> Image.Image:
+    return image.transpose(_TRANSPOSES[orientation])
+
+
+def thumbnail(image: Image.Image) -> bytes:
+    """A JPEG with its longest side at most ``THUMBNAIL_SIDE`` px."""
+    small = (
+        ImageOps.contain(image, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BILINEAR)
+        if max(image.size) > THUMBNAIL_SIDE
+        else image
+    )
+    out = io.BytesIO()
+    small.save(out, "JPEG", quality=60)
+    return out.getvalue()
