@@ -12,7 +12,7 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 # 768 px keeps 10-point text of an A4 page readable to the condition measurements (about 9 px high) and lets
 # a 150 dpi scan (1,240 x 1,754) be decoded at half size by the JPEG decoder itself.
@@ -142,11 +142,10 @@ def _oriented(image: Image.Image, orientation: int) -> Image.Image:
 
 def thumbnail(image: Image.Image) -> bytes:
     """A JPEG with its longest side at most ``THUMBNAIL_SIDE`` px."""
-    small = (
-        ImageOps.contain(image, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BILINEAR)
-        if max(image.size) > THUMBNAIL_SIDE
-        else image
-    )
+    scale = THUMBNAIL_SIDE / max(image.size)
+    if scale < 1:
+        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+        image = image.resize(size, Image.Resampling.BILINEAR, reducing_gap=1.0)
     out = io.BytesIO()
-    small.save(out, "JPEG", quality=60)
+    image.save(out, "JPEG", quality=60)
     return out.getvalue()
