@@ -1,0 +1,37 @@
+"""The `driftline` command. Subcommands are imported when they are called, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import click
+
+from monitor.cli.lazy import LazyGroup
+
+# name: (module that carries a click command of the attribute's name, attribute, one line for --help)
+COMMANDS = {
+    "alerts": ("monitor.cli.alerts", "alerts", "Look into the outbox and send what is due."),
+    "config": ("monitor.cli.configuration", "config", "Check a configuration file, or show what is in effect."),
+    "dashboards": ("monitor.cli.dashboards", "dashboards", "Write the Grafana dashboards and alert rules."),
+    "demo": ("monitor.cli.demo", "demo", "Watch a simulated feature, with incidents at known times."),
+    "dlq": ("monitor.cli.dlq", "dlq", "Look at records that could not be used."),
+    "doctor": ("monitor.cli.doctor", "doctor", "Try every connection and say what to do where one fails."),
+    "encoder": ("monitor.cli.encoder", "encoder", "Export, inspect and try the encoder."),
+    "export": ("monitor.cli.export", "export", "Write summaries, samples or anomalies as canonical JSON lines."),
+    "forget": ("monitor.cli.forget", "forget", "Erase what is stored about a user or an event."),
+    "reference": ("monitor.cli.reference", "reference", "Build, compare and activate references."),
+    "replay": ("monitor.cli.replay", "replay", "Send files of native events to a Kafka topic."),
+    "run": ("monitor.cli.run", "run", "Run the service."),
+    "status": ("monitor.cli.status", "status", "Say what has been read, stored and found."),
+    "token": ("monitor.cli.tokens", "token", "Create, list and revoke access tokens."),
+}
+
+
+@click.group(cls=LazyGroup, commands_by_name=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="driftline", prog_name="driftline")
+def main() -> None:
+    """Watch a multimodal LLM feature in production.
+
+    \b
+    Example:
+      driftline config check driftline.yaml
+      driftline run --config driftline.yaml
+    """
