@@ -1,0 +1,302 @@
+"""Events per hour: more, fewer, silence, against the same hour of the week (or day).
+
+Counts of one day move together, so hours are not independent looks. The null of a stream is a day effect b,
+heavy-tailed (Student t, scaled by the reference's own day-to-day variation), and given b negative binomial hours
+with mean mu(hour) e^b; a small share of hours comes from a much wider negative binomial, so that one odd hour
+proves little. Alternatives are the same with b moved by the log of a factor. The bet of an hour is the ratio of
+the two predictive probabilities of that hour *given the day so far*, so that the payoffs of a day multiply to the
+day's own likelihood ratio: a day in which everything is 30 % up counts as one such day, not as 24 hours.
+The null is moved by the error of the reference's level and by ``min_effect`` on the side that is bet on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import betaln, chdtri, gammaln, ndtri
+
+from detectors.evidence.effect import Effect, Verdict
+from detectors.evidence.packing import pack, unpack
+
+Float = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+
+HOURS = 168
+MIN_DAYS = 5
+WEEKLY_DAYS = 14  # from here on the profile is by hour of the week
+UP: tuple[float, ...] = (1.5, 2.5, 6.0)
+DOWN: tuple[float, ...] = (0.6, 0.25, 0.002)  # the last one is silence
+MIN_EFFECT = 1.2
+ODD_SHARE = 0.02  # hours from the wide component
+ODD_SIZE = 0.3  # its negative binomial size
+LEAST_DAY_SD = 0.05
+_NODES = np.sinh(np.linspace(-1.0, 1.0, 15) * np.arcsinh(10.0))  # day effect in units of its scale
+_REFERENCE = "volume-reference"
+_BETS = "volume-bets"
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeReference:
+    """Expected events per hour of the week and how they vary."""
+
+    mean: Float  # float64[168], events per hour
+    day_sd: float  # scale of the day effect, log
+    size: float  # negative binomial size of an hour given its day (variance = mean + mean^2 / size)
+    level_error: float  # upper limit of the level's error, log
+    days: int
+    weekly: bool  # profile by hour of the week, else by hour of the day
+
+    @property
+    def verdict(self) -> Verdict:
+        """OK, or not enough data: fewer than 5 days, or fewer than 24 events in all."""
+        enough = self.days >= MIN_DAYS and float(self.mean.mean()) * 24 * self.days >= 24
+        return Verdict.OK if enough else Verdict.NOT_ENOUGH_DATA
+
+    @classmethod
+    def fit(
+        cls,
+        counts: ArrayLike,
+        hour_of_week: ArrayLike,
+        day: ArrayLike,
+        confidence: float = 0.998,
+        *,
+        min_effect: float = MIN_EFFECT,
+    ) -> VolumeReference:
+        """Fit on the hours of the reference period.
+
+        Args:
+            counts: int[c], events per hour; quiet hours belong in it as 0, hours not observed are left out.
+            hour_of_week: int[c] in 0..167.
+            day: int[c], day of each hour.
+            confidence: one-sided, of the level's error.
+            min_effect: factor >= 1 of the volume that is never called a change.
+
+        Raises:
+            ValueError: shapes that disagree, negative or non-finite counts, no hours.
+        """
+        x = np.atleast_1d(np.asarray(counts, dtype=np.float64))
+        slot = np.atleast_1d(np.asarray(hour_of_week, dtype=np.int64))
+        days = np.atleast_1d(np.asarray(day, dtype=np.int64))
+        if not (x.shape == slot.shape == days.shape) or x.ndim != 1 or x.size == 0:
+            raise ValueError(f"need as many counts as hours and days, got {x.shape}, {slot.shape}, {days.shape}")
+        if not np.isfinite(x).all() or (x < 0).any():
+            raise ValueError("counts must be finite and >= 0; leave out hours that were not observed")
+        if slot.min() < 0 or slot.max() >= HOURS:
+            raise ValueError(f"hour_of_week must lie in 0..167, got {slot.min()}..{slot.max()}")
+        if min_effect < 1:
+            raise ValueError(f"min_effect is a factor of the volume, >= 1; got {min_effect}")
+        ids, of_day = np.unique(days, return_inverse=True)
+        weekly = int(ids[-1] - ids[0]) + 1 >= WEEKLY_DAYS
+        mean, parameters = _profile(x, slot, weekly)
+        expected = np.maximum(mean[slot], 1e-9)
+        day_x, day_e = np.bincount(of_day, x), np.bincount(of_day, expected)
+        df = max(1, ids.size - (7 if weekly else 1))
+        given_day = expected * (day_x / day_e)[of_day]
+        spread = max(0.0, float(((x - given_day) ** 2 - given_day).sum()))
+        freedom = x.size / max(1.0, x.size - parameters - ids.size)
+        relative = spread * freedom / max(1e-9, float((given_day**2).sum()))
+        # Relative variance of a day's total that its hours explain, then what is left for the day itself.
+        within = 1.0 / np.maximum(day_e, 0.5) + relative * np.bincount(of_day, expected**2) / day_e**2
+        weight = day_e / day_e.sum()
+        between = float((weight * (day_x / day_e - 1.0) ** 2).sum()) * ids.size / df
+        # Few days may all look alike by chance: the variance is taken at its upper 80 % limit.
+        upper = between * df / float(chdtri(df, 0.8)) - float((weight * within).sum())
+        day_sd = float(np.sqrt(max(LEAST_DAY_SD**2, upper)))
+        level = float(ndtri(confidence)) * np.sqrt((day_sd**2 + float((weight * within).sum())) / ids.size)
+        return cls(
+            mean=mean,
+            day_sd=day_sd,
+            size=float(np.clip(1.0 / max(relative, 1e-6), 0.2, 1e6)),
+            level_error=float(level) + float(np.log(min_effect)),
+            days=int(ids.size),
+            weekly=weekly,
+        )
+
+    def expected(self, hour_of_week: ArrayLike) -> Float:
+        """Expected events in each of these hours."""
+        return np.asarray(self.mean[np.asarray(hour_of_week, dtype=np.int64)], dtype=np.float64)
+
+    def effect(self, counts: ArrayLike, hour_of_week: ArrayLike, confidence: float = 0.95) -> Effect:
+        """Events per hour over these hours beside what was expected; exact Poisson interval of the total."""
+        x = float(np.asarray(counts, dtype=np.float64).sum())
+        hours = max(1, np.asarray(hour_of_week).size)
+        tail = (1.0 - confidence) / 2.0
+        low = 0.0 if x == 0 else float(chdtri(2 * x, 1.0 - tail)) / 2.0
+        high = float(chdtri(2 * (x + 1), tail)) / 2.0
+        baseline = float(self.expected(hour_of_week).sum())
+        return Effect(x / hours, low / hours, high / hours, baseline / hours, "events/h")
+
+    def to_state(self) -> bytes:
+        """Versioned bytes."""
+        scalars = {
+            "day_sd": self.day_sd, "size": self.size, "level_error": self.level_error,
+            "days": self.days, "weekly": self.weekly,
+        }  # fmt: skip
+        return pack(_REFERENCE, scalars, {"mean": self.mean})
+
+    @classmethod
+    def from_state(cls, state: bytes) -> VolumeReference:
+        """The inverse of :meth:`to_state`. Raises ValueError for other bytes."""
+        scalars, arrays = unpack(_REFERENCE, state)
+        return cls(**scalars, **arrays)
+
+
+def _profile(x: Float, slot: Int64, weekly: bool) -> tuple[Float, float]:
+    """Events per hour of the week, float64[168], and roughly how many parameters were fitted.
+
+    Hour-of-day factors, then (with two weeks) weekday factors, then hours of the week, each shrunk towards the
+    coarser profile as a gamma-Poisson model does.
+    """
+
+    def refine(base: Float, group: Int64, size: int) -> tuple[Float, float]:
+        observed, fitted = np.bincount(group, x, size), np.bincount(group, base, size)
+        scale = float((fitted**2).sum())
+        # Overdispersed hours: charge each group with the dispersion seen inside the groups.
+        inside = np.where(fitted > 0, observed / np.maximum(fitted, 1e-9), 1.0)[group] * base
+        phi = max(1.0, float(((x - inside) ** 2).sum() / max(1e-9, inside.sum())))
+        excess = float(((observed - fitted) ** 2).sum()) - phi * float(fitted.sum())
+        if scale <= 0 or excess <= 0:
+            return np.ones(size), 0.0
+        strength = phi * scale / excess
+        used = float((fitted / (fitted + strength)).sum())
+        return (observed + strength) / (fitted + strength), used
+
+    base = np.full(x.size, max(1e-9, float(x.mean())))
+    week = np.arange(HOURS)
+    factor, used = refine(base, slot % 24, 24)
+    mean = base[0] * factor[week % 24]
+    parameters = 1.0 + used
+    if weekly:
+        # A multiplicative fit on an unbalanced table: hours of the week next, which the weekday factors feed.
+        factor, used = refine(mean[slot], slot // 24, 7)
+        mean = mean * factor[week // 24]
+        parameters += used
+        factor, used = refine(mean[slot], slot, HOURS)
+        mean = mean * factor
+        parameters += used
+    return np.asarray(mean, dtype=np.float64), parameters
+
+
+class VolumeBets:
+    """Hourly bets of ``n`` volume streams; keeps each stream's day so far."""
+
+    K = len(UP) + len(DOWN)
+
+    def __init__(self, references: Sequence[VolumeReference] = ()) -> None:
+        self._mean: Float = np.zeros((0, HOURS))
+        self._centre: Float = np.zeros((0, 8))
+        self._scale: Float = np.zeros(0)
+        self._size: Float = np.zeros(0)
+        self._log_weight: Float = np.zeros((0, _NODES.size))
+        self._usable: NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
+        self._day: Int64 = np.zeros(0, dtype=np.int64)
+        self._so_far: Float = np.zeros((0, 8, _NODES.size))
+        for reference in references:
+            self.append(reference)
+
+    @property
+    def n(self) -> int:
+        """Number of streams."""
+        return int(self._mean.shape[0])
+
+    def append(self, reference: VolumeReference) -> int:
+        """Add a stream; returns its index."""
+        self._mean = np.vstack([self._mean, reference.mean[None]])
+        self._centre = np.vstack([self._centre, np.zeros((1, 8))])
+        self._scale = np.append(self._scale, 1.0)
+        self._size = np.append(self._size, 1.0)
+        self._log_weight = np.vstack([self._log_weight, np.zeros((1, _NODES.size))])
+        self._usable = np.append(self._usable, False)
+        self._day = np.append(self._day, np.iinfo(np.int64).min)
+        self._so_far = np.concatenate([self._so_far, np.zeros((1, 8, _NODES.size))])
+        self.replace(self.n - 1, reference)
+        return self.n - 1
+
+    def replace(self, index: int, reference: VolumeReference) -> None:
+        """A new reference for a stream; its day starts again."""
+        shift = reference.level_error
+        up = shift + np.log(np.array((1.0, *UP)))
+        down = -shift + np.log(np.array((1.0, *DOWN)))
+        self._mean[index] = np.maximum(reference.mean, 1e-9)
+        self._centre[index] = np.concatenate([up, down])
+        self._scale[index] = reference.day_sd
+        self._size[index] = reference.size
+        freedom = float(np.clip(reference.days - 1, 3, 8))
+        density = -0.5 * (freedom + 1.0) * np.log1p(_NODES**2 / freedom) - 0.5 * np.log(freedom)
+        density -= float(betaln(0.5, 0.5 * freedom))
+        weight = density + np.log(np.gradient(_NODES))
+        self._log_weight[index] = weight - np.logaddexp.reduce(weight)
+        self._usable[index] = reference.verdict is Verdict.OK
+        self._day[index] = np.iinfo(np.int64).min
+        self._so_far[index] = 0.0
+
+    def step(self, counts: ArrayLike, hour_of_week: int, day: int, present: ArrayLike | None = None) -> Float:
+        """One hour of every stream.
+
+        Args:
+            counts: int[n], events in the hour; 0 is silence.
+            hour_of_week: 0..167.
+            day: any number that names the day (in the configured time zone); another one starts a new day.
+            present: bool[n], whether the hour was observed; default all. Not observed: no evidence.
+
+        Returns:
+            log bets float64[n, 6]: up x1.5, x2.5, x6, down x0.6, x0.25, silence. Streams whose reference has
+            not enough data bet nothing.
+
+        Raises:
+            ValueError: wrong shape, NaN, infinities, negative counts.
+        """
+        x = np.asarray(counts, dtype=np.float64)
+        seen = np.ones(self.n, dtype=np.bool_) if present is None else np.asarray(present, dtype=np.bool_)
+        if x.shape != (self.n,) or seen.shape != (self.n,):
+            raise ValueError(f"need {self.n} counts, got shape {x.shape}")
+        if not np.isfinite(x).all() or (x < 0).any():
+            raise ValueError("counts must be finite and >= 0; say which streams were observed with `present`")
+        new = self._day != day
+        self._so_far[new] = 0.0
+        self._day[new] = day
+        index = np.flatnonzero(seen & self._usable)
+        bets = np.zeros((self.n, self.K))
+        if index.size == 0:
+            return bets
+        log_mean = (
+            np.log(self._mean[index, hour_of_week])[:, None, None]
+            + self._centre[index][:, :, None]
+            + (self._scale[index][:, None] * _NODES)[:, None, :]
+        )
+        size = self._size[index]
+        value = x[index]
+        usual = _log_nb(value, log_mean, size) + np.log1p(-ODD_SHARE)
+        odd = _log_nb(value, log_mean, np.minimum(size, ODD_SIZE)) + np.log(ODD_SHARE)
+        hour = np.logaddexp(usual, odd)
+        weight = self._log_weight[index][:, None, :]
+        before = np.logaddexp.reduce(self._so_far[index] + weight, axis=2)
+        after_nodes = self._so_far[index] + hour
+        after = np.logaddexp.reduce(after_nodes + weight, axis=2)
+        self._so_far[index] = after_nodes
+        predictive = after - before
+        bets[index, :3] = predictive[:, 1:4] - predictive[:, :1]
+        bets[index, 3:] = predictive[:, 5:8] - predictive[:, 4:5]
+        return bets
+
+    def to_state(self, index: int) -> bytes:
+        """A stream's day so far as versioned bytes (its reference is kept apart)."""
+        return pack(_BETS, {"day": int(self._day[index])}, {"so_far": self._so_far[index]})
+
+    def from_state(self, index: int, state: bytes) -> None:
+        """The inverse of :meth:`to_state`. Raises ValueError for other bytes."""
+        scalars, arrays = unpack(_BETS, state)
+        self._day[index] = scalars["day"]
+        self._so_far[index] = arrays["so_far"]
+
+
+def _log_nb(x: Float, log_mean: Float, size: Float) -> Float:
+    """Log negative binomial probability, x float[n], log_mean float[n, a, b], size float[n]."""
+    r = size[:, None, None]
+    total = np.log(r + np.exp(log_mean))
+    constant = gammaln(x + size) - gammaln(size) - gammaln(x + 1.0) + size * np.log(size)
+    count = x[:, None, None]
+    return np.asarray(constant[:, None, None] + count * log_mean - (count + r) * total, dtype=np.float64)
