@@ -1,0 +1,129 @@
+"""Grafana annotations through grafana-client: an interval per anomaly, closed when it is resolved.
+
+``POST /api/annotations`` opens it, ``PATCH /api/annotations/:id`` changes its text and closes it. The tag
+``anomaly:<id>`` makes it idempotent: where an attempt may have got through without an answer, the annotation is
+looked for by that tag before another one is made.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from alerts.rendering import Links, is_resolved, resolved_at, segment, since, summary
+from alerts.sinks import Delivery, Outcome, Refused, Retry, Sent
+
+
+@dataclass(frozen=True, slots=True)
+class GrafanaTarget:
+    """A Grafana and a service account token that may write annotations."""
+
+    url: str
+    token: str | None = None
+    dashboard_uid: str | None = None  # None: an annotation of the organisation, shown wherever its tags are asked for
+    timeout_s: float = 5.0
+    links: Links = Links()  # noqa: RUF009 - frozen, so one instance for all is safe
+
+
+class GrafanaSink:
+    batch = 10
+
+    def __init__(self, target: GrafanaTarget) -> None:
+        self._target = target
+        self._annotations = _connect(target)
+        self.longest_us = round(3 * target.timeout_s * self.batch * 1e6)  # look for it, post, close
+
+    def send(self, deliveries: Sequence[Delivery], now_us: int) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        for delivery in deliveries:
+            outcome = self._send(delivery)
+            outcomes.append(outcome)
+            if isinstance(outcome, Retry):
+                outcomes += [Retry(outcome.error, d.remote) for d in deliveries[len(outcomes) :]]
+                break
+        return outcomes
+
+    def close(self) -> None:
+        self._annotations.client.s.close()
+
+    def _send(self, delivery: Delivery) -> Outcome:
+        remote = dict(delivery.remote)
+        try:
+            if "annotation" not in remote and delivery.attempts:
+                remote.update(self._look_for(delivery))
+            if "annotation" in remote:
+                self._annotations.partial_update_annotation(remote["annotation"], **_fields(delivery))
+            else:
+                answer = self._annotations.add_annotation(dashboard_uid=self._target.dashboard_uid, **_fields(delivery))
+                remote["annotation"] = _identity(answer)
+        except Exception as error:  # the client leaks exceptions of the HTTP library it is built on
+            return _failure(error, remote)
+        return Sent(remote)
+
+    def _look_for(self, delivery: Delivery) -> dict[str, int]:
+        """The annotation an earlier attempt may have made; the client does not escape tags, so it is done here."""
+        found = self._annotations.find_annotations(tags=[quote(_tag(delivery), safe="")], limit=1)
+        return {"annotation": _identity(found[0])} if isinstance(found, list) and found else {}
+
+
+def _connect(target: GrafanaTarget) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of the client's own HTTP library, at import
+        from grafana_client.client import GrafanaClient
+        from grafana_client.elements.annotations import Annotations
+
+        parts = urlsplit(target.url)
+        path = parts.path.strip("/")
+        client = GrafanaClient(
+            auth=target.token,
+            host=parts.hostname or "localhost",
+            port=parts.port,
+            url_path_prefix=f"{path}/" if path else "",
+            protocol=parts.scheme or "http",
+            timeout=target.timeout_s,
+        )
+        client.s.trust_env = False
+        return Annotations(client)
+
+
+def _fields(delivery: Delivery) -> dict[str, Any]:
+    """Time and end in epoch milliseconds. A PATCH without tags would clear them, so all fields go each time."""
+    document = delivery.payload
+    start_us = since(document)
+    end_us = resolved_at(document) if is_resolved(document) else None
+    return {
+        "time_from": start_us // 1000,
+        "time_to": max(start_us, end_us or delivery.created_us or start_us) // 1000,
+        "tags": _tags(delivery),
+        "text": summary(document),
+    }
+
+
+def _tags(delivery: Delivery) -> list[str]:
+    document: Mapping[str, Any] = delivery.payload
+    facts = (("segment", segment(document)), ("signal", document.get("signal")), ("severity", document.get("severity")))
+    return ["driftline", _tag(delivery), *(f"{name}:{value}" for name, value in facts if value)]
+
+
+def _tag(delivery: Delivery) -> str:
+    return f"anomaly:{delivery.key}"
+
+
+def _identity(answer: Any) -> int:
+    if isinstance(answer, Mapping) and isinstance(answer.get("id"), int):
+        return int(answer["id"])
+    raise ValueError(f"expected an annotation with an integer id, got {str(answer)[:100]!r}")
+
+
+def _failure(error: Exception, remote: Mapping[str, Any]) -> Outcome:
+    status = getattr(error, "status_code", None)
+    text = f"HTTP {status}: {error}" if status else f"{type(error).__name__}: {error}"
+    if status == 404 and "annotation" in remote:
+        # Somebody deleted the annotation: make a new one next time.
+        return Retry(text, {name: value for name, value in remote.items() if name != "annotation"})
+    if status in (400, 413, 422):
+        return Refused(text, remote)
+    return Retry(text, remote)

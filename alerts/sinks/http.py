@@ -1,0 +1,136 @@
+"""One HTTP POST that always ends: with a deadline over the whole exchange and a bound on the answer's size."""
+
+from __future__ import annotations
+
+import email.utils
+import socket
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from alerts.sinks import Outcome, Refused, Retry
+
+_MAX_ANSWER = 64 * 1024
+_EXPLAIN = 300  # characters of an answer quoted in an error
+
+# The content itself is refused by these; everything else (a wrong token, a missing path, a full server) can be
+# mended at the target, and the message is wanted after that.
+_REFUSED = frozenset({400, 413, 415, 422})
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    body: str
+    headers: Mapping[str, str]
+
+    @property
+    def ok(self) -> bool:
+        return 200 <= self.status < 300
+
+
+class Unreachable(Exception):
+    """The target did not give a whole HTTP answer: refused, timed out, cut off. What happened is in the text."""
+
+
+class Poster:
+    """Posts bytes. ``timeout_s`` bounds the exchange as a whole, however slowly the target drips its answer."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self.timeout_s = timeout_s
+        # Connections are not kept: an alert is rare, and a pooled connection is often one the target has closed.
+        self._client = httpx.Client(
+            timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, 3.0)),
+            limits=httpx.Limits(max_keepalive_connections=0),
+            trust_env=False,
+            follow_redirects=False,
+        )
+
+    def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        """Send ``body``; raises `Unreachable` unless a whole answer came in time."""
+        watchdog = _Watchdog(self.timeout_s)
+        try:
+            with self._client.stream(
+                "POST",
+                url,
+                content=body,
+                headers={"Content-Type": "application/json", "User-Agent": "driftline", **headers},
+                extensions={"trace": watchdog.trace},
+            ) as response:
+                answer = bytearray()
+                for chunk in response.iter_raw():
+                    answer += chunk
+                    if len(answer) > _MAX_ANSWER:
+                        break
+                return Answer(
+                    response.status_code, bytes(answer[:_MAX_ANSWER]).decode("utf-8", "replace"), response.headers
+                )
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+            if watchdog.expired:
+                raise Unreachable(f"no whole answer within {self.timeout_s:g} s") from error
+            raise Unreachable(f"{type(error).__name__}: {error}") from error
+        finally:
+            watchdog.cancel()
+
+    def close(self) -> None:
+        self._client.close()
+
+
+class _Watchdog:
+    """Shuts the connection's socket when time is up.
+
+    httpx bounds each read, so a server sending one byte a second would hold the caller for ever.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.expired = False
+        self._stream: Any = None
+        self._timer = threading.Timer(seconds, self._shut)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def trace(self, event: str, info: Mapping[str, Any]) -> None:
+        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+            self._stream = info["return_value"]
+
+    def _shut(self) -> None:
+        self.expired = True
+        if self._stream is not None and (sock := self._stream.get_extra_info("socket")) is not None:
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+    def cancel(self) -> None:
+        self._timer.cancel()
+
+
+def judge(answer: Answer, remote: Mapping[str, Any], now_us: int) -> Outcome | None:
+    """What a failed answer means for the delivery; None for a good one."""
+    if answer.ok:
+        return None
+    error = f"HTTP {answer.status}: {explain(answer)}"
+    if answer.status in _REFUSED:
+        return Refused(error, remote)
+    return Retry(error, remote, after_us=retry_after_us(answer, now_us))
+
+
+def explain(answer: Answer) -> str:
+    return " ".join(answer.body.split())[:_EXPLAIN] or "(empty answer)"
+
+
+def retry_after_us(answer: Answer, now_us: int) -> int | None:
+    """The delay of a Retry-After header (seconds or an HTTP date), at most one hour; None without one."""
+    value = answer.headers.get("retry-after", "").strip()
+    if not value:
+        return None
+    if value.isdigit():
+        delay = int(value[:9]) * 1_000_000
+    else:
+        try:
+            delay = round(email.utils.parsedate_to_datetime(value).timestamp() * 1e6) - now_us
+        except (ValueError, TypeError, OverflowError):
+            return None
+    return max(0, min(delay, 3_600_000_000))

@@ -1,0 +1,106 @@
+"""The configured sinks, and which of them an anomaly is told to."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from alerts.dispatch import Dispatcher, Transactions
+from alerts.rendering import Links
+from alerts.sinks import Sink
+from alerts.sinks.alertmanager import AlertmanagerPeers, AlertmanagerSink
+from alerts.sinks.grafana import GrafanaSink, GrafanaTarget
+from alerts.sinks.kafka import KafkaSink, KafkaTopic
+from alerts.sinks.webhook import WebhookSink, WebhookTarget
+
+if TYPE_CHECKING:
+    from monitor.config.model import Config
+
+DEAD_LETTERS = "kafka:dead-letters"
+"""Outbox name of the dead-letter topic's sink; it is always there."""
+
+
+def build_sinks(config: Config) -> dict[str, Sink]:
+    """One sink per entry of ``alerts.sinks``, by its name, and the dead-letter topic's. Connects to nothing yet."""
+    sinks: dict[str, Sink] = {name: _build(config, name) for name in config.alerts.sinks}
+    sinks[DEAD_LETTERS] = KafkaSink(_topic(config, config.kafka.dead_letter_topic))
+    return sinks
+
+
+def build_dispatcher(config: Config, store: Transactions, generator: random.Random | None = None) -> Dispatcher:
+    """A dispatcher on the wall clock for every sink of the configuration."""
+    return Dispatcher(store, build_sinks(config), lambda: time.time_ns() // 1000, generator or random.Random())
+
+
+def anomaly_sinks(config: Config, *, severity: str, historic: bool) -> tuple[str, ...]:
+    """Names of the sinks that an anomaly is enqueued for.
+
+    A historic one is told to nobody unless ``alerts.send_historic``. Alertmanager wakes people: it is not told
+    of severity ``report``, nor of anything when ``alerts.path`` is ``rules`` (then rules on the metric do that).
+    """
+    if historic and not config.alerts.send_historic:
+        return ()
+    wakes = severity != "report" and config.alerts.path == "push"
+    return tuple(name for name, sink in config.alerts.sinks.items() if wakes or sink.kind != "alertmanager")
+
+
+def road(config: Config, *, severity: str, historic: bool) -> str:
+    """How on-call hears of an anomaly: ``push``, ``rules``, or ``none`` (only recorded).
+
+    Label ``path`` of ``driftline_anomaly_active``: generated rules select ``rules``, so that both roads are never
+    taken, whatever is loaded into Prometheus.
+    """
+    if severity == "report" or (historic and not config.alerts.send_historic):
+        return "none"
+    return config.alerts.path
+
+
+def links(config: Config) -> Links:
+    return Links(dashboard_url=config.alerts.dashboard_url, app_url=config.alerts.app_url)
+
+
+def _build(config: Config, name: str) -> Sink:
+    sink = config.alerts.sinks[name]
+    match sink.kind:
+        case "alertmanager":
+            return AlertmanagerSink(
+                AlertmanagerPeers(urls=sink.urls, resend_every_us=sink.resend_every, links=links(config))
+            )
+        case "grafana":
+            return GrafanaSink(
+                GrafanaTarget(url=sink.url, token=sink.token, dashboard_uid=sink.dashboard_uid, links=links(config))
+            )
+        case "webhook":
+            return WebhookSink(WebhookTarget(url=sink.url, secret=sink.secret, links=links(config)))
+        case "kafka":
+            return KafkaSink(_topic(config, sink.topic))
+
+
+def _topic(config: Config, topic: str) -> KafkaTopic:
+    kafka = config.kafka
+    return KafkaTopic(
+        bootstrap=kafka.bootstrap,
+        topic=topic,
+        security_protocol=kafka.security_protocol,
+        sasl_mechanism=kafka.sasl_mechanism,
+        username=kafka.username,
+        password=kafka.password,
+        ca_file=kafka.ca_file,
+    )
+
+
+def describe(config: Config) -> Mapping[str, str]:
+    """Sink name: what it is and where it points, without secrets."""
+    found = {}
+    for name, sink in config.alerts.sinks.items():
+        match sink.kind:
+            case "alertmanager":
+                found[name] = f"alertmanager {', '.join(sink.urls)}"
+            case "grafana" | "webhook":
+                found[name] = f"{sink.kind} {sink.url}"
+            case "kafka":
+                found[name] = f"kafka topic {sink.topic}"
+    found[DEAD_LETTERS] = f"kafka topic {config.kafka.dead_letter_topic}"
+    return found
