@@ -1,0 +1,73 @@
+"""Redaction and keyed hashes: what must not be kept never reaches the store."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from detectors.summaries.columns import UInt64
+from monitor.config.model import Redaction
+
+USERS_CACHED = 100_000
+
+# These fields of a part hold addresses, digests and payloads: redaction would break what they point at.
+_UNTOUCHED = frozenset({"uri", "inline", "sha256", "media_type", "kind", "embedding"})
+
+
+class Redactor:
+    """The configured rules, applied in order: a match becomes ``[name]``."""
+
+    def __init__(self, rules: Iterable[Redaction]) -> None:
+        self._rules = [(re.compile(rule.pattern), f"[{rule.name}]") for rule in rules]
+
+    def text(self, value: str) -> str:
+        for pattern, replacement in self._rules:
+            value = pattern.sub(replacement, value)
+        return value.replace("\x00", "\ufffd")
+
+    def tree(self, value: Any, untouched: frozenset[str] = _UNTOUCHED) -> Any:
+        """A JSON value with every text in it redacted, keys too, but for the fields in ``untouched``."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, list):
+            return [self.tree(item, untouched) for item in value]
+        if isinstance(value, dict):
+            return {
+                self.text(key): item if key in untouched else self.tree(item, untouched) for key, item in value.items()
+            }
+        return value
+
+
+class UserHasher(dict[str | None, int]):
+    """User id to a 64-bit keyed hash (BLAKE2b); 0 stands for no user. Bounded: see :meth:`hashes`."""
+
+    def __init__(self, key: bytes) -> None:
+        super().__init__()
+        self._key = key
+        self.trim()
+
+    def __missing__(self, user: str | None) -> int:
+        value = self[user] = self.hash(user) if user else 0
+        return value
+
+    def hash(self, user: str) -> int:
+        digest = hashlib.blake2b(user.encode("utf-8", "surrogatepass"), digest_size=8, key=self._key).digest()
+        return int.from_bytes(digest, "big") or 1
+
+    def hashes(self, users: Iterable[str | None]) -> UInt64:
+        if len(self) > USERS_CACHED:
+            self.trim()
+        return np.array(list(map(self.__getitem__, users)), dtype=np.uint64)
+
+    def trim(self) -> None:
+        self.clear()
+        self[None] = 0
+
+
+def user_key(value: int) -> str:
+    """How a user hash is stored and shown: 16 hexadecimal digits, '' for no user."""
+    return f"{value:016x}" if value else ""

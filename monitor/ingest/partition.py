@@ -1,0 +1,507 @@
+"""One owned partition: from its records, in offset order, to what is committed.
+
+Everything kept here is a function of the partition's records in offset order (and of stored watermark advances),
+never of how they were cut into batches, so that a new owner who starts from the stored offset goes on exactly where
+the last commit ended.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from detectors.summaries import SummaryTable
+from detectors.summaries.columns import Bool, EventColumns, Int32, Int64, UInt64
+from monitor.events import native
+from monitor.events.columns import ColumnBuilder
+from monitor.events.native import Event
+from monitor.events.redaction import UserHasher, user_key
+from monitor.events.segments import MAX_ATTRIBUTES, Admission, Assigner
+from monitor.ingest import sample_rows
+from monitor.ingest.consumer import Records, TopicPartition
+from monitor.ingest.dead_letters import DeadLetter
+from monitor.ingest.recent import RecentKeys
+from monitor.ingest.settings import EARLIEST_US, LATEST_US, Settings
+from monitor.ingest.windows import NEVER, WINDOW_US, Clock, lateness, window_start
+from monitor.store.partitions import Claim, PartitionCommit
+from samplers.embedding import InclusionProbabilities, chosen
+
+STATE_VERSION = 1
+DAY_US = 86_400_000_000
+SESSION_US = DAY_US  # a session seen longer ago than this, in event time, counts anew
+
+# A row's id packs (window, segment, version, late) into one int64: 35 + 14 + 13 + 1 bits.
+_LATE_BITS = 1
+_VERSION_BITS = 13
+_SEGMENT_BITS = 14
+
+# Loads the rows of late windows: (windows) -> (window, route, segment, version, late, state).
+LoadLate = Callable[[Iterable[int]], list[tuple[int, str, str, str, bool, bytes]]]
+Row = tuple[int, str, str, str, bool, bytes]
+
+
+class PartitionIngest:
+    """The state of one owned partition between two commits.
+
+    ``load_late`` reads the stored late rows of windows; it may block until the store answers.
+    """
+
+    def __init__(
+        self,
+        claim: Claim,
+        settings: Settings,
+        partitions: int,
+        hasher: UserHasher,
+        load_late: LoadLate,
+        open_rows: list[Row],
+    ) -> None:
+        self.tp = TopicPartition(claim.topic, claim.partition)
+        self.claim = claim
+        self.next_offset = claim.next_offset
+        self.committed_offset = claim.next_offset
+        self.clock = Clock(
+            NEVER if claim.max_time_us is None else claim.max_time_us,
+            NEVER if claim.watermark_us is None else claim.watermark_us,
+        )
+        self.begun = claim.begun
+        self.events = claim.events
+        self.duplicates = claim.duplicates
+        self.dead_letters = claim.dead_letters
+        self.late_events = claim.late_events
+        self.counters: Counter[str] = Counter(claim.counters)
+        self._hasher = hasher
+        self._load_late = load_late
+        state = msgspec.json.decode(claim.state) if claim.state else None
+        if state is not None and state["v"] != STATE_VERSION:
+            raise ValueError(
+                f"the stored state of {claim.topic}/{claim.partition} has version {state['v']}, this driftline reads"
+                f" version {STATE_VERSION}; it was written by another version: install that one"
+            )
+        self._admission = Admission.from_state(state["admission"]) if state else Admission()
+        self._sampling_state: dict[str, Any] | None = state["sampling"] if state else None
+        self._table = SummaryTable()
+        self._dirty: set[int] = set()
+        self._late_windows: set[int] = set()
+        self._touched_late: set[int] = set()
+        self._samples: list[dict[str, Any]] = []
+        self._contents: list[dict[str, Any]] = []
+        self._letters: list[DeadLetter] = []
+        self._advance: tuple[int, str] | None = None
+        self._first_window = 2**62
+        self._ids, self._sessions = RecentKeys(0), RecentKeys(0)
+        self.configure(settings, partitions)
+        for row in open_rows:
+            self._load(row)
+
+    # -- configuration and memory ---------------------------------------------------------------------------------
+
+    def configure(self, settings: Settings, partitions: int) -> None:
+        """Use other settings from the next record on; ``partitions`` share the embedding budget."""
+        self.settings = settings
+        self._partitions = partitions
+        self._assigner = Assigner(settings.rules, settings.config, self._admission)
+        self._builder = ColumnBuilder(settings.prices)
+        budget = settings.budget(partitions)
+        if self._sampling_state is None:
+            self._probabilities = InclusionProbabilities(budget)
+        else:
+            self._probabilities = InclusionProbabilities.from_state(self._sampling_state, budget)
+        kafka = settings.config.kafka
+        self._delay = kafka.watermark_delay
+        self._max_record = kafka.max_record
+        self._ids.records, self._sessions.records = kafka.dedup_records, kafka.session_records
+
+    def reconfigure(self, settings: Settings, partitions: int) -> None:
+        """As `configure`, keeping the sampling state of this moment."""
+        self._sampling_state = self._probabilities.to_state()
+        self.configure(settings, partitions)
+
+    @property
+    def rebuild_from(self) -> int:
+        """The offset to read from so that duplicates and sessions are known as if nothing had stopped."""
+        kafka = self.settings.config.kafka
+        return max(0, self.committed_offset - max(kafka.dedup_records, kafka.session_records))
+
+    @property
+    def watermark_us(self) -> int | None:
+        watermark = self.clock.watermark(self._delay)
+        return None if watermark == NEVER else watermark
+
+    @property
+    def pending_records(self) -> int:
+        """Records taken in since the last commit."""
+        return self.next_offset - self.committed_offset
+
+    def _load(self, row: Row) -> None:
+        window, route, segment, version, late, state = row
+        row_id = self._row_id(
+            window,
+            self._admission.segment(route, segment, 0),
+            self._admission.version(version, 0),
+            late,
+        )
+        self._table.load(row_id, state)
+
+    @staticmethod
+    def _row_id(window_us: int, segment: int, version: int, late: bool) -> int:
+        packed = window_us // WINDOW_US
+        packed = (packed << _SEGMENT_BITS) | segment
+        packed = (packed << _VERSION_BITS) | version
+        return (packed << _LATE_BITS) | int(late)
+
+    @staticmethod
+    def _unpack(row_id: int) -> tuple[int, int, int, bool]:
+        late = bool(row_id & 1)
+        row_id >>= _LATE_BITS
+        version = row_id & ((1 << _VERSION_BITS) - 1)
+        row_id >>= _VERSION_BITS
+        return (row_id >> _SEGMENT_BITS) * WINDOW_US, row_id & ((1 << _SEGMENT_BITS) - 1), version, late
+
+    # -- records ----------------------------------------------------------------------------------------------------
+
+    def process(self, records: Records) -> None:
+        """Take in consecutive records. Those before ``next_offset`` only rebuild what was seen recently."""
+        if not len(records):
+            return
+        known = int(np.searchsorted(records.offsets, self.next_offset))
+        if known:
+            old = records.part(0, known)
+            events, index, times, _ = self._decode(old)
+            if events:
+                users = self._hasher.hashes([e.user_id for e in events])
+                self._remember(events, times, users, np.array(old.offsets, dtype=np.int64)[index])
+            records = records.part(known, len(records))
+        if len(records):
+            self._take(records)
+            self.next_offset = records.offsets[-1] + 1
+            self.begun = self.clock.max_time_us != NEVER
+
+    def _take(self, records: Records) -> None:
+        events, index, times, letters = self._decode(records)
+        offsets = np.array(records.offsets, dtype=np.int64)[index]
+        if events:
+            users = self._hasher.hashes([e.user_id for e in events])
+            duplicate, represents = self._remember(events, times, users, offsets)
+            stamps = np.array(records.timestamps_ms, dtype=np.int64)[index] * 1000
+            future = (stamps >= 0) & (times > stamps + self.settings.config.kafka.future_tolerance) & ~duplicate
+            timely = ~duplicate & ~future
+            met = np.full(len(events), NEVER, dtype=np.int64)
+            met[timely] = self.clock.observe(times[timely], self._delay)
+            late, too_late = lateness(times, met, self.settings.config.kafka.allowed_lateness)
+            late &= timely
+            too_late &= timely
+            self.duplicates += int(duplicate.sum())
+            for i in np.flatnonzero(future | too_late).tolist():
+                reason = "future_time" if future[i] else "too_late"
+                against = stamps[i] if future[i] else met[i]
+                what = "the record's Kafka timestamp" if future[i] else "the partition's watermark"
+                letters.append(
+                    self._letter(
+                        records,
+                        int(index[i]),
+                        reason,
+                        f"event time {int(times[i])} µs, {what} {int(against)} µs",
+                        events[i].id,
+                        int(users[i]),
+                    )
+                )
+            accepted = timely & ~too_late
+            if not accepted.all():
+                keep = np.flatnonzero(accepted)
+                events = [events[i] for i in keep.tolist()]
+                index, times, users = index[keep], times[keep], users[keep]
+                late, represents = late[keep], represents[keep]
+            if events:
+                self._summarise(records, events, index, times, users, late, represents)
+        if letters:
+            letters.sort(key=lambda letter: letter.offset)
+            self._letters += letters
+            self.dead_letters += len(letters)
+            self.counters.update(f"dead_letter_{letter.reason}" for letter in letters)
+
+    def _decode(self, records: Records) -> tuple[list[Event], NDArray[np.int64], Int64, list[DeadLetter]]:
+        """Valid events, their indices into ``records``, their times in µs, and dead letters for all others."""
+        events: list[Event] = []
+        index: list[int] = []
+        letters: list[DeadLetter] = []
+        decode, most = native.decode, self._max_record
+        add, count = events.append, index.append
+        for i, value in enumerate(records.values):
+            try:
+                if not value.isascii():  # type: ignore[union-attr]  # None is the tombstone caught below
+                    value.decode()  # type: ignore[union-attr]
+                if len(value) > most:  # type: ignore[arg-type]
+                    raise _Oversize
+                add(decode(value))  # type: ignore[arg-type]
+            except (AttributeError, UnicodeDecodeError, msgspec.DecodeError, RecursionError, _Oversize) as error:
+                letters.append(self._undecodable(records, i, error))
+            else:
+                count(i)
+        try:
+            seconds = [event.time.timestamp() for event in events]  # type: ignore[union-attr]
+            times = np.rint(np.array(seconds, dtype=np.float64) * 1e6).astype(np.int64)
+        except AttributeError:
+            times = np.array([_microseconds(event.time) for event in events], dtype=np.int64)
+        rows = np.array(index, dtype=np.int64)
+        plausible = (times >= EARLIEST_US) & (times < LATEST_US)
+        unfit = np.array(["\x00" in event.id for event in events], dtype=bool)
+        if not plausible.all() or unfit.any():
+            for i in np.flatnonzero(~plausible | unfit).tolist():
+                event = events[i]
+                user = self._hasher.hash(event.user_id) if event.user_id else 0
+                if unfit[i]:
+                    reason, detail = "invalid_field", "the character U+0000 is not allowed - at `$.id`"
+                else:
+                    reason, detail = "implausible_time", f"got the time {str(event.time)[:60]}"
+                name = event.id.replace("\x00", "\ufffd")
+                letters.append(self._letter(records, int(rows[i]), reason, detail, name, user))
+            keep = np.flatnonzero(plausible & ~unfit)
+            events = [events[i] for i in keep.tolist()]
+            rows, times = rows[keep], times[keep]
+        return events, rows, times, letters
+
+    def _undecodable(self, records: Records, i: int, error: Exception) -> DeadLetter:
+        value = records.values[i]
+        if value is None:
+            return self._letter(records, i, "tombstone", "the record has no value", "", 0)
+        if isinstance(error, _Oversize):
+            reason, detail = "oversize", f"got {len(value)} bytes, kafka.max_record is {self._max_record}"
+        elif isinstance(error, UnicodeDecodeError):
+            reason, detail = "invalid_utf8", f"byte {error.start}: {error.reason}"
+        elif isinstance(error, msgspec.ValidationError):
+            reason, detail = "invalid_field", str(error)
+        else:
+            reason, detail = "malformed_json", str(error)
+        # What is too large is not parsed at all; a forget by user still reaches it by its record key.
+        name, user = ("", None) if isinstance(error, _Oversize) else native.identity(value)
+        return self._letter(records, i, reason, detail, name, self._hasher.hash(user) if user else 0)
+
+    def _letter(self, records: Records, i: int, reason: str, detail: str, event_id: str, user: int) -> DeadLetter:
+        return DeadLetter(
+            self.tp.topic,
+            self.tp.partition,
+            records.offsets[i],
+            records.timestamps_ms[i],
+            records.keys[i],
+            records.values[i],
+            reason,
+            detail,
+            event_id,
+            user_key(user),
+        )
+
+    def _remember(self, events: list[Event], times: Int64, users: UInt64, offsets: Int64) -> tuple[Bool, Bool]:
+        """(duplicate, represents its session) per event, in offset order."""
+        # Python's own string hash is 64 bits, randomised per process, and never leaves it: the runs are rebuilt.
+        ids = np.array([hash(event.id) for event in events], dtype=np.int64)
+        seen, _ = self._ids.previous(ids, offsets, times)
+        # "Among the previous n records": the record n offsets back is the last that counts.
+        duplicate = seen >= 0
+        sessions = [event.session_id for event in events]
+        keys = np.array(list(map(hash, sessions)), dtype=np.int64)
+        if None in sessions:
+            without = np.array([session is None for session in sessions], dtype=bool)
+            days = (times[without] // DAY_US).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+            mixed = (users[without] ^ days) * np.uint64(0xD1B54A32D192ED03)
+            keys[without] = np.where(users[without] == 0, ids[without].view(np.uint64) ^ days, mixed).view(np.int64)
+        last, when = self._sessions.previous(keys, offsets, times)
+        represents = (last < 0) | (np.abs(times - when) > SESSION_US)
+        return duplicate, represents
+
+    def _summarise(
+        self,
+        records: Records,
+        events: list[Event],
+        index: NDArray[np.int64],
+        times: Int64,
+        users: UInt64,
+        late: Bool,
+        represents: Bool,
+    ) -> None:
+        self._cap_attributes(events)
+        segments, versions = self._assigner.assign(events)
+        columns, counts = self._builder.build(events, times, represents, users)
+        self.counters.update(counts)
+        windows = window_start(times)
+        rows = windows // WINDOW_US
+        rows = (rows << _SEGMENT_BITS) | segments
+        rows = (rows << _VERSION_BITS) | versions
+        rows = (rows << _LATE_BITS) | late
+        if late.any():
+            self._fetch_late(np.unique(windows[late]).tolist())
+            self.late_events += int(late.sum())
+        self._table.update(rows, columns)
+        self._dirty.update(np.unique(rows).tolist())
+        self.events += len(events)
+        self._first_window = min(self._first_window, int(windows.min()))
+        pi = self._probabilities.step(windows, segments, represents & ~late, self._assigner.stakes)
+        candidates = np.flatnonzero(pi > 0)
+        if len(candidates):
+            self._sample(candidates, pi, records, events, index, times, windows, segments, versions, users, columns)
+
+    def _cap_attributes(self, events: list[Event]) -> None:
+        for event in events:
+            attributes = event.attributes
+            if attributes is not None and len(attributes) > MAX_ATTRIBUTES:
+                self.counters["attributes_dropped"] += len(attributes) - MAX_ATTRIBUTES
+                event.attributes = dict(list(attributes.items())[:MAX_ATTRIBUTES])
+
+    def _fetch_late(self, windows: list[int]) -> None:
+        self._touched_late.update(windows)
+        unknown = [window for window in windows if window not in self._late_windows]
+        if unknown:
+            for row in self._load_late(unknown):
+                self._load(row)
+            self._late_windows.update(unknown)
+
+    def _sample(
+        self,
+        candidates: NDArray[np.intp],
+        pi: NDArray[np.float64],
+        records: Records,
+        events: list[Event],
+        index: NDArray[np.int64],
+        times: Int64,
+        windows: Int64,
+        segments: Int32,
+        versions: Int32,
+        users: UInt64,
+        columns: EventColumns,
+    ) -> None:
+        seed, digest = self.settings.config.sampling.seed, xxhash.xxh3_64_intdigest
+        hashes = np.array(
+            [
+                digest(f"{seed}\x00{events[i].session_id or ''}\x00{events[i].id}".encode("utf-8", "surrogatepass"))
+                for i in candidates.tolist()
+            ],
+            dtype=np.uint64,
+        )
+        for i in candidates[chosen(hashes, pi[candidates])].tolist():
+            value = records.values[index[i]]
+            assert value is not None
+            sample, content = sample_rows.rows(
+                topic=self.tp.topic,
+                partition=self.tp.partition,
+                offset=records.offsets[index[i]],
+                event=events[i],
+                value=value,
+                time_us=int(times[i]),
+                window_us=int(windows[i]),
+                segment=self._admission.segments[segments[i]],
+                version=self._admission.versions[versions[i]],
+                user=int(users[i]),
+                pi=float(pi[i]),
+                columns=columns,
+                index=i,
+                settings=self.settings,
+                hasher=self._hasher,
+            )
+            self._samples.append(sample)
+            self._contents.append(content)
+
+    # -- commits ----------------------------------------------------------------------------------------------------
+
+    def advance(self, watermark_us: int, reason: str) -> bool:
+        """Move the watermark without a record (an idle stream, the end of input); stored. False: no change."""
+        current = self.watermark_us
+        if current is not None and watermark_us <= current:
+            return False
+        self.clock.advanced_us = watermark_us
+        self._advance = (watermark_us, reason)
+        return True
+
+    def commit(self, now_us: int) -> PartitionCommit | None:
+        """Everything since the last commit, or None if there was nothing. ``now_us`` is the wall clock, for the
+        outbox alone."""
+        if self.next_offset == self.committed_offset and self._advance is None:
+            return None
+        dirty = sorted(self._dirty)
+        states = self._table.states(np.array(dirty, dtype=np.int64)) if dirty else []
+        counts = [self._table.events(row) for row in dirty]
+        segments, versions = self._admission.segments, self._admission.versions
+        summary_rows = []
+        for row, state, count in zip(dirty, states, counts, strict=True):
+            window, segment, version, late = self._unpack(row)
+            route, name = segments[segment]
+            summary_rows.append(
+                {
+                    "level": 0,
+                    "window_us": window,
+                    "route": route,
+                    "segment": name,
+                    "version": versions[version],
+                    "late": late,
+                    "topic": self.tp.topic,
+                    "partition": self.tp.partition,
+                    "events": count,
+                    "state": state,
+                }
+            )
+        with_bytes = self.settings.config.kafka.dead_letter_bytes
+        state = {
+            "v": STATE_VERSION,
+            "admission": self._admission.to_state(),
+            "sampling": self._probabilities.to_state(),
+        }
+        return PartitionCommit(
+            topic=self.tp.topic,
+            partition=self.tp.partition,
+            generation=self.claim.generation,
+            from_offset=self.committed_offset,
+            next_offset=self.next_offset,
+            watermark_us=self.watermark_us,
+            max_time_us=None if self.clock.max_time_us == NEVER else self.clock.max_time_us,
+            begun=self.begun,
+            state=msgspec.json.encode(state),
+            events=self.events,
+            duplicates=self.duplicates,
+            dead_letters=self.dead_letters,
+            late_events=self.late_events,
+            counters=dict(self.counters),
+            summary_rows=summary_rows,
+            sample_rows=self._samples,
+            content_rows=self._contents,
+            dead_letter_rows=[letter.row() for letter in self._letters],
+            messages=[letter.message(now_us, with_bytes=with_bytes) for letter in self._letters],
+            advance=self._advance,
+            config_version=self.settings.version,
+            config_document=self.settings.document,
+            first_window_us=None if self._first_window == 2**62 else self._first_window,
+        )
+
+    def committed(self, commit: PartitionCommit) -> None:
+        """The commit is in the store: forget what it carried, and rows that cannot change any more."""
+        self.committed_offset = commit.next_offset
+        self._dirty.clear()
+        self._samples, self._contents, self._letters = [], [], []
+        self._advance = None
+        self._first_window = 2**62
+        watermark = self.watermark_us
+        idle_late = self._late_windows - self._touched_late
+        gone = []
+        for row in self._table.row_ids():
+            window, _, _, late = self._unpack(int(row))
+            if window in idle_late if late else (watermark is not None and window + WINDOW_US <= watermark):
+                gone.append(int(row))
+        if gone:
+            self._table.drop(np.array(gone, dtype=np.int64))
+        self._late_windows -= idle_late
+        self._touched_late.clear()
+
+
+class _Oversize(Exception):
+    """A value larger than `kafka.max_record`."""
+
+
+def _microseconds(time: datetime | float) -> int:
+    """Event time in microseconds; numbers are epoch milliseconds. -1 where it cannot be one."""
+    if isinstance(time, datetime):
+        return round(time.timestamp() * 1_000_000)
+    return round(time * 1000) if abs(time) < 1e14 else -1

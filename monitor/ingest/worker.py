@@ -1,0 +1,374 @@
+"""The ingest role: poll, process, commit, in one thread; everything that survives is in the store."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+from monitor.config.model import Config
+from monitor.events.redaction import UserHasher
+from monitor.ingest.consumer import EventSource, Records, TopicPartition
+from monitor.ingest.kafka_source import KafkaSource
+from monitor.ingest.partition import PartitionIngest
+from monitor.ingest.settings import Settings, hash_key_bytes
+from monitor.ingest.windows import WINDOW_US, window_start_of
+from monitor.store import partitions as store_partitions
+from monitor.store.engine import Store, StoreUnavailable
+from monitor.store.partitions import Fenced
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+POLL_S = 0.2
+IDLE_CHECK_S = 1.0
+BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+STOP_PATIENCE_S = 10.0  # how long a stopping worker still waits for a store that is away
+
+
+class Stopped(Exception):
+    """The worker was told to stop while the store was away; what was not committed is read again."""
+
+
+class IngestWorker:
+    """Consumes the configured topics into the store.
+
+    ``version`` and ``document`` describe the configuration without its secrets and are stored with the windows.
+    ``source`` defaults to kafka-python. ``wall_us`` (microseconds) and ``monotonic`` (seconds) are the clocks: the
+    wall clock only dates outbox rows and advances live, idle streams.
+
+    Use ``run(stop)`` in a thread, or ``step()`` by hand; not both.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        *,
+        version: str = "",
+        document: str = "{}",
+        source: EventSource | None = None,
+        owner: str | None = None,
+        wall_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.owner = owner or f"{socket.gethostname()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
+        self._store = store
+        self._source: EventSource = source if source is not None else KafkaSource(config.kafka)
+        self._settings = Settings.of(config, version, document)
+        self._next_settings: Settings | None = None
+        self._wall_us, self._monotonic = wall_us, monotonic
+        self._stop = threading.Event()
+        self._hasher: UserHasher | None = None
+        self._owned: dict[TopicPartition, PartitionIngest] = {}
+        self._reading_from: dict[TopicPartition, int] = {}
+        self._assigned: set[TopicPartition] = set()
+        self._changed = False
+        self._change_lock = threading.Lock()
+        self._last_record: dict[TopicPartition, float] = {}
+        self._last_commit = monotonic()
+        self._last_idle_check = monotonic()
+        self._subscribed = False
+        self.records = 0
+        self.commits = 0
+        self.store_failures = 0
+
+    # -- running ----------------------------------------------------------------------------------------------------
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until ``stop`` is set, then commit and leave the group."""
+        self._stop = stop
+        try:
+            while not stop.is_set():
+                self.step()
+            self.flush()
+        except Stopped:
+            log.warning("stopped while the store was away; the records since the last commit are read again")
+        finally:
+            self.close()
+
+    def step(self, timeout_s: float = POLL_S) -> int:
+        """One poll and what follows from it. Returns how many records it brought."""
+        if not self._subscribed:
+            self._source.subscribe(self._settings.config.kafka.topics, self._on_assigned, self._on_revoked)
+            self._subscribed = True
+        if self._next_settings is not None:
+            self._swap_settings()
+        polled = self._source.poll(timeout_s)
+        if self._take_change():
+            self._settle()
+            polled = {}  # read before the positions were set; read again from there
+        count = 0
+        now = self._monotonic()
+        for tp, records in polled.items():
+            owned = self._owned.get(tp)
+            if owned is None or not len(records) or records.offsets[0] < self._reading_from[tp]:
+                continue
+            owned.process(records)
+            self._reading_from[tp] = records.offsets[-1] + 1
+            self._last_record[tp] = now
+            count += len(records)
+        self.records += count
+        self._commit_if_due()
+        if now - self._last_idle_check >= IDLE_CHECK_S:
+            self._last_idle_check = now
+            self._advance_idle(now)
+        return count
+
+    def flush(self) -> None:
+        """Commit everything taken in so far."""
+        self._commit()
+
+    def drain(self) -> None:
+        """At the end of the input: commit, then close every window of the partitions this worker owns."""
+        self._commit()
+        _, greatest = self._with_store(lambda: store_partitions.greatest_watermark(self._store))
+        if greatest is None:
+            return
+        end = window_start_of(greatest) + WINDOW_US
+        for owned in self._owned.values():
+            if owned.begun:
+                owned.advance(end, "drain")
+        self._commit()
+
+    def close(self) -> None:
+        """Leave the group. Nothing is committed here."""
+        self._source.close()
+
+    def reload(self, config: Config, *, version: str = "", document: str = "{}") -> None:
+        """Use another configuration from the next batch on, as a whole. Safe from another thread."""
+        self._next_settings = Settings.of(config, version, document)
+
+    def caught_up(self) -> bool:
+        """Whether every record that the broker has for this worker is taken in (asks the broker)."""
+        if not self._owned or self._changed or set(self._owned) != self._assigned:
+            return False
+        ends = self._source.bounds(self._owned)
+        return all((self._source.position(tp) or 0) >= end for tp, (_, end) in ends.items()) and all(
+            self._reading_from[tp] >= owned.next_offset for tp, owned in self._owned.items()
+        )
+
+    def lag(self) -> dict[TopicPartition, int]:
+        """Records behind the end of each owned partition, as of the last fetch."""
+        behind = {}
+        for tp, owned in list(self._owned.items()):
+            end = self._source.highwater(tp)
+            if end is not None:
+                behind[tp] = max(0, end - owned.next_offset)
+        return behind
+
+    @property
+    def owned(self) -> tuple[TopicPartition, ...]:
+        """The partitions this worker holds now."""
+        return tuple(self._owned)
+
+    # -- assignment -------------------------------------------------------------------------------------------------
+
+    def _on_assigned(self, partitions: Iterable[TopicPartition]) -> None:
+        with self._change_lock:
+            self._assigned |= set(partitions)
+            self._changed = True
+
+    def _on_revoked(self, partitions: Iterable[TopicPartition]) -> None:
+        with self._change_lock:
+            self._assigned -= set(partitions)
+            self._changed = True
+
+    def _take_change(self) -> bool:
+        with self._change_lock:
+            changed, self._changed = self._changed, False
+        return changed
+
+    def _settle(self) -> None:
+        """Bring what is owned in line with what is assigned, and set every position."""
+        with self._change_lock:
+            assigned = set(self._assigned)
+        if set(self._owned) - assigned:
+            self._commit()  # if the next owner has not claimed them yet, this work need not be done again
+        for tp in set(self._owned) - assigned:
+            self._drop(tp)
+        for tp in sorted(assigned):
+            if tp in self._owned:
+                self._source.seek(tp, self._reading_from[tp])
+            else:
+                self._claim(tp)
+
+    def _claim(self, tp: TopicPartition) -> None:
+        hasher = self._user_hasher()
+        claim = self._with_store(lambda: store_partitions.claim(self._store, tp.topic, tp.partition, self.owner))
+        since = None if claim.watermark_us is None else claim.watermark_us - WINDOW_US + 1
+        rows = (
+            []
+            if since is None
+            else self._with_store(
+                lambda: store_partitions.open_rows(self._store, tp.topic, tp.partition, from_window_us=since)
+            )
+        )
+        owned = PartitionIngest(
+            claim,
+            self._settings,
+            self._partition_total(),
+            hasher,
+            lambda windows: self._with_store(
+                lambda: store_partitions.open_rows(self._store, tp.topic, tp.partition, late_windows=windows)
+            ),
+            rows,
+        )
+        first = self._source.bounds([tp])[tp][0]
+        start = max(owned.rebuild_from, first)
+        if first > claim.next_offset:
+            log.warning(
+                "records %d to %d of %s/%d are gone from the broker before they were read; raise its retention",
+                claim.next_offset,
+                first - 1,
+                tp.topic,
+                tp.partition,
+            )
+        self._source.seek(tp, start)
+        self._reading_from[tp] = start
+        self._owned[tp] = owned
+        self._last_record[tp] = self._monotonic()
+        log.info("claimed %s/%d at offset %d", tp.topic, tp.partition, claim.next_offset)
+
+    def _drop(self, tp: TopicPartition) -> None:
+        del self._owned[tp], self._reading_from[tp], self._last_record[tp]
+
+    def _partition_total(self) -> int:
+        return sum(self._source.partition_count(topic) for topic in self._settings.config.kafka.topics)
+
+    def _user_hasher(self) -> UserHasher:
+        if self._hasher is None:
+            key = self._settings.config.privacy.hash_key
+            if key is None:
+                key = self._with_store(lambda: store_partitions.hash_key(self._store))
+            self._hasher = UserHasher(hash_key_bytes(key))
+        return self._hasher
+
+    def _swap_settings(self) -> None:
+        settings, self._next_settings = self._next_settings, None
+        assert settings is not None
+        self._commit()  # what was measured by the old configuration is stored with its version
+        self._settings = settings
+        total = self._partition_total() if self._owned else 1
+        for owned in self._owned.values():
+            owned.reconfigure(settings, total)
+
+    # -- commits ----------------------------------------------------------------------------------------------------
+
+    def _commit_if_due(self) -> None:
+        kafka = self._settings.config.kafka
+        pending = sum(owned.pending_records for owned in self._owned.values())
+        waited = (self._monotonic() - self._last_commit) * 1e6
+        if pending >= kafka.commit_records or (pending and waited >= kafka.commit_every):
+            self._commit()
+        elif not pending:
+            self._last_commit = self._monotonic()
+
+    def _commit(self) -> None:
+        while True:
+            now = self._wall_us()
+            batch = {tp: owned.commit(now) for tp, owned in self._owned.items()}
+            work = {tp: commit for tp, commit in batch.items() if commit is not None}
+            if not work:
+                break
+            try:
+                self._with_store(lambda: store_partitions.commit(self._store, list(work.values())))  # noqa: B023
+            except Fenced as fenced:
+                log.warning("%s", fenced)
+                self._lose([TopicPartition(topic, partition) for topic, partition in fenced.lost])
+                continue
+            for tp, commit in work.items():
+                self._owned[tp].committed(commit)
+            self.commits += 1
+            self._source.commit({tp: commit.next_offset for tp, commit in work.items()})
+            break
+        self._last_commit = self._monotonic()
+
+    def _lose(self, lost: Iterable[TopicPartition]) -> None:
+        """Forget partitions that another owner claimed; those still assigned are claimed again at the next step."""
+        for tp in lost:
+            self._drop(tp)
+        with self._change_lock:
+            self._changed = True
+
+    def _with_store(self, work: Callable[[], T]) -> T:
+        """``work()``, tried again until the store takes it; meanwhile the group membership is kept alive."""
+        attempt = 0
+        stopping_since: float | None = None
+        paused = False
+        try:
+            while True:
+                try:
+                    return work()
+                except StoreUnavailable as error:
+                    self.store_failures += 1
+                    wait = BACKOFF_S[min(attempt, len(BACKOFF_S) - 1)]
+                    log.warning("%s; trying again in %g s", error, wait)
+                attempt += 1
+                if self._stop.is_set():
+                    stopping_since = stopping_since or self._monotonic()
+                    if self._monotonic() - stopping_since > STOP_PATIENCE_S:
+                        raise Stopped
+                if self._subscribed:
+                    self._source.pause()
+                    paused = True
+                    self._keep_alive(wait)
+                else:
+                    self._stop.wait(wait)
+        finally:
+            if paused:
+                self._source.resume()
+
+    def _keep_alive(self, seconds: float) -> None:
+        polled: Mapping[TopicPartition, Records] = self._source.poll(seconds)
+        if any(len(records) for records in polled.values()):
+            # A rebalance brought partitions that were not paused: their positions are set when we settle.
+            with self._change_lock:
+                self._changed = True
+
+    # -- idle streams -----------------------------------------------------------------------------------------------
+
+    def _advance_idle(self, now: float) -> None:
+        kafka = self._settings.config.kafka
+        idle = [
+            tp
+            for tp, owned in self._owned.items()
+            if owned.watermark_us is not None and (now - self._last_record[tp]) * 1e6 >= kafka.idle_after
+        ]
+        if not idle:
+            return
+        ends = self._source.bounds(idle)
+        idle = [tp for tp in idle if (self._source.position(tp) or 0) >= ends[tp][1]]
+        if not idle:
+            return
+        clock = self._wall_us()
+        greatest: int | None = None
+        moved = False
+        for tp in idle:
+            owned = self._owned[tp]
+            watermark = owned.watermark_us
+            assert watermark is not None
+            if clock - watermark <= kafka.idle_after + kafka.watermark_delay + 2 * WINDOW_US:
+                target = window_start_of(clock - kafka.watermark_delay)
+            else:
+                if greatest is None:
+                    greatest, _ = self._with_store(lambda: store_partitions.greatest_watermark(self._store))
+                target = greatest if greatest is not None else watermark
+            moved |= owned.advance(target, "idle")
+        if moved:
+            self._commit()
+
+    def describe(self) -> dict[str, Any]:
+        """Numbers about this process for its own metrics."""
+        return {
+            "records": self.records,
+            "commits": self.commits,
+            "store_failures": self.store_failures,
+            "partitions": len(self._owned),
+            "lag": {f"{tp.topic}/{tp.partition}": value for tp, value in self.lag().items()},
+        }
