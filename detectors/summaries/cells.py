@@ -1,0 +1,81 @@
+"""Sorted sparse cells: key -> (count, sum), and how runs of them are added together.
+
+All arrays are int64 and of one length; keys ascend strictly. Adding is exact integer addition, so any order and
+any grouping of additions gives the same cells.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Int64 = NDArray[np.int64]
+
+
+class Cells(NamedTuple):
+    keys: Int64
+    counts: Int64
+    sums: Int64
+
+
+def empty() -> Cells:
+    return Cells(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64))
+
+
+def _starts(keys: Int64) -> Int64:
+    """Index of the first of every run of equal keys; keys ascend and are not empty."""
+    new = np.empty(keys.size, dtype=np.bool_)
+    new[0] = True
+    np.not_equal(keys[1:], keys[:-1], out=new[1:])
+    return np.flatnonzero(new)
+
+
+def of_events(keys: Int64, values: Int64, key_bits: int) -> Cells:
+    """Cells of single events: each (key, value) adds 1 to the count and value to the sum of its key.
+
+    keys: int64[n], 0 <= key < 2**key_bits. One sort of (key, position) packed in 64 bits is three times faster
+    than an argsort of the keys; input too long to be packed is cut in pieces.
+    """
+    n = keys.size
+    if n == 0:
+        return empty()
+    position_bits = 63 - key_bits
+    if n >> position_bits:
+        half = n // 2
+        return add(of_events(keys[:half], values[:half], key_bits), of_events(keys[half:], values[half:], key_bits))
+    packed = keys << position_bits
+    packed |= np.arange(n)
+    packed.sort()
+    ordered = packed >> position_bits
+    starts = _starts(ordered)
+    packed &= (1 << position_bits) - 1
+    sums = np.add.reduceat(values[packed], starts)
+    return Cells(ordered[starts], np.diff(starts, append=n), sums)
+
+
+def reduced(keys: Int64, counts: Int64, sums: Int64) -> Cells:
+    """Cells from triples in any order, equal keys added. Keys that come as a few ascending runs merge fastest."""
+    if keys.size == 0:
+        return empty()
+    order = np.argsort(keys, kind="stable")  # timsort: linear on concatenated sorted runs
+    ordered = keys[order]
+    starts = _starts(ordered)
+    if starts.size == ordered.size:
+        return Cells(ordered, counts[order], sums[order])
+    return Cells(ordered[starts], np.add.reduceat(counts[order], starts), np.add.reduceat(sums[order], starts))
+
+
+def add(*runs: Cells) -> Cells:
+    """The sum of several runs of cells."""
+    runs = tuple(run for run in runs if run.keys.size)
+    if len(runs) == 1:
+        return runs[0]
+    if not runs:
+        return empty()
+    return reduced(
+        np.concatenate([run.keys for run in runs]),
+        np.concatenate([run.counts for run in runs]),
+        np.concatenate([run.sums for run in runs]),
+    )

@@ -1,0 +1,115 @@
+"""Consolidated cells and users of a group of rows (slots) of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.summaries import cells, heavy_hitters, packing
+from detectors.summaries.cells import Cells
+from detectors.summaries.heavy_hitters import CAPACITY, Users
+from detectors.summaries.metrics import CELL_BITS, FAMILIES, LABEL_MASK, OTHER_CODE
+from detectors.summaries.summary import relabel
+
+Int64 = NDArray[np.int64]
+UInt64 = NDArray[np.uint64]
+
+
+class Shard:
+    """Cells are keyed ``slot << CELL_BITS | cell``."""
+
+    def __init__(self) -> None:
+        self.cells = cells.empty()
+        self._slots: NDArray[np.int64] = np.empty(0, np.int64)  # of the users below, which ascend by (slot, user)
+        self._users: UInt64 = np.empty(0, np.uint64)
+        self._weights: Int64 = np.empty((0, 4), np.int64)
+        self._errors: dict[int, Int64] = {}  # slots whose users overflowed
+
+    def add(self, *runs: Cells) -> None:
+        self.cells = cells.add(self.cells, *runs)
+
+    def drop(self, slots: Int64) -> None:
+        kept = ~np.isin(self.cells.keys >> CELL_BITS, slots)
+        self.cells = Cells(*(column[kept] for column in self.cells))
+        self._keep_users(~np.isin(self._slots, slots))
+        for slot in slots.tolist():
+            self._errors.pop(slot, None)
+
+    def _keep_users(self, kept: NDArray[np.bool_]) -> None:
+        self._slots, self._users, self._weights = self._slots[kept], self._users[kept], self._weights[kept]
+
+    def users(self, slot: int) -> Users:
+        a, b = np.searchsorted(self._slots, (slot, slot + 1))
+        return Users(self._users[a:b], self._weights[a:b], self._errors.get(slot, np.zeros(4, np.int64)))
+
+    def set_users(self, slot: int, users: Users) -> None:
+        """Replace the users of a slot."""
+        self._keep_users(self._slots != slot)
+        at = int(np.searchsorted(self._slots, slot))
+        self._slots = np.insert(self._slots, at, np.full(users.keys.size, slot))
+        self._users = np.insert(self._users, at, users.keys)
+        self._weights = np.insert(self._weights, at, users.weights, axis=0)
+        if users.errors.any():
+            self._errors[slot] = users.errors
+
+    def add_users(self, slots: Int64, users: UInt64, weights: Int64) -> None:
+        """Add events in offset order. slots, users: [n]; weights: int64[n, 4]."""
+        all_slots = np.concatenate([self._slots, slots])
+        all_users = np.concatenate([self._users, users])
+        order = _by_slot_and_user(all_slots, all_users)
+        all_slots, all_users = all_slots[order], all_users[order]
+        new = np.concatenate(([True], (all_users[1:] != all_users[:-1]) | (all_slots[1:] != all_slots[:-1])))
+        starts = np.flatnonzero(new)
+        all_slots = all_slots[starts]
+        distinct, sizes = np.unique(all_slots, return_counts=True)
+        overflowing = {slot: self.users(slot) for slot in distinct[sizes > CAPACITY].tolist()}
+        all_weights = np.concatenate([self._weights, weights])[order]
+        self._slots, self._users = all_slots, all_users[starts]
+        self._weights = np.add.reduceat(all_weights, starts, axis=0)
+        for slot, before in overflowing.items():
+            at = slots == slot
+            self.set_users(slot, heavy_hitters.streamed(before, users[at], weights[at]))
+
+    def states(self, slots: Sequence[int], names: Sequence[tuple[Sequence[str], ...]]) -> list[bytes]:
+        """Stored forms. slots: ascending; names: per slot and family, in the order of the label codes."""
+        run = self.cells
+        wanted = np.asarray(slots, dtype=np.int64)
+        kept = np.isin(run.keys >> CELL_BITS, wanted)
+        if not kept.all():
+            run = Cells(*(column[kept] for column in run))
+        ordered = [tuple(tuple(sorted(family)) for family in families) for families in names]
+        if any(tuple(tuple(f) for f in families) != o for families, o in zip(names, ordered, strict=True)):
+            run = _with_sorted_labels(run, slots, names, ordered)
+        return packing.pack_rows(
+            run, list(slots), [packing.pack_labels(labels) for labels in ordered], [self.users(slot) for slot in slots]
+        )
+
+
+def _by_slot_and_user(slots: Int64, users: UInt64) -> Int64:
+    """Stable order by (slot, user). One sort of a 64-bit digest does, where no two users share its bits."""
+    digest = (slots.astype(np.uint64) << np.uint64(58)) | (users >> np.uint64(6))
+    order = np.argsort(digest, kind="stable")
+    ordered, by = digest[order], users[order]
+    if ((ordered[1:] == ordered[:-1]) & (by[1:] != by[:-1])).any():
+        order = np.lexsort((users, slots))
+    return order
+
+
+def _with_sorted_labels(
+    run: Cells,
+    slots: Sequence[int],
+    names: Sequence[tuple[Sequence[str], ...]],
+    ordered: Sequence[tuple[tuple[str, ...], ...]],
+) -> Cells:
+    block = len(FAMILIES) + 1
+    first = slots[0]
+    mapping = np.zeros((block * (slots[-1] - first + 1), LABEL_MASK + 1), dtype=np.int64)
+    for slot, given, wanted in zip(slots, names, ordered, strict=True):
+        for family, (before, after) in enumerate(zip(given, wanted, strict=True)):
+            row = mapping[(slot - first) * block + family]
+            row[OTHER_CODE] = OTHER_CODE
+            for code, name in enumerate(before):
+                row[code] = after.index(name)
+    return relabel(run, mapping, ((run.keys >> CELL_BITS) - first) * block)

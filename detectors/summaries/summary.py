@@ -1,0 +1,297 @@
+"""One summary row, or the sum of many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.summaries import buckets, cells, heavy_hitters, packing
+from detectors.summaries.cells import Cells
+from detectors.summaries.heavy_hitters import HeavyHitter, Users
+from detectors.summaries.histogram import Histogram, Rate, Total
+from detectors.summaries.metrics import (
+    BUCKET_BITS,
+    BUCKET_MASK,
+    BY_ID,
+    FAMILIES,
+    JOINT_LATENCY_BITS,
+    LABEL_MASK,
+    LINEAR_STEP,
+    MERGED_LABEL_CAP,
+    METRIC_SHIFT,
+    METRICS,
+    OTHER,
+    OTHER_CODE,
+    THINNED_SHIFT,
+    Metric,
+    metric,
+)
+from detectors.summaries.packing import NO_LABELS, Labels
+
+Int64 = NDArray[np.int64]
+
+# Family index by metric id; -1 for metrics without labels.
+_FAMILY_OF = np.full(64, -1, dtype=np.int64)
+for _m in BY_ID.values():
+    _FAMILY_OF[_m.id] = FAMILIES.index(_m.family) if _m.family else -1
+
+
+@dataclass(frozen=True, slots=True)
+class StagesByLatency:
+    """Where time goes, by how slow the event was: k latency buckets x s stages.
+
+    lower, upper: int64[k], total latency in us. counts, sums: int64[k, s], events with the stage and its us.
+    """
+
+    lower: Int64
+    upper: Int64
+    stages: tuple[str, ...]
+    counts: Int64
+    sums: Int64
+
+
+@dataclass(frozen=True, slots=True)
+class ByBucket:
+    """One quantity's events and sum by another's bucket: lower, upper, counts, sums, each int64[k]."""
+
+    lower: Int64
+    upper: Int64
+    counts: Int64
+    sums: Int64
+
+
+class Summary:
+    """What is known of a set of events. Immutable; `merge` returns a new one.
+
+    Merging is exact integer addition, hence associative and commutative, for everything but the users, which are
+    so until they exceed `heavy_hitters.CAPACITY` and keep their error bound beyond it.
+    """
+
+    __slots__ = ("_cells", "_labels", "_users")
+
+    def __init__(self, cells_: Cells | None = None, labels: Labels = NO_LABELS, users: Users | None = None) -> None:
+        self._cells = cells.empty() if cells_ is None else cells_
+        self._labels = labels
+        self._users = Users.none() if users is None else users
+
+    @classmethod
+    def from_state(cls, state: bytes) -> Summary:
+        """Read a stored row. Raises StateError when it is damaged or of a newer format."""
+        return cls(*packing.unpack(state))
+
+    def to_state(self) -> bytes:
+        """The stored form; equal summaries give equal bytes."""
+        return packing.pack_rows(self._cells, [0], [packing.pack_labels(self._labels)], [self._users])[0]
+
+    def merge(self, other: Summary) -> Summary:
+        """The summary of both sets of events."""
+        return Summary.merge_all((self, other))
+
+    @classmethod
+    def merge_all(cls, parts: Iterable[bytes | Summary]) -> Summary:
+        """The summary of all parts (stored rows or summaries) together."""
+        summaries = [part if isinstance(part, Summary) else cls.from_state(part) for part in parts]
+        if not summaries:
+            return cls()
+        if len(summaries) == 1:
+            return summaries[0]
+        labels = tuple(
+            tuple(sorted({name for s in summaries for name in s._labels[f]})[:MERGED_LABEL_CAP])
+            for f in range(len(FAMILIES))
+        )
+        return cls(
+            cells.add(*(_relabelled(s._cells, s._labels, labels) for s in summaries)),
+            labels,
+            heavy_hitters.merged([s._users for s in summaries]),
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Summary) and self.to_state() == other.to_state()
+
+    __hash__ = None  # type: ignore[assignment]  # equal by content, and never a key
+
+    # Reading
+
+    def events(self, thinned: bool = False) -> int:
+        """Events counted; with `thinned`, only those that represent their session."""
+        return self.total("events", thinned=thinned).count
+
+    def labels(self, name: str) -> tuple[str, ...]:
+        """Label values under which the metric was seen, sorted, `other` last where labels were folded."""
+        m = metric(name)
+        present = np.unique(self._select(m).keys >> BUCKET_BITS & LABEL_MASK).tolist()
+        if not m.family:
+            return ("",) if present else ()
+        return tuple(self._label_name(m, code) for code in present)
+
+    def histogram(self, name: str, label: str = "", thinned: bool = False) -> Histogram:
+        """The distribution of an exponential or linear metric; empty where it was absent from every event."""
+        m = metric(name)
+        if m.kind not in ("exponential", "linear"):
+            raise ValueError(f"metric {name!r} is a {m.kind}, not a distribution; read it with .{_READER[m.kind]}()")
+        bucket, counts, sums = self._by_bucket(m, label, thinned)
+        if m.kind == "linear":
+            lower = bucket * LINEAR_STEP
+            return Histogram(lower, lower + LINEAR_STEP - 1, counts, sums, linear=True)
+        return Histogram(buckets.smallest()[bucket], buckets.largest()[bucket], counts, sums)
+
+    def rate(self, name: str, thinned: bool = False) -> Rate:
+        """Hits and trials; no trials where the verdict was absent from every event."""
+        m = metric(name)
+        if m.kind != "rate":
+            raise ValueError(f"metric {name!r} is a {m.kind}, not a rate; read it with .{_READER[m.kind]}()")
+        found = self._total(m, "", thinned)
+        return Rate(hits=found.sum, trials=found.count)
+
+    def total(self, name: str, label: str = "", thinned: bool = False) -> Total:
+        """Events that have the metric, and its exact sum, for any kind of metric but a joint one."""
+        m = metric(name)
+        if m.kind == "joint":
+            raise ValueError(f"metric {name!r} is joint; read it with .{name}()")
+        return self._total(m, label, thinned)
+
+    def labelled(self, name: str, thinned: bool = False) -> dict[str, Total]:
+        """Count and sum of a labelled metric by label (see `labels`)."""
+        m = metric(name)
+        if not m.family:
+            raise ValueError(f"metric {name!r} has no labels; read it with .{_READER[m.kind]}()")
+        chosen = self._select(m, thinned=thinned)
+        codes, inverse = np.unique(chosen.keys >> BUCKET_BITS & LABEL_MASK, return_inverse=True)
+        counts = np.zeros(codes.size, dtype=np.int64)
+        sums = np.zeros(codes.size, dtype=np.int64)
+        np.add.at(counts, inverse, chosen.counts)
+        np.add.at(sums, inverse, chosen.sums)
+        return {
+            self._label_name(m, code): Total(count, sum_)
+            for code, count, sum_ in zip(codes.tolist(), counts.tolist(), sums.tolist(), strict=True)
+        }
+
+    def heavy_hitters(self, weight: str = "spend", top: int = 10, thinned: bool = False) -> list[HeavyHitter]:
+        """Users with the greatest `weight` ("spend" or "events"), heaviest first, ties by user."""
+        name = f"thinned_{weight}" if thinned else weight
+        if name not in heavy_hitters.WEIGHTS:
+            raise ValueError(f"unknown weight {weight!r}; expected 'spend' or 'events'")
+        column = heavy_hitters.WEIGHTS.index(name)
+        weights = self._users.weights[:, column]
+        error = int(self._users.errors[column])
+        order = np.argsort(-weights, kind="stable")[:top]
+        return [
+            HeavyHitter(int(self._users.keys[i]), int(weights[i]), int(weights[i]) + error)
+            for i in order
+            if weights[i] > 0
+        ]
+
+    def users(self) -> int | None:
+        """Distinct users; None where they were too many to be counted exactly."""
+        return None if self._users.errors.any() else self._users.keys.size
+
+    def stage_by_latency(self) -> StagesByLatency:
+        """Stage latencies summed within each bucket of total latency (events with both; no timeouts)."""
+        m = METRICS["stage_by_latency"]
+        chosen = self._select(m)
+        bucket = chosen.keys & BUCKET_MASK
+        rows, row = np.unique(bucket, return_inverse=True)
+        columns, column = np.unique(chosen.keys >> BUCKET_BITS & LABEL_MASK, return_inverse=True)
+        counts = np.zeros((rows.size, columns.size), dtype=np.int64)
+        sums = np.zeros_like(counts)
+        counts[row, column] = chosen.counts
+        sums[row, column] = chosen.sums
+        scale = buckets.JOINT_SCALE
+        names = tuple(self._label_name(m, code) for code in columns.tolist())
+        return StagesByLatency(buckets.smallest(scale)[rows], buckets.largest(scale)[rows], names, counts, sums)
+
+    def latency_by_concurrency(self) -> dict[tuple[int, int], Histogram]:
+        """Distribution of total latency (scale 3) for each range (low, high) of concurrency, ascending."""
+        chosen = self._select(METRICS["latency_by_concurrency"])
+        bucket = chosen.keys & BUCKET_MASK
+        concurrency = bucket >> JOINT_LATENCY_BITS
+        latency = bucket & ((1 << JOINT_LATENCY_BITS) - 1)
+        coarse, fine = buckets.CONCURRENCY_SCALE, buckets.JOINT_SCALE
+        out = {}
+        for code in np.unique(concurrency).tolist():
+            at = concurrency == code
+            key = (int(buckets.smallest(coarse)[code]), int(buckets.largest(coarse)[code]))
+            out[key] = Histogram(
+                buckets.smallest(fine)[latency[at]],
+                buckets.largest(fine)[latency[at]],
+                chosen.counts[at],
+                chosen.sums[at],
+            )
+        return out
+
+    def cost_by_input_size(self) -> ByBucket:
+        """Cost summed within each bucket (scale 3) of input bytes (events with both)."""
+        chosen = self._select(METRICS["cost_by_input_size"])
+        bucket = chosen.keys & BUCKET_MASK
+        scale = buckets.JOINT_SCALE
+        return ByBucket(buckets.smallest(scale)[bucket], buckets.largest(scale)[bucket], chosen.counts, chosen.sums)
+
+    # Cells
+
+    def _select(self, m: Metric, label: int | None = None, thinned: bool = False) -> Cells:
+        """Cells of a metric; over all events those of thinned and of other events follow one another."""
+        keys, counts, sums = self._cells
+        low = m.id << METRIC_SHIFT | int(thinned) << THINNED_SHIFT
+        a, b = np.searchsorted(keys, (low, (m.id + 1) << METRIC_SHIFT))
+        found = Cells(keys[a:b], counts[a:b], sums[a:b])
+        if label is None:
+            return found
+        at = (found.keys >> BUCKET_BITS & LABEL_MASK) == label
+        return Cells(found.keys[at], found.counts[at], found.sums[at])
+
+    def _by_bucket(self, m: Metric, label: str, thinned: bool) -> Cells:
+        """Cells of one label keyed by bucket, thinned and other events added."""
+        found = self._select(m, self._label_code(m, label), thinned)
+        return cells.reduced(found.keys & BUCKET_MASK, found.counts, found.sums)
+
+    def _total(self, m: Metric, label: str, thinned: bool) -> Total:
+        found = self._select(m, self._label_code(m, label), thinned)
+        return Total(int(found.counts.sum()), int(found.sums.sum()))
+
+    def _label_code(self, m: Metric, label: str) -> int:
+        if not m.family:
+            if label:
+                raise ValueError(f"metric {m.name!r} has no labels, got label {label!r}; leave it out")
+            return 0
+        names = self._labels[FAMILIES.index(m.family)]
+        if label in names:
+            return names.index(label)
+        return OTHER_CODE if label == OTHER else -1
+
+    def _label_name(self, m: Metric, code: int) -> str:
+        return OTHER if code == OTHER_CODE else self._labels[FAMILIES.index(m.family)][code]
+
+
+_READER = {"exponential": "histogram", "linear": "histogram", "rate": "rate", "total": "total", "joint": "<name>"}
+
+
+def _relabelled(run: Cells, old: Labels, new: Labels) -> Cells:
+    """The cells with label codes of `new` in place of those of `old`; names that `new` lacks become `other`."""
+    if old == new:
+        return run
+    mapping = np.zeros((len(FAMILIES) + 1, LABEL_MASK + 1), dtype=np.int64)  # the last row: metrics without labels
+    for f, (before, after) in enumerate(zip(old, new, strict=True)):
+        mapping[f, OTHER_CODE] = OTHER_CODE
+        for code, name in enumerate(before):
+            mapping[f, code] = after.index(name) if name in after else OTHER_CODE
+    return relabel(run, mapping)
+
+
+def relabel(run: Cells, mapping: Int64, mapping_row: Int64 | int = 0) -> Cells:
+    """Replace label codes by ``mapping[mapping_row + family, code]`` (family -1: the last row of a block).
+
+    Cells that fall together are added. The keys may carry a row above the cell.
+    """
+    families = len(FAMILIES) + 1
+    code = run.keys >> BUCKET_BITS & LABEL_MASK
+    family = _FAMILY_OF[run.keys >> METRIC_SHIFT & 63] % families
+    mapped = mapping[mapping_row + family, code]
+    return cells.reduced(run.keys ^ ((code ^ mapped) << BUCKET_BITS), run.counts, run.sums)
+
+
+def sorted_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Names in the order in which a state lists them."""
+    return tuple(sorted(names))
