@@ -1,0 +1,118 @@
+"""An exported CLIP pair on ONNX Runtime.
+
+A folder holds ``image.onnx`` (pixels float32[n, 3, h, w] to vectors), ``text.onnx`` (ids int64[n, context] to
+vectors), the tokenizer's merges, and ``encoder.json``: what was exported, its preprocessing, and the sha256 of
+every file, which are checked at load. `driftline encoder export` writes such a folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import onnxruntime
+from PIL import Image
+
+from monitor.embed.encoders.base import EncoderError, Vectors, unit_rows
+from monitor.embed.encoders.clip_tokens import ClipTokenizer
+from monitor.embed.encoders.preprocess import Preprocessing
+
+SIDECAR = "encoder.json"
+VERSION = 1
+TOKENIZERS = ("clip_bpe",)
+
+
+def file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class OnnxPairEncoder:
+    """Image and text tower in one space. Every row is a call of its own.
+
+    Quantised towers choose activation scales per call, and matrix kernels may differ by batch size; a call a
+    row is what makes a vector depend on its input alone. The engine's threads work inside the row.
+    """
+
+    shared_space = True
+
+    def __init__(self, directory: str | Path, *, threads: int = 0) -> None:
+        folder = Path(directory).expanduser()
+        self.sidecar = read_sidecar(folder)
+        self._preprocess = Preprocessing.from_document(self.sidecar["image"])
+        text = self.sidecar["text"]
+        if text.get("tokenizer") not in TOKENIZERS:
+            raise EncoderError(
+                f"{folder / SIDECAR}: tokenizer {text.get('tokenizer')!r} is not supported here, only "
+                f"{', '.join(TOKENIZERS)}; export a model that uses CLIP's own tokenizer"
+            )
+        self._tokens = ClipTokenizer(folder / text["merges"], int(text["context_length"]))
+        self.dim = int(self.sidecar["dim"])
+        digests = "".join(self.sidecar["files"][name] for name in sorted(self.sidecar["files"]))
+        weights = hashlib.sha256(digests.encode()).hexdigest()[:16]
+        name = f"{self.sidecar['model']}:{self.sidecar['precision']}"
+        self.identity = f"onnx:{name}:{weights}:{self._preprocess.digest}"
+        self.description = f"{name} on ONNX Runtime: images and texts in one space of {self.dim} dimensions"
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or os.cpu_count() or 1
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        # A thread that spins for work between rows takes the processor from decoding.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._image = _session(folder / "image.onnx", options)
+        self._text = _session(folder / "text.onnx", options)
+
+    def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
+        return self._rows(self._image, (self._preprocess(image) for image in images), len(images))
+
+    def encode_texts(self, texts: Sequence[str]) -> Vectors:
+        return self._rows(self._text, (self._tokens([text])[0] for text in texts), len(texts))
+
+    def _rows(self, session: Any, inputs: Any, n: int) -> Vectors:
+        out = np.zeros((n, self.dim), dtype=np.float32)
+        name = session.get_inputs()[0].name
+        for row, value in enumerate(inputs):
+            out[row] = session.run(None, {name: value[None]})[0][0]
+        return unit_rows(out)
+
+
+def read_sidecar(folder: Path) -> dict[str, Any]:
+    """encoder.json of a folder, checked: version, keys, and the sha256 of every file it names."""
+    path = folder / SIDECAR
+    try:
+        value = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+    except (OSError, msgspec.DecodeError) as error:
+        raise EncoderError(
+            f"{path} cannot be read: {error}; `driftline encoder export --out {folder}` makes such a folder"
+        ) from error
+    if value.get("v") != VERSION:
+        raise EncoderError(
+            f"{path}: version {value.get('v')!r} is not known, expected {VERSION}; export the encoder again"
+        )
+    absent = [key for key in ("model", "dim", "image", "text", "files", "precision") if key not in value]
+    if absent:
+        raise EncoderError(f"{path}: {', '.join(absent)} missing; export the encoder again")
+    for name, stated in value["files"].items():
+        if "/" in name or not (folder / name).is_file():
+            raise EncoderError(
+                f"{path} names {name!r}, which is not in {folder}; copy the whole folder or export again"
+            )
+        found = file_digest(folder / name)
+        if found != stated:
+            raise EncoderError(
+                f"{folder / name} is not the file that was exported: sha256 {found[:16]}…, expected {stated[:16]}…; "
+                "copy it again, or export again"
+            )
+    return value
+
+
+def _session(path: Path, options: Any) -> Any:
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the engine's exception types are not public
+        raise EncoderError(f"ONNX Runtime cannot load {path}: {error}; export the encoder again") from error

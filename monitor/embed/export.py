@@ -1,0 +1,228 @@
+"""From an open_clip model to a folder that ONNX Runtime needs no torch for.
+
+Needs the extra ``clip``. The exported towers end in unit vectors; the parity figures say how close they are to
+torch on a probe set.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+import tempfile
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from PIL import Image, ImageDraw
+
+from monitor.embed.encoders.base import EncoderError, Vectors
+from monitor.embed.encoders.onnx_pair import SIDECAR, VERSION, OnnxPairEncoder, file_digest
+from monitor.embed.encoders.open_clip import OpenClipEncoder
+
+MERGES = "clip_merges.txt.gz"
+OPSET = 18
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """Cosines between the exported and the original vectors of the same inputs."""
+
+    images: int
+    texts: int
+    image_min: float
+    image_mean: float
+    text_min: float
+    text_mean: float
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    directory: Path
+    identity: str
+    megabytes: float
+    parity: Parity
+
+
+def export(
+    model: str,
+    pretrained: str,
+    out: str | Path,
+    *,
+    int8: bool = False,
+    probes: Sequence[Image.Image] = (),
+) -> Exported:
+    """Write ``model`` as an ONNX pair to the folder ``out`` and measure its parity.
+
+    Args:
+        int8: quantise matrix weights to 7 of 8 bits per channel (the full 8 saturate in the 16-bit sums of
+            processors without VNNI) with activation scales found per call.
+        probes: images for the parity check; without them pages drawn here.
+
+    The folder appears complete or not at all. Raises EncoderError.
+    """
+    target = Path(out)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise EncoderError(f"{target} is there already and not an empty folder; choose another --out or remove it")
+    encoder = OpenClipEncoder(model, pretrained, device="cpu")
+    merges, context_length = _clip_tokenizer(encoder, model)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=target.parent) as work:
+        folder = Path(work) / "pair"
+        folder.mkdir()
+        _towers(encoder, folder, context_length)
+        if int8:
+            for name in ("image.onnx", "text.onnx"):
+                _quantise(folder / name)
+        shutil.copyfile(merges, folder / MERGES)
+        document = {
+            "v": VERSION,
+            "model": model,
+            "precision": "int8" if int8 else "fp32",
+            "weights_sha256": encoder.weights_digest,
+            "dim": encoder.dim,
+            "image": encoder.preprocessing.document(),
+            "text": {"tokenizer": "clip_bpe", "merges": MERGES, "context_length": context_length},
+            "logit_scale": float(encoder.model.logit_scale.detach().exp()),
+            "files": {path.name: file_digest(path) for path in sorted(folder.iterdir())},
+        }
+        (folder / SIDECAR).write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
+        exported = OnnxPairEncoder(folder)
+        parity = measure_parity(encoder, exported, list(probes) or probe_pages(), PROBE_TEXTS)
+        document["parity"] = asdict(parity)
+        (folder / SIDECAR).write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
+        size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
+        if target.exists():
+            target.rmdir()
+        folder.rename(target)
+    return Exported(target, exported.identity, size, parity)
+
+
+def _clip_tokenizer(encoder: OpenClipEncoder, model: str) -> tuple[Path, int]:
+    """The merges file and context length, where the model uses CLIP's own tokenizer."""
+    import open_clip
+
+    tokenizer = encoder.tokenizer
+    plain = type(tokenizer) is open_clip.SimpleTokenizer and tokenizer.vocab_size == 49408
+    cleaning = getattr(getattr(tokenizer, "clean_fn", None), "__name__", "")
+    if not plain or cleaning != "_clean_lower" or tokenizer.reduction_fn is not None:
+        raise EncoderError(
+            f"{model} does not use CLIP's own tokenizer ({type(tokenizer).__name__}), and only that one is carried "
+            "without torch; use encoder.open_clip for it, or export a model with CLIP's tokenizer, as ViT-B-32"
+        )
+    return Path(open_clip.tokenizer.default_bpe()), int(tokenizer.context_length)
+
+
+def _towers(encoder: OpenClipEncoder, folder: Path, context_length: int) -> None:
+    torch = encoder.torch
+
+    class Image_(torch.nn.Module):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = encoder.model
+
+        def forward(self, pixels: Any) -> Any:
+            return self.model.encode_image(pixels, normalize=True)
+
+    class Text_(torch.nn.Module):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = encoder.model
+
+        def forward(self, ids: Any) -> Any:
+            return self.model.encode_text(ids, normalize=True)
+
+    height, width = encoder.preprocessing.size
+    batch = torch.export.Dim("batch", min=1, max=1024)
+    # Two rows: an exporter that sees one takes the batch for a constant.
+    pixels, ids = torch.zeros(2, 3, height, width), torch.zeros(2, context_length, dtype=torch.int64)
+    for name, tower, example in (("image", Image_(), pixels), ("text", Text_(), ids)):
+        try:
+            with redirect_stdout(io.StringIO()):
+                torch.onnx.export(
+                    tower.eval(),
+                    (example,),
+                    str(folder / f"{name}.onnx"),
+                    input_names=["pixels" if name == "image" else "ids"],
+                    output_names=["vectors"],
+                    opset_version=OPSET,
+                    dynamic_shapes=({0: batch},),
+                    dynamo=True,
+                    external_data=False,
+                    verbose=False,
+                )
+        except ImportError as error:
+            raise EncoderError(
+                f"export needs onnx and onnxscript ({error}); `pip install 'driftline[clip]'`"
+            ) from error
+        except Exception as error:  # torch's exporter raises many kinds
+            raise EncoderError(f"torch cannot export the {name} tower to ONNX: {error}") from error
+
+
+def _quantise(path: Path) -> None:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    prepared, quantised = path.with_suffix(".prepared"), path.with_suffix(".int8")
+    quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
+    quantize_dynamic(
+        str(prepared),
+        str(quantised),
+        op_types_to_quantize=["MatMul", "Gemm"],
+        per_channel=True,
+        reduce_range=True,
+        weight_type=QuantType.QInt8,
+    )
+    prepared.unlink()
+    quantised.replace(path)
+
+
+def measure_parity(first: Any, second: Any, images: Sequence[Image.Image], texts: Sequence[str]) -> Parity:
+    """Cosines between two encoders' vectors, row by row."""
+    of_images = _cosines(first.encode_images(images), second.encode_images(images))
+    of_texts = _cosines(first.encode_texts(texts), second.encode_texts(texts))
+    return Parity(
+        len(images),
+        len(texts),
+        round(float(of_images.min()), 6),
+        round(float(of_images.mean()), 6),
+        round(float(of_texts.min()), 6),
+        round(float(of_texts.mean()), 6),
+    )
+
+
+def _cosines(first: Vectors, second: Vectors) -> Vectors:
+    return np.asarray((first * second).sum(axis=1), dtype=np.float32)
+
+
+PROBE_TEXTS = (
+    "Extract the total and the date from this receipt.",
+    "Which of the two clauses limits the liability of the supplier, and to what amount?",
+    "Beschreibe das Diagramm in einem Satz.",
+    "a photo of a dog",
+    "x^2 + y^2 = r^2; solve for y",
+    "表の合計を求めてください",
+    "",
+    "Summarise the letter. " * 30,
+)
+
+
+def probe_pages() -> list[Image.Image]:
+    """Eight drawn pages that differ in layout, size and brightness: the parity check's own inputs."""
+    rng = np.random.default_rng(20)
+    pages = []
+    for number in range(8):
+        width, height = (int(v) for v in rng.integers(240, 700, 2))
+        page = Image.new("RGB", (width, height), (255 - 20 * number,) * 3)
+        draw = ImageDraw.Draw(page)
+        for top in range(20, height - 10, 12 + 3 * number):
+            left = 20
+            while left < width - 40:
+                word = int(rng.integers(8, 50))
+                draw.rectangle((left, top, left + word, top + 6), fill=tuple(int(v) for v in rng.integers(0, 120, 3)))
+                left += word + 8
+        pages.append(page)
+    return pages
