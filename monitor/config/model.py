@@ -6,14 +6,17 @@ is stale.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 from monitor.config.units import Budget, Duration, Size, parse_allowance, parse_duration
 
 Stakes = Literal["low", "medium", "high"]
+
+# A field marked so is left out of repr, dumps and the configuration's version, and may come from a file.
+SECRET: Final[dict[str, JsonValue]] = {"secret": True}
 
 
 class Section(BaseModel):
@@ -29,34 +32,56 @@ class Kafka(Section):
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="How to talk to the brokers."
     )
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(None, description="SASL mechanism.")
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
+        None, description="SASL mechanism."
+    )
     username: str | None = Field(None, description="SASL user.")
-    password: str | None = Field(None, description="SASL password; better as ${NAME} or a *_FILE variable.")
+    password: str | None = Field(
+        None, description="SASL password; better as ${NAME} or a *_FILE variable.", repr=False, json_schema_extra=SECRET
+    )
     ca_file: str | None = Field(None, description="PEM file of the certificate authority for SSL.")
     commit_every: Duration = Field("2s", description="Longest time between two commits to the store.")
     commit_records: int = Field(50_000, ge=1, description="Most records in one commit.")
     max_record: Size = Field("1MB", description="A larger record is a dead letter.")
-    dedup_records: int = Field(100_000, ge=0, description="An id seen among this many previous records is the same event.")
-    session_records: int = Field(500_000, ge=0, description="How many previous records of a partition a session is remembered for.")
+    dedup_records: int = Field(
+        100_000, ge=0, description="An id seen among this many previous records is the same event."
+    )
+    session_records: int = Field(
+        500_000, ge=0, description="How many previous records of a partition a session is remembered for."
+    )
     watermark_delay: Duration = Field("30s", description="How far the watermark stays behind the greatest event time.")
     allowed_lateness: Duration = Field("24h", description="Events later than this are dead letters.")
-    future_tolerance: Duration = Field("10m", description="How far an event may be ahead of its record's Kafka timestamp.")
-    idle_after: Duration = Field("60s", description="A caught-up partition without records for this long (wall clock) no longer holds windows open.")
-    dead_letter_topic: str = Field("driftline.dead-letters", description="Topic for dead letters (reason and position).")
+    future_tolerance: Duration = Field(
+        "10m", description="How far an event may be ahead of its record's Kafka timestamp."
+    )
+    idle_after: Duration = Field(
+        "60s",
+        description="A caught-up partition without records for this long (wall clock) no longer holds windows open.",
+    )
+    dead_letter_topic: str = Field(
+        "driftline.dead-letters", description="Topic for dead letters (reason and position)."
+    )
     dead_letter_bytes: bool = Field(False, description="Also put the original bytes on the dead-letter topic.")
 
 
 class Store(Section):
     """Where state is kept."""
 
-    url: str = Field("sqlite:///driftline.db", description="sqlite:///FILE or postgresql://USER@HOST/DB.")
+    url: str = Field(
+        "sqlite:///driftline.db",
+        description="sqlite:///FILE or postgresql://USER@HOST/DB; a password in it is kept secret.",
+        repr=False,
+        json_schema_extra=SECRET,
+    )
 
 
 class Route(Section):
     """What one route of the feature is worth, and the attributes to segment it by."""
 
     stakes: Stakes = Field("medium", description="What is at stake when this route fails.")
-    segment_by: tuple[str, ...] = Field((), description="Attributes whose values split the route into segments when no rule matches.")
+    segment_by: tuple[str, ...] = Field(
+        (), description="Attributes whose values split the route into segments when no rule matches."
+    )
 
 
 class SegmentRule(Section):
@@ -64,7 +89,9 @@ class SegmentRule(Section):
 
     name: str = Field(min_length=1, max_length=120, description="Segment name; {attribute} is replaced by its value.")
     route: str | None = Field(None, description="Only events of this route.")
-    where: dict[str, str | tuple[str, ...]] = Field({}, description="attribute: value or list of values, all of which must match.")
+    where: dict[str, str | tuple[str, ...]] = Field(
+        {}, description="attribute: value or list of values, all of which must match."
+    )
     stakes: Stakes | None = Field(None, description="Stakes of this segment; default: its route's.")
 
 
@@ -72,8 +99,15 @@ class Segments(Section):
     """How events are divided."""
 
     rules: tuple[SegmentRule, ...] = Field((), description="Tried in order; first match wins.")
-    max_segments: int = Field(200, ge=1, le=5000, description="Segments admitted per partition; further ones fold into `other`.")
-    max_versions: int = Field(20, ge=1, le=1000, description="Versions (model + prompt version) admitted per partition; further ones fold into `other`.")
+    max_segments: int = Field(
+        200, ge=1, le=5000, description="Segments admitted per partition; further ones fold into `other`."
+    )
+    max_versions: int = Field(
+        20,
+        ge=1,
+        le=1000,
+        description="Versions (model + prompt version) admitted per partition; further ones fold into `other`.",
+    )
 
 
 class Slices(Section):
@@ -88,11 +122,15 @@ class Slices(Section):
 
 class ModelPrice(Section):
     model: str = Field(description="Response model, exact or with a trailing *.")
-    since: str = Field("1970-01-01", alias="from", description="First day (in the configured timezone) on which the price holds.")
+    since: str = Field(
+        "1970-01-01", alias="from", description="First day (in the configured timezone) on which the price holds."
+    )
     currency: str = Field("USD", pattern="^[A-Z]{3}$", description="ISO 4217 code.")
     input_per_million: float = Field(ge=0, description="Price of a million input tokens.")
     output_per_million: float = Field(ge=0, description="Price of a million output tokens.")
-    cached_input_per_million: float | None = Field(None, ge=0, description="Price of a million cached input tokens; default: the input price.")
+    cached_input_per_million: float | None = Field(
+        None, ge=0, description="Price of a million cached input tokens; default: the input price."
+    )
 
 
 class Prices(Section):
@@ -100,19 +138,25 @@ class Prices(Section):
 
     currency: str = Field("USD", pattern="^[A-Z]{3}$", description="Reporting currency.")
     rates: dict[str, float] = Field({}, description="CODE: units of the reporting currency for one unit of CODE.")
-    models: tuple[ModelPrice, ...] = Field((), description="Price table; the last entry whose `from` date has come holds.")
+    models: tuple[ModelPrice, ...] = Field(
+        (), description="Price table; the last entry whose `from` date has come holds."
+    )
 
 
 class Sampling(Section):
     """How many events are embedded."""
 
-    per_hour: int = Field(1200, ge=0, description="Embedding budget: sampled sessions per hour of event time, all segments together.")
+    per_hour: int = Field(
+        1200, ge=0, description="Embedding budget: sampled sessions per hour of event time, all segments together."
+    )
     floor_low: int = Field(5, ge=0, description="Least sampled sessions per hour for a segment of low stakes.")
     floor_medium: int = Field(20, ge=0, description="The same for medium stakes.")
     floor_high: int = Field(60, ge=0, description="The same for high stakes.")
     parts: int = Field(4, ge=1, le=64, description="Most input parts embedded of one event.")
     seed: str = Field("driftline", description="Changes which events are chosen.")
-    content: bool = Field(True, description="Keep redacted prompt and output, citations and a thumbnail of each sample.")
+    content: bool = Field(
+        True, description="Keep redacted prompt and output, citations and a thumbnail of each sample."
+    )
 
 
 class HttpPayloads(Section):
@@ -127,8 +171,12 @@ class S3Payloads(Section):
     endpoint: str | None = Field(None, description="Endpoint URL, as https://s3.eu-central-1.amazonaws.com.")
     region: str = Field("us-east-1", description="Region used in signatures.")
     buckets: tuple[str, ...] = Field((), description="Buckets that may be read.")
-    access_key: str | None = Field(None, description="Access key; empty: anonymous.")
-    secret_key: str | None = Field(None, description="Secret key; better as ${NAME} or a *_FILE variable.")
+    access_key: str | None = Field(
+        None, description="Access key; empty: anonymous.", repr=False, json_schema_extra=SECRET
+    )
+    secret_key: str | None = Field(
+        None, description="Secret key; better as ${NAME} or a *_FILE variable.", repr=False, json_schema_extra=SECRET
+    )
     allow_private: bool = Field(False, description="Allow an endpoint in a private network.")
 
 
@@ -150,7 +198,9 @@ class OpenClip(Section):
 
 
 class OnnxPair(Section):
-    directory: str = Field(description="Folder with image.onnx, text.onnx and encoder.json, as made by `driftline encoder export`.")
+    directory: str = Field(
+        description="Folder with image.onnx, text.onnx and encoder.json, as made by `driftline encoder export`."
+    )
 
 
 class Encoder(Section):
@@ -183,7 +233,9 @@ class Evaluation(Section):
 
     every: Duration = Field("5m", description="Tick length in event time.")
     embeddings_every: Duration = Field("1h", description="Step of the embedding detectors; a multiple of `every`.")
-    history: Duration = Field("28d", description="How much history rates, latency, cost and volume are compared with, at most.")
+    history: Duration = Field(
+        "28d", description="How much history rates, latency, cost and volume are compared with, at most."
+    )
     min_history: Duration = Field("7d", description="History needed before a stream is judged.")
     confidence: float = Field(0.998, gt=0.5, lt=1, description="Confidence of the upper limit of a reference rate.")
     resolve_after: Duration = Field("6h", description="An anomaly is resolved after this long without evidence.")
@@ -219,14 +271,21 @@ class AlertmanagerSink(Section):
 class GrafanaSink(Section):
     kind: Literal["grafana"]
     url: str = Field(description="Address of Grafana.")
-    token: str | None = Field(None, description="Service account token; better as ${NAME} or a *_FILE variable.")
+    token: str | None = Field(
+        None,
+        description="Service account token; better as ${NAME} or a *_FILE variable.",
+        repr=False,
+        json_schema_extra=SECRET,
+    )
     dashboard_uid: str | None = Field("driftline-overview", description="Dashboard the annotations belong to.")
 
 
 class WebhookSink(Section):
     kind: Literal["webhook"]
     url: str = Field(description="Where to POST the anomaly.")
-    secret: str | None = Field(None, description="Key of the HMAC-SHA256 signature header.")
+    secret: str | None = Field(
+        None, description="Key of the HMAC-SHA256 signature header.", repr=False, json_schema_extra=SECRET
+    )
 
 
 class KafkaSink(Section):
@@ -240,8 +299,13 @@ Sink = Annotated[AlertmanagerSink | GrafanaSink | WebhookSink | KafkaSink, Field
 class Alerts(Section):
     """Who is told, and how."""
 
-    path: Literal["push", "rules"] = Field("push", description="Road to on-call: driftline pushes, or Prometheus/Grafana rules read driftline_anomaly_active.")
-    max_age: Duration = Field("6h", description="An anomaly detected later than this after its event time is recorded as historic.")
+    path: Literal["push", "rules"] = Field(
+        "push",
+        description="Road to on-call: driftline pushes, or Prometheus/Grafana rules read driftline_anomaly_active.",
+    )
+    max_age: Duration = Field(
+        "6h", description="An anomaly detected later than this after its event time is recorded as historic."
+    )
     send_historic: bool = Field(False, description="Send historic anomalies too.")
     sinks: dict[str, Sink] = Field({}, description="Name: sink.")
     dashboard_url: str | None = Field(None, description="Address of Grafana for links in alerts.")
@@ -257,7 +321,9 @@ class Review(Section):
 class Report(Section):
     """The weekly report."""
 
-    day: Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"] = Field("monday", description="Day on which it is issued.")
+    day: Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"] = Field(
+        "monday", description="Day on which it is issued."
+    )
 
 
 class Retention(Section):
@@ -280,7 +346,12 @@ class Redaction(Section):
 class Privacy(Section):
     """What is never stored."""
 
-    hash_key: str | None = Field(None, description="Key of the user hashes; better as a *_FILE variable. Default: made once and kept in the store.")
+    hash_key: str | None = Field(
+        None,
+        description="Key of the user hashes; better as a *_FILE variable. Default: made once and kept in the store.",
+        repr=False,
+        json_schema_extra=SECRET,
+    )
     redact: tuple[Redaction, ...] = Field(
         (
             Redaction(name="email", pattern=r"[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}"),
@@ -303,7 +374,10 @@ class Config(Section):
 
     kafka: Kafka = Field(default_factory=Kafka)
     store: Store = Field(default_factory=Store)
-    routes: dict[str, Route] = Field({}, description="Route: its stakes and how it is segmented. A route that is not listed is one segment of medium stakes.")
+    routes: dict[str, Route] = Field(
+        {},
+        description="Route: its stakes and how it is segmented. A route that is not listed is one segment of medium stakes.",
+    )
     segments: Segments = Field(default_factory=Segments)
     slices: Slices = Field(default_factory=Slices)
     prices: Prices = Field(default_factory=Prices)
@@ -313,7 +387,9 @@ class Config(Section):
     reference: Reference = Field(default_factory=Reference)
     evaluation: Evaluation = Field(default_factory=Evaluation)
     budget: FalseAlarmBudget = Field(default_factory=FalseAlarmBudget)
-    owners: dict[str, Owner] = Field({}, description="Name: an owner with segments and a budget of its own; one owner covers everything by default.")
+    owners: dict[str, Owner] = Field(
+        {}, description="Name: an owner with segments and a budget of its own; one owner covers everything by default."
+    )
     alerts: Alerts = Field(default_factory=Alerts)
     review: Review = Field(default_factory=Review)
     report: Report = Field(default_factory=Report)
@@ -328,7 +404,9 @@ class Config(Section):
         try:
             ZoneInfo(value)
         except (KeyError, ValueError, OSError):
-            raise ValueError(f"expected an IANA time zone, got {value!r}; write for example Europe/Berlin or UTC") from None
+            raise ValueError(
+                f"expected an IANA time zone, got {value!r}; write for example Europe/Berlin or UTC"
+            ) from None
         return value
 
 

@@ -19,7 +19,9 @@ def parse_duration(value: Any) -> int:
     """Return whole microseconds for ``5m``-style text. Raises ValueError with what to write."""
     if isinstance(value, str) and (match := _DURATION.match(value)):
         return round(float(match[1]) * _SECONDS[match[2]] * 1_000_000)
-    raise ValueError(f"expected a duration, got {value!r}; write a number and one of ms, s, m, h, d, w, as in 5m or 24h")
+    raise ValueError(
+        f"expected a duration, got {value!r}; write a number and one of ms, s, m, h, d, w, as in 5m or 24h"
+    )
 
 
 def format_duration(us: int) -> str:
