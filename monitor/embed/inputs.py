@@ -40,7 +40,9 @@ def parse(document: str) -> Inputs | Missing:
         value = msgspec.json.decode(document)
         if value["v"] != VERSION:
             return Missing("inputs_version")
-        parts = {int(part["part"]): InputPart(int(part["part"]), str(part["kind"]), part) for part in value["parts"]}
+        parts = {
+            int(part["part"]): InputPart(int(part["part"]), str(part.get("kind", "")), part) for part in value["parts"]
+        }
         chosen = value.get("chosen")
         picked = [parts[index] for index in (parts if chosen is None else map(int, chosen))]
     except (msgspec.DecodeError, KeyError, TypeError, ValueError, AttributeError):

@@ -105,18 +105,10 @@ def _read_below(root: str, relative: str, max_bytes: int) -> bytes | Missing:
             folder = inner
         # Non-blocking, so that opening a FIFO returns; only a regular file is read.
         handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
-        with os.fdopen(handle, "rb", buffering=0) as file:
-            status = os.fstat(handle)
-            if not stat.S_ISREG(status.st_mode):
-                return Missing("file_not_regular")
-            if status.st_size > max_bytes:
-                return Missing("payload_too_large")
-            data = bytearray()
-            while chunk := file.read(max_bytes + 1 - len(data)):
-                data += chunk
-                if len(data) > max_bytes:
-                    return Missing("payload_too_large")
-            return bytes(data)
+        try:
+            return _read_regular(handle, max_bytes)
+        finally:
+            os.close(handle)
     except FileNotFoundError:
         return Missing("file_not_found")
     except NotADirectoryError:
@@ -126,6 +118,20 @@ def _read_below(root: str, relative: str, max_bytes: int) -> bytes | Missing:
     finally:
         if folder >= 0:
             os.close(folder)
+
+
+def _read_regular(handle: int, max_bytes: int) -> bytes | Missing:
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode):
+        return Missing("file_not_regular")
+    if status.st_size > max_bytes:
+        return Missing("payload_too_large")
+    data = bytearray()
+    while chunk := os.read(handle, max_bytes + 1 - len(data)):
+        data += chunk
+        if len(data) > max_bytes:  # it grew while it was read
+            return Missing("payload_too_large")
+    return bytes(data)
 
 
 def _data_uri(rest: str, max_bytes: int) -> bytes | Missing:

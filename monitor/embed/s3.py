@@ -19,14 +19,19 @@ def object_path(bucket: str, key: str) -> str:
 
 
 def signed_headers(
-    host: str, path: str, *, region: str, access_key: str, secret_key: str, now: datetime
+    host: str, path: str, *, region: str, access_key: str, secret_key: str, now: datetime, query: str = ""
 ) -> dict[str, str]:
-    """Headers of a signed GET of ``path`` (already encoded) from ``host``; ``now`` is the time of signing."""
+    """Headers of a signed GET of ``path`` (already encoded) from ``host``; ``now`` is the time of signing.
+
+    ``query`` is the canonical query string, '' for a plain object.
+    """
     stamp = now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
     scope = f"{stamp[:8]}/{region}/s3/aws4_request"
     headers = {"host": host, "x-amz-content-sha256": _EMPTY, "x-amz-date": stamp}
     names = ";".join(headers)
-    canonical = "\n".join(["GET", path, "", *(f"{name}:{value}" for name, value in headers.items()), "", names, _EMPTY])
+    canonical = "\n".join(
+        ["GET", path, query, *(f"{name}:{value}" for name, value in headers.items()), "", names, _EMPTY]
+    )
     to_sign = "\n".join(["AWS4-HMAC-SHA256", stamp, scope, hashlib.sha256(canonical.encode()).hexdigest()])
     key = b"AWS4" + secret_key.encode()
     for item in (stamp[:8], region, "s3", "aws4_request", to_sign):

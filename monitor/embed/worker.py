@@ -160,26 +160,24 @@ class EmbedWorker:
             self.close()
 
     def step(self, stop: threading.Event | None = None) -> int:
-        """Complete one batch of pending samples; 0 when none was pending (or all were taken by others)."""
+        """Complete one batch of pending samples; 0 when none was pending (or others hold them)."""
         with samples.claim(self._store, self._batch) as (pending, connection):
             if not pending:
                 return 0
             completions = self._complete(pending, stop)
             keep = self._config.sampling.content
             if connection is not None:
-                written = samples.complete(self._store, connection, completions, keep_content=keep)
+                samples.complete(self._store, connection, completions, keep_content=keep)
         if connection is None and completions:
             with self._store.write() as own:
-                written = samples.complete(self._store, own, completions, keep_content=keep)
-        if not completions:
-            return 0
+                samples.complete(self._store, own, completions, keep_content=keep)
         for completion in completions:
             if completion.reason:
                 self.stats.missing[completion.reason] += 1
             else:
                 self.stats.embedded += 1
         self.stats.cache_hits = self._images.hits + self._texts.hits
-        return written
+        return len(completions)
 
     # -- one batch ------------------------------------------------------------------------------------------
 
