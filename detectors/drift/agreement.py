@@ -1,0 +1,121 @@
+"""Image-text agreement: the share of sessions whose cosine is unusually low, or high, against the reference.
+
+Both marginals may stay as they were while the pairing breaks; this is the stream that sees it. One score per
+session (the mean over its pairs).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import stdtrit
+
+from detectors.evidence.effect import Effect, Verdict
+from detectors.evidence.packing import pack, unpack
+from detectors.rates.bets import ODDS
+from detectors.rates.bets import log_bets as rate_bets
+from detectors.rates.reference import RateReference
+
+Float = NDArray[np.float64]
+
+TAIL = 0.05
+MIN_REFERENCE = 100
+_KIND = "agreement-reference"
+
+
+@dataclass(frozen=True, slots=True)
+class AgreementReference:
+    """Thresholds at the reference's 5 % and 95 % points, and the rates beyond them."""
+
+    low: float
+    high: float
+    mean: float
+    below: RateReference
+    above: RateReference
+
+    K = 2 * len(ODDS)
+
+    @classmethod
+    def fit(
+        cls, scores: ArrayLike, groups: ArrayLike | None = None, confidence: float = 0.998, tail: float = TAIL
+    ) -> AgreementReference:
+        """Fit on the reference's sessions.
+
+        Args:
+            scores: float[n], one cosine per session.
+            groups: int[n], day of each; default: ten consecutive parts.
+            confidence: one-sided, of the limits.
+            tail: share of the reference beyond each threshold.
+
+        Raises:
+            ValueError: NaN or infinities, fewer than 100 sessions, shapes that disagree.
+        """
+        x = _checked(scores)
+        if x.size < MIN_REFERENCE:
+            raise ValueError(
+                f"a reference of agreement needs {MIN_REFERENCE} sessions, got {x.size}; take a longer period"
+            )
+        day = np.arange(x.size) * 10 // x.size if groups is None else np.asarray(groups, dtype=np.int64)
+        if day.shape != x.shape:
+            raise ValueError(f"groups needs one day per score, {x.size}; got shape {day.shape}")
+        low, high = (float(value) for value in np.quantile(x, [tail, 1.0 - tail]))
+        _, of_day = np.unique(day, return_inverse=True)
+        trials = np.bincount(of_day)
+        return cls(
+            low=low,
+            high=high,
+            mean=float(x.mean()),
+            below=RateReference.fit(np.bincount(of_day, x < low), trials, confidence),
+            above=RateReference.fit(np.bincount(of_day, x > high), trials, confidence),
+        )
+
+    def hits(self, scores: ArrayLike) -> tuple[int, int, int]:
+        """(below the low threshold, above the high one, sessions)."""
+        x = _checked(scores)
+        return int((x < self.low).sum()), int((x > self.high).sum()), int(x.size)
+
+    def log_bets(self, scores: ArrayLike) -> Float:
+        """float64[8]: more low agreement at odds x1.5, 2.5, 5, 12, then more high agreement."""
+        below, above, trials = self.hits(scores)
+        low = rate_bets([below], [trials], [self.below.p_plus], temper=self.below.temper)
+        high = rate_bets([above], [trials], [self.above.p_plus], temper=self.above.temper)
+        return np.concatenate([low[0], high[0]])
+
+    def verdict(self, rows: int) -> Verdict:
+        """Any session is evidence; none is not."""
+        return Verdict.OK if rows > 0 else Verdict.NOT_ENOUGH_DATA
+
+    def effect(self, scores: ArrayLike, confidence: float = 0.95) -> Effect:
+        """Mean agreement now, with its t interval, beside the reference's mean."""
+        x = _checked(scores)
+        if x.size < 2:
+            return Effect(float(x.mean()) if x.size else self.mean, -1.0, 1.0, self.mean, "cosine")
+        half = float(stdtrit(x.size - 1, 0.5 + confidence / 2.0)) * float(x.std(ddof=1)) / float(np.sqrt(x.size))
+        mean = float(x.mean())
+        return Effect(mean, max(-1.0, mean - half), min(1.0, mean + half), self.mean, "cosine")
+
+    def to_state(self) -> bytes:
+        """Versioned bytes."""
+        scalars = {
+            "low": self.low, "high": self.high, "mean": self.mean,
+            "below": self.below.to_state(), "above": self.above.to_state(),
+        }  # fmt: skip
+        return pack(_KIND, scalars, {})
+
+    @classmethod
+    def from_state(cls, state: bytes) -> AgreementReference:
+        """The inverse of :meth:`to_state`. Raises ValueError for other bytes."""
+        scalars, _ = unpack(_KIND, state)
+        below, above = RateReference.from_state(scalars.pop("below")), RateReference.from_state(scalars.pop("above"))
+        return cls(**scalars, below=below, above=above)
+
+
+def _checked(scores: ArrayLike) -> Float:
+    x = np.asarray(scores, dtype=np.float64)
+    if x.ndim != 1:
+        raise ValueError(f"scores must be one number per session, got {x.ndim} dimensions")
+    if not np.isfinite(x).all():
+        raise ValueError("scores hold NaN or infinity; leave out sessions without both an image and a text")
+    return x

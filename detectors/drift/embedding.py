@@ -1,0 +1,357 @@
+"""Did the inputs change: embeddings of an hour's sessions against a reference.
+
+Fit half: principal components, whitened with a ridge. All rows: the centre. Held-out half: scale, radius beyond
+which a row is pulled in (so that a few far rows cannot pretend to be a shift of all), the moments of the mean of m
+rows, and the novelty thresholds. The fit never touches the rows that calibrate.
+
+Two channels, bet on together:
+  * location: q = m |mean|^2 in whitened space. Its null is a scaled noncentral chi-square, matched to the mean and
+    variance that the held-out rows give for this m; its noncentrality covers the reference's own error and the
+    movement between the reference's days. Bets: shifts of 0.5, 1 and 2 sd.
+  * novelty: the share of rows farther from the centre, or farther off the subspace, than nearly all held-out rows,
+    as a rate with its own upper limit. This is what sees a rare new cluster.
+The unit is the session: one row (or the mean of its rows) per session, in reference and stream alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import brentq
+from scipy.special import chdtri, chndtr, stdtrit
+
+from detectors.drift.noncentral import log_density
+from detectors.evidence.effect import Effect, Verdict
+from detectors.evidence.packing import pack, unpack
+from detectors.rates.bets import ODDS
+from detectors.rates.bets import log_bets as rate_bets
+from detectors.rates.reference import DAY_CONFIDENCE, RateReference
+
+Float = NDArray[np.float64]
+Float32 = NDArray[np.float32]
+Int64 = NDArray[np.int64]
+
+DELTAS: tuple[float, ...] = (0.5, 1.0, 2.0)
+COMPONENTS = 64
+RIDGE = 0.05  # of the mean variance of the components kept
+RADIUS = 0.99  # held-out quantile of the whitened norm beyond which a row is pulled in
+MIN_REFERENCE = 40  # rows in each half
+MIN_ROWS = 5  # rows in a look
+PSEUDO_DAYS = 10
+_KIND = "embedding-reference"
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingReference:
+    """A fitted reference of one segment and modality. ``d`` is the encoder's dimension, ``k`` <= 64."""
+
+    centre: Float32  # float32[d]
+    project: Float32  # float32[d, k], whitening included
+    axes: Float32  # float32[d, k], orthonormal; what lies off them is the residual
+    middle: Float  # float64[k], mean of the pulled-in whitened rows
+    radius: float
+    trace: float  # E |row|^2 of whitened, pulled-in held-out rows
+    trace_square: float  # tr Sigma^2
+    norm_variance: float  # Var |row|^2
+    error: float  # upper limit of |error of the centre|^2
+    day_shift: float  # upper limit of |a day's shift|^2
+    norm_limit: float  # novelty thresholds
+    off_limit: float
+    novelty: RateReference
+    rows: int
+
+    K = len(DELTAS) + len(ODDS)
+
+    @property
+    def dimension(self) -> int:
+        """Dimension of the embeddings it takes."""
+        return int(self.centre.size)
+
+    @property
+    def components(self) -> int:
+        """Principal components kept; 0 if all rows of the fit half were equal."""
+        return int(self.project.shape[1])
+
+    @classmethod
+    def fit(
+        cls,
+        fit_rows: ArrayLike,
+        held_rows: ArrayLike,
+        *,
+        rng: np.random.Generator,
+        groups: ArrayLike | None = None,
+        confidence: float = 0.998,
+        components: int = COMPONENTS,
+    ) -> EmbeddingReference:
+        """Fit on the two halves of a reference, one row per session.
+
+        Args:
+            fit_rows: float[n, d]. held_rows: float[m, d]; other sessions than the fit half's.
+            rng: used only to make pseudo-days where ``groups`` is not given.
+            groups: int[n + m], the day of each row, the fit half's first. With fewer than 3 days the movement
+                between days is not known and not covered.
+            confidence: one-sided, of each limit.
+            components: most principal components kept.
+
+        Raises:
+            ValueError: NaN or infinities, dimensions that disagree, fewer than 40 rows in a half.
+        """
+        fit, held = _checked(fit_rows, None, "fit_rows"), _checked(held_rows, None, "held_rows")
+        if fit.shape[1] != held.shape[1]:
+            raise ValueError(f"the halves have dimensions {fit.shape[1]} and {held.shape[1]}; use one encoder for both")
+        if min(fit.shape[0], held.shape[0]) < MIN_REFERENCE:
+            raise ValueError(
+                f"a reference needs {MIN_REFERENCE} sessions in each half, got {fit.shape[0]} and {held.shape[0]}; "
+                "take a longer period"
+            )
+        total = fit.shape[0] + held.shape[0]
+        day = rng.permutation(total) % PSEUDO_DAYS if groups is None else np.asarray(groups, dtype=np.int64)
+        if day.shape != (total,):
+            raise ValueError(f"groups needs one day per row, fit half first: {total}, got shape {day.shape}")
+        everything = np.vstack([fit, held])
+        centre = everything.mean(axis=0)
+        axes, project = _whitening(fit, min(components, fit.shape[1], fit.shape[0] // 4))
+        k = project.shape[1]
+
+        z_all = (everything - centre) @ project
+        z_held = z_all[fit.shape[0] :]
+        if k:
+            scale = float(np.sqrt((z_held**2).sum(axis=1).mean() / k))
+            project, z_all, z_held = project / scale, z_all / scale, z_held / scale
+        norms = np.linalg.norm(z_held, axis=1)
+        offs = _off(held - centre, axes)
+        radius = float(np.quantile(norms, RADIUS)) if k else 0.0
+        pulled = _pull(z_all, radius)
+        middle = pulled.mean(axis=0)
+        y = pulled[fit.shape[0] :] - middle
+        trace, trace_square, norm_variance = _moments(y)
+
+        m = held.shape[0]
+        rank = max(2, int(np.ceil(float(np.clip(8.0 / m, 0.005, 0.05)) / 2.0 * m)))
+        tiny = 1e-6 * (1.0 + float(np.linalg.norm(centre)))
+        norm_limit = float(np.sort(norms)[m - rank]) if k else 0.0
+        off_limit = max(float(np.sort(offs)[m - rank]), tiny)
+        new = (norms > norm_limit) | (offs > off_limit) if k else offs > off_limit
+        _, of_day = np.unique(day[fit.shape[0] :], return_inverse=True)
+        novelty = RateReference.fit(np.bincount(of_day, new), np.bincount(of_day), confidence)
+
+        nu = trace**2 / trace_square if trace_square > 0 else 1.0
+        error = trace / nu * float(chdtri(nu, 1.0 - confidence)) / total if k else 0.0
+        shift = 0.0 if groups is None or not k else _day_shift(pulled - middle, day, trace, trace_square)
+        return cls(
+            centre=centre.astype(np.float32),
+            project=project.astype(np.float32),
+            axes=axes.astype(np.float32),
+            middle=middle,
+            radius=radius,
+            trace=trace,
+            trace_square=trace_square,
+            norm_variance=norm_variance,
+            error=error,
+            day_shift=shift,
+            norm_limit=norm_limit,
+            off_limit=off_limit,
+            novelty=novelty,
+            rows=total,
+        )
+
+    def log_bets(self, rows: ArrayLike) -> Float:
+        """Log payoffs of one look.
+
+        Args:
+            rows: float[m, d], one per session. Fewer than 5: no evidence.
+
+        Returns:
+            float64[7]: shifts of 0.5, 1, 2 sd, then novelty at odds x1.5, 2.5, 5, 12.
+
+        Raises:
+            ValueError: NaN, infinities, another dimension.
+        """
+        x = _checked(rows, self.dimension, "rows")
+        bets = np.zeros(self.K)
+        if self.verdict(x.shape[0]) is not Verdict.OK:
+            return bets
+        z, off = self._coordinates(x)
+        m = x.shape[0]
+        if self.components and self.trace > 0:
+            q, unit, df = self._location(z)
+            null = m * (np.sqrt(self.error) + np.sqrt(self.day_shift)) ** 2 / unit
+            shifts = null + m * np.square(DELTAS) / unit
+            bets[: len(DELTAS)] = log_density(q / unit, df, shifts) - log_density(q / unit, df, null)
+        hits = int(self._novel(z, off).sum())
+        bets[len(DELTAS) :] = rate_bets([hits], [m], [self.novelty.p_plus], temper=self.novelty.temper)[0]
+        return bets
+
+    def verdict(self, rows: int) -> Verdict:
+        """Whether a look of so many rows is evidence."""
+        return Verdict.OK if rows >= MIN_ROWS else Verdict.NOT_ENOUGH_DATA
+
+    def novelty_hits(self, rows: ArrayLike) -> tuple[int, int]:
+        """(rows farther out than nearly all of the reference, rows)."""
+        x = _checked(rows, self.dimension, "rows")
+        z, off = self._coordinates(x)
+        return int(self._novel(z, off).sum()), int(x.shape[0])
+
+    def effect(self, rows: ArrayLike, confidence: float = 0.95) -> Effect:
+        """Distance of the rows' mean from the reference's, in standard deviations of a whitened direction.
+
+        The interval inverts the noncentral chi-square and is widened by the reference's own error.
+        """
+        x = _checked(rows, self.dimension, "rows")
+        m = x.shape[0]
+        if m == 0 or not self.components or self.trace <= 0:
+            return Effect(0.0, 0.0, float("inf") if m == 0 else 0.0, 0.0, "sd")
+        z, _ = self._coordinates(x)
+        q, unit, df = self._location(z)
+        tail = (1.0 - confidence) / 2.0
+        value = float(np.sqrt(max(0.0, (q - m * self._mean_part()) / m)))
+        low = float(np.sqrt(_noncentrality(q / unit, df, 1.0 - tail) * unit / m))
+        high = float(np.sqrt(_noncentrality(q / unit, df, tail) * unit / m))
+        slack = float(np.sqrt(self.trace / self.rows))
+        return Effect(value, max(0.0, low - slack), high + slack, 0.0, "sd")
+
+    def contributions(self, rows: ArrayLike) -> Int64:
+        """Row indices, those that carry the change most first: far along the mean shift, or novel."""
+        x = _checked(rows, self.dimension, "rows")
+        z, off = self._coordinates(x)
+        score = np.maximum(0.0, off / self.off_limit - 1.0)
+        if self.components and x.shape[0]:
+            y = _pull(z, self.radius) - self.middle
+            mean = y.mean(axis=0)
+            length = float(np.linalg.norm(mean))
+            along = y @ mean / length if length > 0 else np.zeros(x.shape[0])
+            spread = max(float(np.sqrt(self.trace / self.components)), 1e-12)
+            norm = np.linalg.norm(z, axis=1) / max(self.norm_limit, 1e-12)
+            score = score + along / spread + np.maximum(0.0, norm - 1.0)
+        return np.argsort(-score, kind="stable")
+
+    def to_state(self) -> bytes:
+        """Versioned bytes; matrices as float32, which is what :meth:`log_bets` uses anyway."""
+        scalars = {
+            "radius": self.radius, "trace": self.trace, "trace_square": self.trace_square,
+            "norm_variance": self.norm_variance, "error": self.error, "day_shift": self.day_shift,
+            "norm_limit": self.norm_limit, "off_limit": self.off_limit, "rows": self.rows,
+            "novelty": self.novelty.to_state(),
+        }  # fmt: skip
+        arrays = {"centre": self.centre, "project": self.project, "axes": self.axes, "middle": self.middle}
+        return pack(_KIND, scalars, arrays)
+
+    @classmethod
+    def from_state(cls, state: bytes) -> EmbeddingReference:
+        """The inverse of :meth:`to_state`. Raises ValueError for other bytes."""
+        scalars, arrays = unpack(_KIND, state)
+        novelty = RateReference.from_state(scalars.pop("novelty"))
+        return cls(**scalars, **arrays, novelty=novelty)
+
+    def _coordinates(self, x: Float) -> tuple[Float, Float]:
+        centred = x - self.centre
+        return centred @ self.project.astype(np.float64), _off(centred, self.axes.astype(np.float64))
+
+    def _novel(self, z: Float, off: Float) -> NDArray[np.bool_]:
+        far = off > self.off_limit
+        if self.components:
+            far = far | (np.linalg.norm(z, axis=1) > self.norm_limit)
+        return np.asarray(far, dtype=np.bool_)
+
+    def _mean_part(self) -> float:
+        return self.trace / self.rows
+
+    def _location(self, z: Float) -> tuple[float, float, float]:
+        """q, and the unit and degrees of freedom of its null: q / unit ~ chi-square."""
+        m = z.shape[0]
+        mean = (_pull(z, self.radius) - self.middle).mean(axis=0)
+        variance = self.norm_variance / m + 2.0 * (1.0 - 1.0 / m) * self.trace_square
+        unit = variance / (2.0 * self.trace)
+        return float(m * (mean @ mean)), unit, self.trace / unit
+
+
+def _checked(rows: ArrayLike, dimension: int | None, name: str) -> Float:
+    x = np.asarray(rows, dtype=np.float64)
+    if x.ndim != 2:
+        raise ValueError(f"{name} must be a matrix, one row per session; got {x.ndim} dimensions")
+    if dimension is not None and x.shape[1] != dimension:
+        raise ValueError(
+            f"{name} have dimension {x.shape[1]}, the reference {dimension}; they come from other encoders"
+        )
+    if not np.isfinite(x).all():
+        raise ValueError(f"{name} hold NaN or infinity; leave out inputs that could not be embedded")
+    return x
+
+
+def _whitening(fit: Float, most: int) -> tuple[Float, Float]:
+    """Orthonormal axes float[d, k] and the whitening projection float[d, k]."""
+    centred = fit - fit.mean(axis=0)
+    _, singular, vt = np.linalg.svd(centred, full_matrices=False)
+    variance = singular**2 / (fit.shape[0] - 1)
+    size = float(np.abs(fit).max(initial=0.0))
+    # Duplicates and constants leave directions that hold nothing but rounding.
+    kept = variance[:most] > max(1e-9 * float(variance[0]), (1e-7 * size) ** 2)
+    k = int(kept.sum())
+    axes = np.asarray(vt[:k].T, dtype=np.float64)
+    if k == 0:
+        return axes, axes
+    return axes, axes / np.sqrt(variance[:k] + RIDGE * float(variance[:k].mean()))
+
+
+def _off(centred: Float, axes: Float) -> Float:
+    """Norm of what lies off the axes."""
+    inside = centred @ axes
+    square = (centred**2).sum(axis=1) - (inside**2).sum(axis=1)
+    return np.asarray(np.sqrt(np.maximum(square, 0.0)), dtype=np.float64)
+
+
+def _pull(z: Float, radius: float) -> Float:
+    """Rows beyond the radius, pulled in to it."""
+    norm = np.linalg.norm(z, axis=1)
+    factor = np.where(norm > radius, radius / np.maximum(norm, 1e-300), 1.0)
+    return np.asarray(z * factor[:, None], dtype=np.float64)
+
+
+def _moments(y: Float) -> tuple[float, float, float]:
+    """tr Sigma, tr Sigma^2 (unbiased, over pairs of rows) and Var |row|^2."""
+    n = y.shape[0]
+    if y.shape[1] == 0:
+        return 0.0, 0.0, 0.0
+    square = (y**2).sum(axis=1)
+    gram = y.T @ y
+    trace = float(square.mean())
+    pairs = float((gram**2).sum() - (square**2).sum()) / (n * (n - 1))
+    return trace, max(pairs, trace**2 / y.shape[1] * 0.25), float(square.var())
+
+
+def _day_shift(y: Float, day: Int64, trace: float, trace_square: float) -> float:
+    """Upper limit of the squared shift of a day's mean, 0 where the days differ no more than chance lets them."""
+    ids, of_day = np.unique(day, return_inverse=True)
+    if ids.size < 3:
+        return 0.0
+    count = np.bincount(of_day).astype(np.float64)
+    sums = np.zeros((ids.size, y.shape[1]))
+    np.add.at(sums, of_day, y)
+    square = ((sums / count[:, None]) ** 2).sum(axis=1)
+    keep = count >= 3
+    if int(keep.sum()) < 3:
+        return 0.0
+    days = int(keep.sum())
+    excess = float((square[keep] - trace / count[keep]).mean())
+    chance = float(np.sqrt((2.0 * trace_square / count[keep] ** 2).sum())) / days
+    between = (excess - 0.84 * chance) * days / (days - 1)  # less what chance gives one reference in five
+    if between <= 0:
+        return 0.0
+    # The days may differ along one direction: then a day's shift is as a Student t.
+    return between * float(stdtrit(days - 1, DAY_CONFIDENCE)) ** 2
+
+
+def _noncentrality(x: float, df: float, probability: float) -> float:
+    """The noncentrality at which ``x`` is the ``probability`` quantile; 0 if there is none."""
+
+    def gap(nc: float) -> float:
+        return float(chndtr(x, df, nc)) - probability
+
+    if gap(0.0) <= 0:
+        return 0.0
+    top = x + 10.0
+    while gap(top) > 0:
+        top *= 2.0
+    return float(brentq(gap, 0.0, top, xtol=1e-6))
