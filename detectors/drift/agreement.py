@@ -54,9 +54,7 @@ class AgreementReference:
         """
         x = _checked(scores)
         if x.size < MIN_REFERENCE:
-            raise ValueError(
-                f"a reference of agreement needs {MIN_REFERENCE} sessions, got {x.size}; take a longer period"
-            )
+            raise ValueError(f"agreement needs {MIN_REFERENCE} reference sessions, got {x.size}, take a longer period")
         day = np.arange(x.size) * 10 // x.size if groups is None else np.asarray(groups, dtype=np.int64)
         if day.shape != x.shape:
             raise ValueError(f"groups needs one day per score, {x.size}; got shape {day.shape}")

@@ -16,6 +16,7 @@ The unit is the session: one row (or the mean of its rows) per session, in refer
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -48,8 +49,8 @@ class EmbeddingReference:
     """A fitted reference of one segment and modality. ``d`` is the encoder's dimension, ``k`` <= 64."""
 
     centre: Float32  # float32[d]
-    project: Float32  # float32[d, k], whitening included
     axes: Float32  # float32[d, k], orthonormal; what lies off them is the residual
+    whiten: Float  # float64[k], factors that give coordinates along the axes unit variance
     middle: Float  # float64[k], mean of the pulled-in whitened rows
     radius: float
     trace: float  # E |row|^2 of whitened, pulled-in held-out rows
@@ -72,7 +73,7 @@ class EmbeddingReference:
     @property
     def components(self) -> int:
         """Principal components kept; 0 if all rows of the fit half were equal."""
-        return int(self.project.shape[1])
+        return int(self.axes.shape[1])
 
     @classmethod
     def fit(
@@ -112,14 +113,14 @@ class EmbeddingReference:
             raise ValueError(f"groups needs one day per row, fit half first: {total}, got shape {day.shape}")
         everything = np.vstack([fit, held])
         centre = everything.mean(axis=0)
-        axes, project = _whitening(fit, min(components, fit.shape[1], fit.shape[0] // 4))
-        k = project.shape[1]
+        axes, whiten = _whitening(fit, min(components, fit.shape[1], fit.shape[0] // 4))
+        k = axes.shape[1]
 
-        z_all = (everything - centre) @ project
+        z_all = ((everything - centre) @ axes) * whiten
         z_held = z_all[fit.shape[0] :]
         if k:
             scale = float(np.sqrt((z_held**2).sum(axis=1).mean() / k))
-            project, z_all, z_held = project / scale, z_all / scale, z_held / scale
+            whiten, z_all, z_held = whiten / scale, z_all / scale, z_held / scale
         norms = np.linalg.norm(z_held, axis=1)
         offs = _off(held - centre, axes)
         radius = float(np.quantile(norms, RADIUS)) if k else 0.0
@@ -142,8 +143,8 @@ class EmbeddingReference:
         shift = 0.0 if groups is None or not k else _day_shift(pulled - middle, day, trace, trace_square)
         return cls(
             centre=centre.astype(np.float32),
-            project=project.astype(np.float32),
             axes=axes.astype(np.float32),
+            whiten=whiten,
             middle=middle,
             radius=radius,
             trace=trace,
@@ -235,7 +236,12 @@ class EmbeddingReference:
             "norm_limit": self.norm_limit, "off_limit": self.off_limit, "rows": self.rows,
             "novelty": self.novelty.to_state(),
         }  # fmt: skip
-        arrays = {"centre": self.centre, "project": self.project, "axes": self.axes, "middle": self.middle}
+        arrays: dict[str, NDArray[Any]] = {
+            "centre": self.centre,
+            "axes": self.axes,
+            "whiten": self.whiten,
+            "middle": self.middle,
+        }
         return pack(_KIND, scalars, arrays)
 
     @classmethod
@@ -246,8 +252,11 @@ class EmbeddingReference:
         return cls(**scalars, **arrays, novelty=novelty)
 
     def _coordinates(self, x: Float) -> tuple[Float, Float]:
-        centred = x - self.centre
-        return centred @ self.project.astype(np.float64), _off(centred, self.axes.astype(np.float64))
+        # Single precision is what encoders give, and half the time; differences from the centre lose nothing.
+        centred = (x - self.centre).astype(np.float32)
+        inside = (centred @ self.axes).astype(np.float64)
+        square = np.einsum("ij,ij->i", centred, centred, dtype=np.float64) - (inside**2).sum(axis=1)
+        return inside * self.whiten, np.sqrt(np.maximum(square, 0.0))
 
     def _novel(self, z: Float, off: Float) -> NDArray[np.bool_]:
         far = off > self.off_limit
@@ -272,16 +281,14 @@ def _checked(rows: ArrayLike, dimension: int | None, name: str) -> Float:
     if x.ndim != 2:
         raise ValueError(f"{name} must be a matrix, one row per session; got {x.ndim} dimensions")
     if dimension is not None and x.shape[1] != dimension:
-        raise ValueError(
-            f"{name} have dimension {x.shape[1]}, the reference {dimension}; they come from other encoders"
-        )
+        raise ValueError(f"{name} have dimension {x.shape[1]}, the reference {dimension}; use its encoder")
     if not np.isfinite(x).all():
         raise ValueError(f"{name} hold NaN or infinity; leave out inputs that could not be embedded")
     return x
 
 
 def _whitening(fit: Float, most: int) -> tuple[Float, Float]:
-    """Orthonormal axes float[d, k] and the whitening projection float[d, k]."""
+    """Orthonormal axes float[d, k] and whitening factors float[k]."""
     centred = fit - fit.mean(axis=0)
     _, singular, vt = np.linalg.svd(centred, full_matrices=False)
     variance = singular**2 / (fit.shape[0] - 1)
@@ -291,8 +298,8 @@ def _whitening(fit: Float, most: int) -> tuple[Float, Float]:
     k = int(kept.sum())
     axes = np.asarray(vt[:k].T, dtype=np.float64)
     if k == 0:
-        return axes, axes
-    return axes, axes / np.sqrt(variance[:k] + RIDGE * float(variance[:k].mean()))
+        return axes, np.zeros(0)
+    return axes, np.asarray(1.0 / np.sqrt(variance[:k] + RIDGE * float(variance[:k].mean())), dtype=np.float64)
 
 
 def _off(centred: Float, axes: Float) -> Float:

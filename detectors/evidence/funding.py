@@ -20,6 +20,7 @@ from detectors.evidence.packing import pack, unpack
 
 Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
+Index = int | NDArray[np.int64] | NDArray[np.bool_] | list[int]
 
 # exp(700) is finite and R < 1 + funding, so that a product never overflows; evidence beyond it means nothing.
 MAX_LOG_BET = 700.0
@@ -108,17 +109,17 @@ class FundedSR:
         self._r = moved
         return Step(alarms=np.asarray(alarms, dtype=np.bool_), value=np.asarray(value, dtype=np.float64))
 
-    def suspend(self, index: ArrayLike) -> None:
+    def suspend(self, index: Index) -> None:
         """Take streams with an open anomaly out: no funding, no evidence, until :meth:`resume`."""
         self._r[index] = 0.0
         self._suspended[index] = True
 
-    def resume(self, index: ArrayLike) -> None:
+    def resume(self, index: Index) -> None:
         """Start suspended streams again, from zero evidence."""
         self._r[index] = 0.0
         self._suspended[index] = False
 
-    def reset(self, index: ArrayLike) -> None:
+    def reset(self, index: Index) -> None:
         """Forget the evidence of streams (a new reference); whether they are suspended stays."""
         self._r[index] = 0.0
 
@@ -130,7 +131,7 @@ class FundedSR:
         self._r = np.vstack([self._r, np.zeros((extra, self.k))])
         self._suspended = np.concatenate([self._suspended, np.zeros(extra, dtype=np.bool_)])
 
-    def drop(self, index: ArrayLike) -> None:
+    def drop(self, index: Index) -> None:
         """Remove streams; later ones move up, as in ``numpy.delete``."""
         where = np.asarray(index, dtype=np.int64)
         self._r = np.delete(self._r, where, axis=0)

@@ -21,8 +21,8 @@ def pack(kind: str, scalars: Mapping[str, Any], arrays: Mapping[str, NDArray[Any
     return msgspec.msgpack.encode([FORMAT, kind, dict(sorted(scalars.items())), packed])
 
 
-def unpack(kind: str, state: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """The inverse of :func:`pack`.
+def unpack(kind: str, state: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The inverse of :func:`pack`: scalars, and arrays by name.
 
     Raises:
         ValueError: the bytes are not such a document, are of another kind, or of a newer format.

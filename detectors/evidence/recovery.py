@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
+Index = int | NDArray[np.int64] | NDArray[np.bool_] | list[int]
 
 CAP = 3.0  # nats: how much contrary evidence ends "still there"
 
@@ -29,7 +30,7 @@ class Recovery:
         """Make room for ``n`` streams in all."""
         self.sums = np.vstack([self.sums, np.zeros((n - self.sums.shape[0], self.sums.shape[1]))])
 
-    def start(self, index: ArrayLike) -> None:
+    def start(self, index: Index) -> None:
         """Begin watching: the anomaly has just opened, so the change counts as present."""
         self.sums[index] = self.cap
 

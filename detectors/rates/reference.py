@@ -143,9 +143,7 @@ class RateReference:
             ratio, ratio_sd = _profile(x, n, p, slot)
         per_cell = p if slot is None else np.clip(p * ratio[slot], 1e-9, 1 - 1e-9)
         expected, variance = n * per_cell, n * per_cell * (1.0 - per_cell)
-        day_x = np.bincount(of_day, x)
-        day_e = np.bincount(of_day, expected)
-        day_v = np.bincount(of_day, variance)
+        day_x, day_e, day_v = (_sums(of_day, values, count) for values in (x, expected, variance))
         day_sd = _day_sd(day_x, day_e, day_v, p)
         temper = 1.0
         if by_hour:
@@ -219,11 +217,15 @@ def _profile(x: Float, n: Float, p: float, slot: Int64) -> tuple[Float, Float]:
         return (observed + strength) / (expected + strength), 1.0 / np.sqrt(expected + strength)
 
     hour = slot % 24
-    ratio_day, sd_day = shrink(np.bincount(hour, x, 24), np.bincount(hour, n * p, 24))
+    ratio_day, sd_day = shrink(_sums(hour, x, 24), _sums(hour, n * p, 24))
     fitted = n * p * ratio_day[hour]
-    ratio_week, sd_week = shrink(np.bincount(slot, x, HOURS), np.bincount(slot, fitted, HOURS))
+    ratio_week, sd_week = shrink(_sums(slot, x, HOURS), _sums(slot, fitted, HOURS))
     of_day = np.arange(HOURS) % 24
     return ratio_day[of_day] * ratio_week, np.hypot(sd_day[of_day], sd_week)
+
+
+def _sums(group: NDArray[np.intp] | Int64, values: Float, size: int) -> Float:
+    return np.asarray(np.bincount(group, values, size), dtype=np.float64)
 
 
 def _day_sd(x: Float, expected: Float, variance: Float, p: float) -> float:
