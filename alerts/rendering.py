@@ -12,8 +12,8 @@ from urllib.parse import quote, urlencode
 
 ALERT_NAME: Final = "DriftlineAnomaly"
 
-LABELS: Final = ("anomaly_id", "segment", "route", "signal", "severity", "owner")
-"""Labels of every anomaly's alert, beside ``alertname``. ``anomaly_id`` makes a re-opening a new alert."""
+LABELS: Final = ("id", "segment", "route", "signal", "severity", "owner")
+"""Labels of every anomaly's alert, beside ``alertname``. ``id`` makes a re-opening a new alert."""
 
 _MINUTE_US = 60_000_000
 _CONTEXT_US = 6 * 3_600_000_000  # how much before and after the change a linked dashboard shows
@@ -56,7 +56,7 @@ def labels(document: Mapping[str, Any]) -> dict[str, str]:
     """The identity of the alert; the same for every update of one anomaly. Empty values are left out."""
     values = {
         "alertname": ALERT_NAME,
-        "anomaly_id": document.get("id"),
+        "id": document.get("id"),
         "segment": segment(document),
         "route": document.get("route"),
         "signal": document.get("signal"),

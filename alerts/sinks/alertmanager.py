@@ -6,8 +6,6 @@ good the alert ends by itself. Which peer has which revision is kept in ``remote
 what it missed, and the others are not told again because of it.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor

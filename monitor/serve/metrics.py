@@ -1,0 +1,307 @@
+"""/metrics: product series and store-wide health from the leader, rendered once per tick; self metrics from everyone.
+
+`ProductMetrics.refresh` reads the store and keeps the families; a scrape only prints them. docs/metrics.md is
+generated from the catalogues here, in monitor/metrics.py and in monitor/serve/series.py.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.registry import Collector
+from sqlalchemy import Connection, and_, func, select
+
+from alerts.anomaly import SLICE_PREFIX
+from detectors.summaries.summary import Summary
+from monitor.metrics import SELF, Family, SelfMetrics, Series, families
+from monitor.serve.series import PLACE, PRODUCT, Window, product_families
+from monitor.store import outbox
+from monitor.store.anomalies import AnomalyRow, active_anomalies, count_opened
+from monitor.store.engine import Store
+from monitor.store.tables import dead_letters, evaluation, partitions, samples, summaries
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+ANOMALY_LABELS = ("id", "segment", "route", "signal", "severity", "owner", "path")
+
+ALERTING = (
+    Series(
+        "driftline_anomaly_active",
+        "gauge",
+        ANOMALY_LABELS,
+        "1 for each open anomaly. path: how on-call hears of it: push, rules, or none (only recorded).",
+    ),
+    Series("driftline_budget_allowed", "gauge", ("owner", "severity"), "False alarms the budget allows per period."),
+    Series("driftline_budget_period_seconds", "gauge", ("owner", "severity"), "Length of the budget's period."),
+    Series(
+        "driftline_budget_opened",
+        "gauge",
+        ("owner", "severity"),
+        "Anomalies opened within the last period of event time, true ones too.",
+    ),
+)
+
+STORE = (
+    Series("driftline_records_total", "counter", ("topic", "partition"), "Events counted, duplicates left out."),
+    Series("driftline_duplicates_total", "counter", ("topic", "partition"), "Events dropped since their id was seen."),
+    Series("driftline_late_events_total", "counter", ("topic", "partition"), "Events counted in late rows."),
+    Series("driftline_dead_letters_total", "counter", ("topic", "partition"), "Records that could not be used."),
+    Series("driftline_dead_letters_stored", "gauge", ("reason",), "Dead letters in the store, by reason."),
+    Series(
+        "driftline_record_notes_total", "counter", ("note",), "Things that happened to records that were used, by name."
+    ),
+    Series("driftline_watermark_seconds", "gauge", ("topic", "partition"), "Watermark (event time, epoch seconds)."),
+    Series("driftline_samples", "gauge", ("state",), "Samples in the store: pending, embedded or missing."),
+    Series("driftline_samples_missing", "gauge", ("reason",), "Samples in the store without vectors, and why."),
+    Series("driftline_outbox_rows", "gauge", ("sink", "state"), "Deliveries by state: pending, sent or failed."),
+    Series("driftline_outbox_oldest_seconds", "gauge", ("sink",), "Age of the oldest pending delivery; 0 without one."),
+    Series("driftline_outbox_attempts", "gauge", ("sink",), "Most attempts of a delivery that is not delivered yet."),
+    Series(
+        "driftline_evaluated_until_seconds", "gauge", (), "Event time (epoch seconds) up to which ticks are evaluated."
+    ),
+    Series("driftline_evaluation_delay_seconds", "gauge", (), "Closed event time that is not evaluated yet."),
+)
+
+CATALOGUE: Mapping[str, tuple[str, tuple[Series, ...]]] = {
+    "Product": ("From the leader, over the trailing window of closed event time, once per tick.", PRODUCT),
+    "Anomalies and budget": ("From the leader.", ALERTING),
+    "The store": ("From the leader: counts of the whole deployment.", STORE),
+    "Each process": ("From every process, about itself.", SELF),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """A budget: ``count`` alarms of ``severity`` per ``period_us`` for ``owner``."""
+
+    owner: str
+    severity: str
+    count: float
+    period_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProductSettings:
+    """``path_of`` says how on-call hears of an anomaly (monitor.alerting.road)."""
+
+    currency: str
+    budgets: tuple[Allowed, ...]
+    path_of: Callable[[AnomalyRow], str]
+    window_us: int = 3_600_000_000
+    max_segments: int = 500
+
+
+class ProductMetrics(Collector):
+    """Series of the leader. ``refresh`` makes them, a scrape prints the last ones, ``clear`` ends them."""
+
+    def __init__(self, store: Store, settings: ProductSettings, clock: Callable[[], int]) -> None:
+        self.settings = settings
+        self._store = store
+        self._clock = clock
+        self._families: list[Family] = []
+        self._slices: dict[tuple[int, int], dict[tuple[str, str, str], Summary]] = {}
+        self._lock = threading.Lock()
+
+    def collect(self) -> Iterable[Family]:
+        return self._families
+
+    def clear(self) -> None:
+        """Show nothing: this process no longer leads."""
+        self._families = []
+        self._slices.clear()
+
+    def refresh(self, until_us: int | None) -> None:
+        """Read the store and renew every series. ``until_us``: event time up to which windows are closed."""
+        with self._lock, self._store.read() as conn:
+            found = _families_of_store(conn, self._clock(), until_us)
+            found += _alerting(conn, self.settings, until_us)
+            if until_us is not None:
+                found += product_families(self._window(conn, until_us))
+            self._families = found
+
+    def _window(self, conn: Connection, until_us: int) -> Window:
+        """The trailing window, merged from parts that are kept: each call reads only what closed since the last."""
+        from_us = until_us - self.settings.window_us
+        self._slices = {span: part for span, part in self._slices.items() if span[0] >= from_us and span[1] <= until_us}
+        spans = sorted(self._slices)
+        gaps = zip([from_us, *(end for _, end in spans)], [*(begin for begin, _ in spans), until_us], strict=True)
+        for begin, end in gaps:
+            if begin < end:
+                self._slices[begin, end] = _summaries(conn, begin, end)
+        parts: dict[tuple[str, str, str], list[Summary]] = {}
+        for span in sorted(self._slices):
+            for key, summary in self._slices[span].items():
+                parts.setdefault(key, []).append(summary)
+        keys, folded = _capped(parts, self.settings.max_segments)
+        merged: dict[tuple[str, str, str], list[Summary]] = {}
+        for key, found in parts.items():
+            merged.setdefault(keys[key], []).extend(found)
+        return Window(
+            end_us=until_us,
+            length_us=self.settings.window_us,
+            currency=self.settings.currency,
+            summaries={key: Summary.merge_all(found) for key, found in merged.items()},
+            coverage=_coverage(conn, from_us, until_us),
+            folded=folded,
+        )
+
+
+def registry(self_metrics: SelfMetrics, product: ProductMetrics | None = None) -> CollectorRegistry:
+    """A registry of a process: its own numbers, the interpreter's, and the product's where it may lead."""
+    found = CollectorRegistry(auto_describe=False)
+    ProcessCollector(registry=found)
+    found.register(self_metrics)
+    if product is not None:
+        found.register(product)
+    return found
+
+
+def render(found: CollectorRegistry) -> bytes:
+    """The text that Prometheus reads (`CONTENT_TYPE`)."""
+    return generate_latest(found)
+
+
+def _summaries(conn: Connection, from_us: int, to_us: int) -> dict[tuple[str, str, str], Summary]:
+    query = select(summaries.c.route, summaries.c.segment, summaries.c.version, summaries.c.state).where(
+        and_(summaries.c.level == 0, summaries.c.window_us >= from_us, summaries.c.window_us < to_us)
+    )
+    query = query.order_by(summaries.c.topic, summaries.c.partition, summaries.c.window_us)
+    states: dict[tuple[str, str, str], list[bytes | Summary]] = {}
+    for route, segment, version, state in conn.execute(query):
+        states.setdefault((route, segment, version), []).append(bytes(state))
+    return {key: Summary.merge_all(found) for key, found in states.items()}
+
+
+def _capped(
+    parts: Mapping[tuple[str, str, str], list[Summary]], most: int
+) -> tuple[dict[tuple[str, str, str], tuple[str, str, str]], int]:
+    """Where each (route, segment, version) is shown: the largest ``most`` segments under their own name."""
+    events: Counter[tuple[str, str]] = Counter()
+    for (route, segment, _), found in parts.items():
+        events[route, segment] += sum(summary.events() for summary in found)
+    kept = {place for place, _ in sorted(events.items(), key=lambda entry: (-entry[1], entry[0]))[:most]}
+    shown = {key: key if key[:2] in kept else (key[0], "other", key[2]) for key in parts}
+    return shown, len(events) - len(kept)
+
+
+def _coverage(conn: Connection, from_us: int, to_us: int) -> dict[tuple[str, str], float]:
+    query = (
+        select(samples.c.route, samples.c.segment, samples.c.state, func.count())
+        .where(samples.c.window_us >= from_us, samples.c.window_us < to_us, samples.c.state != "pending")
+        .group_by(samples.c.route, samples.c.segment, samples.c.state)
+    )
+    counts: dict[tuple[str, str], Counter[str]] = {}
+    for route, segment, state, count in conn.execute(query):
+        counts.setdefault((route, segment), Counter())[state] += count
+    return {place: found["embedded"] / found.total() for place, found in counts.items()}
+
+
+def _alerting(conn: Connection, settings: ProductSettings, until_us: int | None) -> list[Family]:
+    values: dict[str, list[tuple[tuple[str, ...], float]]] = {"driftline_anomaly_active": []}
+    for row in active_anomalies(conn):
+        route = str(row.document.get("route") or "")
+        labels = (row.anomaly_id, row.segment, route, row.signal, row.severity, row.owner, settings.path_of(row))
+        values["driftline_anomaly_active"].append((labels, 1))
+    for budget in settings.budgets:
+        labels = (budget.owner, budget.severity)
+        values.setdefault("driftline_budget_allowed", []).append((labels, budget.count))
+        values.setdefault("driftline_budget_period_seconds", []).append((labels, budget.period_us / 1e6))
+        if until_us is not None:
+            opened = count_opened(
+                conn,
+                owner=budget.owner,
+                severity=budget.severity,
+                from_us=until_us - budget.period_us,
+                to_us=until_us + 1,
+            )
+            values.setdefault("driftline_budget_opened", []).append((labels, opened))
+    return families(ALERTING, values)
+
+
+def _families_of_store(conn: Connection, now_us: int, until_us: int | None) -> list[Family]:
+    values: dict[str, list[tuple[tuple[str, ...], float]]] = {}
+
+    def put(name: str, labels: tuple[str, ...], value: float) -> None:
+        values.setdefault(name, []).append((labels, value))
+
+    for row in conn.execute(select(partitions)):
+        _partition(row, put)
+    for reason, count in conn.execute(select(dead_letters.c.reason, func.count()).group_by(dead_letters.c.reason)):
+        put("driftline_dead_letters_stored", (reason,), count)
+    states = select(samples.c.state, samples.c.reason, func.count()).group_by(samples.c.state, samples.c.reason)
+    for state, reason, count in conn.execute(states):
+        put("driftline_samples", (state,), count)
+        if reason:
+            put("driftline_samples_missing", (reason,), count)
+    for depth in outbox.depths(conn):
+        put("driftline_outbox_rows", (depth.sink, depth.state), depth.rows)
+        waiting = depth.state == "pending"
+        put("driftline_outbox_oldest_seconds", (depth.sink,), (now_us - depth.oldest_us) / 1e6 if waiting else 0)
+        put("driftline_outbox_attempts", (depth.sink,), depth.attempts if waiting else 0)
+    done_us = conn.execute(select(func.max(evaluation.c.done_until_us))).scalar()
+    if done_us is not None:
+        put("driftline_evaluated_until_seconds", (), done_us / 1e6)
+        if until_us is not None:
+            put("driftline_evaluation_delay_seconds", (), max(0, until_us - done_us) / 1e6)
+    return families(STORE, values)
+
+
+def _partition(row: Any, put: Callable[[str, tuple[str, ...], float], None]) -> None:
+    place = (row.topic, str(row.partition))
+    put("driftline_records_total", place, row.events)
+    put("driftline_duplicates_total", place, row.duplicates)
+    put("driftline_late_events_total", place, row.late_events)
+    put("driftline_dead_letters_total", place, row.dead_letters)
+    if row.watermark_us is not None:
+        put("driftline_watermark_seconds", place, row.watermark_us / 1e6)
+    for note, count in json.loads(row.counters).items():
+        put("driftline_record_notes_total", (note,), count)
+
+
+def document() -> str:
+    """docs/metrics.md."""
+    lines = [
+        "# Metrics",
+        "",
+        "Generated from the code that emits them (`python -m monitor.serve.metrics > docs/metrics.md`); a test fails",
+        "when this page is stale or a scrape shows a metric that is not on it.",
+        "",
+        "Product series describe a trailing window of one hour of **event time** and carry `route` and `segment`; a",
+        "slice's name begins with `"
+        + SLICE_PREFIX
+        + "`. They are gauges: the store holds the history, Prometheus holds",
+        "what was shown. A quantile that the window's events cannot support (p99.9 of 200) has no series, and a field",
+        "that no event carried has none either: absent is never zero. Sums such as `sum(driftline_spend)` over all",
+        "segments are exact, since segments do not overlap.",
+        "",
+        "No series belongs to a user or a request. Segments and versions are capped, and what is beyond the cap is",
+        "counted under `other`; `driftline_segments_folded` says how many segments that are.",
+        "",
+        "With tokens configured, `/metrics` asks for one of role `metrics` (or higher) as a bearer token.",
+        "",
+    ]
+    for title, (note, catalogue) in CATALOGUE.items():
+        lines += [f"## {title}", "", note, "", "| metric | type | labels | what it says |", "|---|---|---|---|"]
+        for series in catalogue:
+            names = ", ".join(f"`{name}`" for name in series.labels)
+            lines.append(f"| `{series.name}` | {series.type} | {names} | {series.help} |")
+        lines.append("")
+    lines += ["Besides these, the `process_*` series of prometheus-client.", ""]
+    return "\n".join(lines)
+
+
+__all__ = [
+    "CATALOGUE", "CONTENT_TYPE", "PLACE", "Allowed", "ProductMetrics", "ProductSettings", "document", "registry", "render",
+]  # fmt: skip
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.stdout.write(document())
