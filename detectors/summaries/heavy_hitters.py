@@ -41,6 +41,20 @@ class Users:
         return Users(np.empty(0, np.uint64), np.empty((0, 4), np.int64), np.zeros(4, np.int64))
 
 
+@dataclass(slots=True)
+class UsersOfRows:
+    """Users of r rows one after another: sizes int64[r], keys uint64[n], weights int64[n, 4], errors int64[r, 4]."""
+
+    sizes: Int64
+    keys: UInt64
+    weights: Int64
+    errors: Int64
+
+    @staticmethod
+    def one(users: Users) -> UsersOfRows:
+        return UsersOfRows(np.array([users.keys.size]), users.keys, users.weights, users.errors[None])
+
+
 def event_weights(cost: Int64, thinned: NDArray[np.bool_]) -> Int64:
     """Weights int64[n, 4] of events. An absent cost adds no spend."""
     out = np.empty((cost.size, 4), dtype=np.int64)
@@ -92,13 +106,10 @@ def streamed(users: Users, keys: UInt64, weights: Int64) -> Users:
     return users
 
 
-def merged(parts: list[Users]) -> Users:
-    """Add several rows' users, compressing once if they exceed CAPACITY. Independent of the order of `parts`."""
-    if not parts:
-        return Users.none()
+def summed_all(parts: list[Users]) -> Users:
+    """All users of several rows, however many; independent of the order of `parts`."""
     keys, weights = summed(np.concatenate([p.keys for p in parts]), np.concatenate([p.weights for p in parts]))
-    users = Users(keys, weights, np.sum([p.errors for p in parts], axis=0, dtype=np.int64))
-    return compressed(users) if keys.size > CAPACITY else users
+    return Users(keys, weights, np.sum([p.errors for p in parts], axis=0, dtype=np.int64))
 
 
 @dataclass(frozen=True, slots=True)

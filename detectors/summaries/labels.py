@@ -27,20 +27,20 @@ class LabelCodes:
         self._columns: dict[str, int] = {}  # name -> column of `_codes`
         self._codes: Int8 = np.full((slots, 8), -1, dtype=np.int8)
         self._admitted: NDArray[np.int64] = np.zeros(slots, dtype=np.int64)
-        self.names: list[list[str]] = [[] for _ in range(slots)]  # by slot, in the order of the codes
+        self.names: list[tuple[str, ...]] = [()] * slots  # by slot, in the order of the codes
 
     def grow(self, slots: int) -> None:
         more = slots - len(self.names)
         self._codes = np.concatenate([self._codes, np.full((more, self._codes.shape[1]), -1, dtype=np.int8)])
         self._admitted = np.concatenate([self._admitted, np.zeros(more, dtype=np.int64)])
-        self.names.extend([] for _ in range(more))
+        self.names.extend([()] * more)
 
     def clear(self, slots: Int64) -> None:
         """Forget the rows in these slots."""
         self._codes[slots] = -1
         self._admitted[slots] = 0
         for slot in slots.tolist():
-            self.names[slot] = []
+            self.names[slot] = ()
         if len(self._columns) > _COMPACT:
             self._compact()
 
@@ -95,7 +95,7 @@ class LabelCodes:
             wider[:, : self._codes.shape[1]] = self._codes
             self._codes = wider
         self._codes[slot, column] = len(self.names[slot])
-        self.names[slot].append(name)
+        self.names[slot] += (name,)
         self._admitted[slot] += 1
 
     def _compact(self) -> None:

@@ -2,22 +2,26 @@
 
 ::
 
-    u8   version                     u16 number of groups
-    4 x  label list of a family      u8 number of names, then per name u16 length, UTF-8
+    u8   version, u16 number of groups, u32 length of the labels
+    4 x  labels of a family: u8 number of names, then per name u16 length, UTF-8
     per group (metric, thinned, label), ascending, four u16:
          group code (metric << 6 | thinned << 5 | label), cells, first bucket, widths (delta | count << 4 | sum << 8)
     deltas   per cell, `delta` bytes: (buckets since the previous cell - 1) << 1 | (count > 1); 0 buckets for a first
     counts   per cell whose count > 1, `count` bytes: count - 2
     sums     per cell, `sum` bytes: sum - count x smallest value of the bucket
-    u32  users, 4 x u8 widths, 4 x u64 errors, then u64 users ascending, then each weight as a column
+    u32  users, 4 x u8 widths, 4 x u64 errors, then u64 users ascending, then each weight
     u32  crc32 of all before it
 
-A cell costs about three bytes. Labels are sorted by code point, so that equal summaries are equal bytes.
+Deltas, counts, sums and weights are written as planes: the lowest byte of every value that has one, then the next
+byte of every value of two or more, and so on. A cell costs about three bytes. Labels are sorted by code point, so
+that equal summaries are equal bytes.
 """
 
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -25,8 +29,7 @@ from numpy.typing import NDArray
 
 from detectors.summaries import buckets
 from detectors.summaries.cells import Cells
-from detectors.summaries.errors import StateError
-from detectors.summaries.heavy_hitters import Users
+from detectors.summaries.heavy_hitters import UsersOfRows
 from detectors.summaries.metrics import (
     BUCKET_BITS,
     BUCKET_MASK,
@@ -38,12 +41,11 @@ from detectors.summaries.metrics import (
 )
 
 Int64 = NDArray[np.int64]
-UInt8 = NDArray[np.uint8]
 
 VERSION = 1
-_HEAD = struct.Struct("<BH")
-_USERS = struct.Struct("<I4B4Q")
-_CRC = struct.Struct("<I")
+HEAD = struct.Struct("<BHI")
+USERS = struct.Struct("<I4B4Q")
+CRC = struct.Struct("<I")
 
 Labels = tuple[tuple[str, ...], ...]  # per family in FAMILIES order: names, sorted
 NO_LABELS: Labels = tuple(() for _ in FAMILIES)
@@ -61,7 +63,7 @@ def _base_table() -> tuple[Int64, Int64]:
     return table.ravel(), row << BUCKET_BITS
 
 
-_BASE, _BASE_ROW = _base_table()
+BASE, BASE_ROW = _base_table()
 
 
 def _width(largest: Int64) -> Int64:
@@ -72,27 +74,37 @@ def _width(largest: Int64) -> Int64:
     return width
 
 
-def _put(values: Int64, widths: Int64) -> UInt8:
-    """The low `widths[i]` bytes of every value, one after another."""
-    top = int(widths.max(initial=0))
-    if top == 0:
-        return np.empty(0, np.uint8)
-    if int(widths.min()) == top == 1:
-        return values.astype(np.uint8)
-    planes = values.astype("<u8").view(np.uint8).reshape(-1, 8)[:, :top]
-    kept: UInt8 = planes[np.arange(top) < widths[:, None]]
-    return kept
+class _Columns:
+    """Byte columns of many rows, each cut where a row ends."""
+
+    def __init__(self) -> None:
+        self.data: list[memoryview] = []
+        self.ends: list[list[int]] = []
+
+    def add(self, column: NDArray[Any], row_ends: Int64) -> None:
+        self.data.append(memoryview(column.tobytes()))
+        self.ends.append((row_ends * column.itemsize).tolist())
+
+    def add_planes(self, values: Int64, widths: Int64, sizes: Int64, group_ends: Int64) -> None:
+        """Values in as many bytes as their group's width, one plane a byte, the least significant first.
+
+        widths, sizes: per group; group_ends: per row, the number of groups up to its end.
+        """
+        raw = np.ascontiguousarray(values, dtype="<i8").view(np.uint8).reshape(-1, 8)
+        for j in range(int(widths.max(initial=0))):
+            wide = widths > j
+            plane = raw[:, j]
+            self.add(
+                plane if wide.all() else plane[np.repeat(wide, sizes)],
+                np.concatenate(([0], np.cumsum(np.where(wide, sizes, 0))))[group_ends],
+            )
+
+    def rows(self, count: int) -> list[list[memoryview]]:
+        starts = [[0, *ends] for ends in self.ends]
+        return [[data[at[i] : at[i + 1]] for data, at in zip(self.data, starts, strict=True)] for i in range(count)]
 
 
-def _take(data: UInt8, widths: Int64) -> Int64:
-    """Inverse of `_put`."""
-    top = int(widths.max(initial=0))
-    planes = np.zeros((widths.size, 8), dtype=np.uint8)
-    if top:
-        planes[:, :top][np.arange(top) < widths[:, None]] = data
-    return planes.view("<i8").ravel().astype(np.int64)
-
-
+@lru_cache(maxsize=4096)
 def pack_labels(labels: Labels) -> bytes:
     out = bytearray()
     for names in labels:
@@ -103,172 +115,83 @@ def pack_labels(labels: Labels) -> bytes:
     return bytes(out)
 
 
-def pack_rows(cells: Cells, rows: list[int], labels: list[bytes], users: list[Users]) -> list[bytes]:
+def pack_rows(cells: Cells, rows: list[int], labels: list[Labels], users: UsersOfRows) -> list[bytes]:
     """Stored form of many rows at once.
 
     cells: keys ``row << CELL_BITS | cell``, ascending, holding only rows in `rows`.
-    rows: distinct, ascending. labels, users: one per row (see `pack_labels`).
+    rows: distinct, ascending. labels: one per row. users: those of the rows, in their order.
     """
+    n_groups, cell_columns = _cell_columns(cells, rows)
+    widths, user_columns = _user_columns(users)
+    heads = zip(users.sizes.tolist(), widths.tolist(), users.errors.tolist(), strict=True)
+    parts = zip(n_groups, labels, cell_columns, heads, user_columns, strict=True)
+    out: list[bytes] = []
+    for groups, names, of_cells, (size, width, errors), of_users in parts:
+        fixed = USERS.pack(size, *width, *errors)
+        listed = pack_labels(names)
+        body = b"".join((HEAD.pack(VERSION, groups, len(listed)), listed, *of_cells, fixed, *of_users))
+        out.append(body + CRC.pack(crc32(body)))
+    return out
+
+
+def _cell_columns(cells: Cells, rows: list[int]) -> tuple[list[int], list[list[memoryview]]]:
+    """Per row: how many groups it has, and its bytes."""
     keys, counts, sums = cells
-    n = keys.size
+    if keys.size == 0:
+        return [0] * len(rows), [[] for _ in rows]
     bucket = keys & BUCKET_MASK
     group = keys >> BUCKET_BITS
-    starts = np.flatnonzero(np.concatenate(([True], group[1:] != group[:-1]))) if n else np.empty(0, np.int64)
-    size = np.diff(starts, append=n)
-    many = counts > 1
-    delta = np.empty(n, dtype=np.int64)
-    if n:
-        np.subtract(bucket[1:], bucket[:-1], out=delta[1:])
-        delta -= 1
-        delta[starts] = 0
-        delta <<= 1
-        delta |= many
+    starts = np.concatenate(([0], np.flatnonzero(group[1:] != group[:-1]) + 1))
+    size = np.diff(starts, append=keys.size)
     head = group[starts]
-    metric = head >> (METRIC_SHIFT - BUCKET_BITS) & 63
-    rest = sums - counts * _BASE[np.repeat(_BASE_ROW[metric], size) | bucket]
-    if n:
-        delta_width = np.maximum(_width(np.maximum.reduceat(delta, starts)), 1)
-        count_width = _width(np.maximum(np.maximum.reduceat(counts, starts) - 2, 0))
-        sum_width = _width(np.maximum.reduceat(rest, starts))
-        many_size = np.add.reduceat(many.astype(np.int64), starts)
-    else:
-        delta_width = count_width = sum_width = many_size = np.empty(0, np.int64)
+    base_row = BASE_ROW[head >> (METRIC_SHIFT - BUCKET_BITS) & 63]
+    rest = BASE[np.repeat(base_row, size) | bucket]
+    rest *= counts
+    np.subtract(sums, rest, out=rest)
+    sum_width = _width(np.maximum.reduceat(rest, starts))
+
+    many = np.flatnonzero(counts > 1)
+    delta = np.empty_like(bucket)
+    np.subtract(bucket[1:], bucket[:-1], out=delta[1:])
+    delta -= 1
+    delta[starts] = 0
+    delta <<= 1
+    delta[many] |= 1
+    delta_width = np.ones(starts.size, dtype=np.int64)
+    delta_width[np.searchsorted(starts, np.flatnonzero(delta > 255), side="right") - 1] = 2
+
+    many_starts = np.searchsorted(many, starts)
+    many_size = np.diff(many_starts, append=many.size)
+    extra = counts[many] - 2
+    count_width = np.zeros(starts.size, dtype=np.int64)
+    some = many_size > 0
+    if extra.size:
+        count_width[some] = _width(np.maximum.reduceat(extra, many_starts[some]))
+
     table = np.empty((starts.size, 4), dtype="<u2")
     table[:, 0] = head & ((1 << (CELL_BITS - BUCKET_BITS)) - 1)
     table[:, 1] = size
     table[:, 2] = bucket[starts]
     table[:, 3] = delta_width | count_width << 4 | sum_width << 8
-    streams = (
-        memoryview(table.tobytes()),
-        memoryview(_put(delta, np.repeat(delta_width, size)).tobytes()),
-        memoryview(_put(counts[many] - 2, np.repeat(count_width, many_size)).tobytes()),
-        memoryview(_put(rest, np.repeat(sum_width, size)).tobytes()),
-    )
-    # Where each row ends in the group table, and hence in every stream.
-    row_ends = np.searchsorted(head >> (CELL_BITS - BUCKET_BITS), np.asarray(rows, dtype=np.int64), side="right")
-    ends = [
-        np.concatenate(([0], np.cumsum(per_group)))[row_ends].tolist()
-        for per_group in (np.full(starts.size, 8), size * delta_width, many_size * count_width, size * sum_width)
-    ]
-    groups = np.diff(row_ends, prepend=0).tolist()
-    packed_users = _pack_users(users)
-    out: list[bytes] = []
-    at = [0, 0, 0, 0]
-    for i in range(len(rows)):
-        upto = [end[i] for end in ends]
-        body = b"".join(
-            (
-                _HEAD.pack(VERSION, groups[i]),
-                labels[i],
-                *(stream[a:b] for stream, a, b in zip(streams, at, upto, strict=True)),
-                packed_users[i],
-            )
-        )
-        out.append(body + _CRC.pack(crc32(body)))
-        at = upto
-    return out
+    group_ends = np.searchsorted(head >> (CELL_BITS - BUCKET_BITS), np.asarray(rows, dtype=np.int64), side="right")
+    columns = _Columns()
+    columns.add(table.view("<u8"), group_ends)
+    columns.add_planes(delta, delta_width, size, group_ends)
+    columns.add_planes(extra, count_width, many_size, group_ends)
+    columns.add_planes(rest, sum_width, size, group_ends)
+    return np.diff(group_ends, prepend=0).tolist(), columns.rows(len(rows))
 
 
-def _pack_users(users: list[Users]) -> list[bytes]:
-    sizes = np.array([u.keys.size for u in users], dtype=np.int64)
-    present = [u for u in users if u.keys.size]
-    if not present:
-        return [_USERS.pack(0, 0, 0, 0, 0, *u.errors.tolist()) for u in users]
-    keys = memoryview(np.concatenate([u.keys for u in present]).astype("<u8").tobytes())
-    weights = np.concatenate([u.weights for u in present])
-    ends = np.cumsum(sizes[sizes > 0])
-    largest = np.maximum.reduceat(weights, ends - sizes[sizes > 0], axis=0)
-    widths = np.zeros((len(users), 4), dtype=np.int64)
-    widths[sizes > 0] = _width(largest)
-    columns = [
-        memoryview(_put(np.ascontiguousarray(weights[:, j]), np.repeat(widths[:, j], sizes)).tobytes())
-        for j in range(4)
-    ]
-    user_at = np.concatenate(([0], np.cumsum(sizes))).tolist()
-    column_at = [np.concatenate(([0], np.cumsum(sizes * widths[:, j]))).tolist() for j in range(4)]
-    out = []
-    for i, (user, width) in enumerate(zip(users, widths.tolist(), strict=True)):
-        out.append(
-            b"".join(
-                (
-                    _USERS.pack(user.keys.size, *width, *user.errors.tolist()),
-                    keys[8 * user_at[i] : 8 * user_at[i + 1]],
-                    *(columns[j][column_at[j][i] : column_at[j][i + 1]] for j in range(4)),
-                )
-            )
-        )
-    return out
-
-
-def unpack(state: bytes) -> tuple[Cells, Labels, Users]:
-    """Read one stored row. Keys have no row part. Raises StateError."""
-    if len(state) < _HEAD.size + _CRC.size:
-        raise StateError(
-            f"summary state of {len(state)} bytes is cut short; restore the row from a backup or replay it"
-        )
-    if state[0] != VERSION:
-        raise StateError(
-            f"summary state has format version {state[0]}, this driftline reads up to {VERSION}; "
-            "it was written by a newer driftline (upgrade this one) or is damaged"
-        )
-    body, (stored,) = state[: -_CRC.size], _CRC.unpack_from(state, len(state) - _CRC.size)
-    if crc32(body) != stored:
-        raise StateError(
-            f"summary state is damaged: crc32 {crc32(body):08x}, stored {stored:08x}; restore the row or replay it"
-        )
-    try:
-        return _unpack(body)
-    except (IndexError, ValueError, struct.error, UnicodeDecodeError) as error:
-        raise StateError(f"summary state does not follow format version {VERSION}: {error}") from error
-
-
-def _unpack(body: bytes) -> tuple[Cells, Labels, Users]:
-    _, n_groups = _HEAD.unpack_from(body)
-    at = _HEAD.size
-    labels: list[tuple[str, ...]] = []
-    for _ in FAMILIES:
-        names = []
-        count = body[at]
-        at += 1
-        for _ in range(count):
-            length = int.from_bytes(body[at : at + 2], "little")
-            names.append(body[at + 2 : at + 2 + length].decode())
-            at += 2 + length
-        labels.append(tuple(names))
-    table = np.frombuffer(body, dtype="<u2", count=4 * n_groups, offset=at).reshape(-1, 4).astype(np.int64)
-    at += 8 * n_groups
-    code, size, first, packed_widths = table.T
-    delta_width, count_width, sum_width = packed_widths & 15, packed_widths >> 4 & 15, packed_widths >> 8 & 15
-
-    def stream(widths: Int64) -> Int64:
-        nonlocal at
-        length = int(widths.sum())
-        data = np.frombuffer(body, dtype=np.uint8, count=length, offset=at)
-        at += length
-        return _take(data, widths)
-
-    delta = stream(np.repeat(delta_width, size))
-    n = delta.size
-    many = (delta & 1).astype(np.bool_)
-    step = (delta >> 1) + 1
-    starts = np.cumsum(size) - size
-    counts = np.ones(n, dtype=np.int64)
-    counts[many] = 2 + stream(np.repeat(count_width, size)[many])
-    # Running sums of the steps, restarted at every group's first bucket.
-    step[starts] = first
-    running = np.cumsum(step)
-    bucket = running - np.repeat(running[starts] - first, size)
-    metric = code >> (METRIC_SHIFT - BUCKET_BITS)
-    sums = stream(np.repeat(sum_width, size)) + counts * _BASE[np.repeat(_BASE_ROW[metric], size) | bucket]
-    keys = np.repeat(code << BUCKET_BITS, size) | bucket
-
-    n_users, *rest = _USERS.unpack_from(body, at)
-    at += _USERS.size
-    users = np.frombuffer(body, dtype="<u8", count=n_users, offset=at).astype(np.uint64)
-    at += 8 * n_users
-    weights = np.empty((n_users, 4), dtype=np.int64)
+def _user_columns(users: UsersOfRows) -> tuple[Int64, list[list[memoryview]]]:
+    """Per row: the widths of its weights, int64[rows, 4], and its users' bytes."""
+    count = users.sizes.size
+    widths = np.zeros((count, 4), dtype=np.int64)
+    some = users.sizes > 0
+    ends = np.cumsum(users.sizes)
+    if users.keys.size:
+        widths[some] = _width(np.maximum.reduceat(users.weights, (ends - users.sizes)[some], axis=0))
+    columns = _Columns()
+    columns.add(users.keys.astype("<u8", copy=False), ends)
     for j in range(4):
-        weights[:, j] = stream(np.full(n_users, rest[j]))
-    if at != len(body):
-        raise ValueError(f"{len(body) - at} bytes left over")
-    return Cells(keys, counts, sums), tuple(labels), Users(users, weights, np.array(rest[4:], dtype=np.int64))
+        columns.add_planes(users.weights[:, j], widths[:, j], users.sizes, np.arange(1, count + 1))
+    return widths, columns.rows(count)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors.summaries import cells, heavy_hitters, packing
 from detectors.summaries.cells import Cells
-from detectors.summaries.heavy_hitters import CAPACITY, Users
-from detectors.summaries.metrics import CELL_BITS, FAMILIES, LABEL_MASK, OTHER_CODE
-from detectors.summaries.summary import relabel
+from detectors.summaries.heavy_hitters import CAPACITY, Users, UsersOfRows
+from detectors.summaries.label_merge import label_mapping, with_labels
+from detectors.summaries.metrics import CELL_BITS, FAMILIES
+from detectors.summaries.packing import Labels
 
 Int64 = NDArray[np.int64]
 UInt64 = NDArray[np.uint64]
@@ -72,19 +74,37 @@ class Shard:
             at = slots == slot
             self.set_users(slot, heavy_hitters.streamed(before, users[at], weights[at]))
 
-    def states(self, slots: Sequence[int], names: Sequence[tuple[Sequence[str], ...]]) -> list[bytes]:
+    def states(self, slots: Sequence[int], names: Sequence[Labels]) -> list[bytes]:
         """Stored forms. slots: ascending; names: per slot and family, in the order of the label codes."""
         run = self.cells
         wanted = np.asarray(slots, dtype=np.int64)
-        kept = np.isin(run.keys >> CELL_BITS, wanted)
-        if not kept.all():
+        starts = np.searchsorted(run.keys, wanted << CELL_BITS)
+        ends = np.searchsorted(run.keys, (wanted + 1) << CELL_BITS)
+        if int((ends - starts).sum()) < run.keys.size:
+            kept = np.concatenate([np.arange(a, b) for a, b in zip(starts, ends, strict=True)])
             run = Cells(*(column[kept] for column in run))
-        ordered = [tuple(tuple(sorted(family)) for family in families) for families in names]
-        if any(tuple(tuple(f) for f in families) != o for families, o in zip(names, ordered, strict=True)):
-            run = _with_sorted_labels(run, slots, names, ordered)
-        return packing.pack_rows(
-            run, list(slots), [packing.pack_labels(labels) for labels in ordered], [self.users(slot) for slot in slots]
-        )
+        ordered = [_sorted(families) for families in names]
+        if any(given != wanted for given, wanted in zip(names, ordered, strict=True)):
+            # Codes of the rows' own order to those of the sorted names.
+            mapping = np.concatenate([label_mapping(old, new) for old, new in zip(names, ordered, strict=True)])
+            rows = np.searchsorted(wanted, run.keys >> CELL_BITS)
+            run = cells.reduced(*with_labels(run, mapping, rows * (len(FAMILIES) + 1)))
+        return packing.pack_rows(run, list(slots), ordered, self._users_of(wanted))
+
+    def _users_of(self, slots: Int64) -> UsersOfRows:
+        sizes = np.searchsorted(self._slots, slots, side="right") - np.searchsorted(self._slots, slots)
+        errors = np.zeros((slots.size, 4), dtype=np.int64)
+        for slot in self._errors.keys() & set(slots.tolist()):
+            errors[np.searchsorted(slots, slot)] = self._errors[slot]
+        if int(sizes.sum()) == self._slots.size:
+            return UsersOfRows(sizes, self._users, self._weights, errors)
+        kept = np.isin(self._slots, slots)
+        return UsersOfRows(sizes, self._users[kept], self._weights[kept], errors)
+
+
+@lru_cache(maxsize=4096)
+def _sorted(labels: Labels) -> Labels:
+    return tuple(tuple(sorted(family)) for family in labels)
 
 
 def _by_slot_and_user(slots: Int64, users: UInt64) -> Int64:
@@ -95,21 +115,3 @@ def _by_slot_and_user(slots: Int64, users: UInt64) -> Int64:
     if ((ordered[1:] == ordered[:-1]) & (by[1:] != by[:-1])).any():
         order = np.lexsort((users, slots))
     return order
-
-
-def _with_sorted_labels(
-    run: Cells,
-    slots: Sequence[int],
-    names: Sequence[tuple[Sequence[str], ...]],
-    ordered: Sequence[tuple[tuple[str, ...], ...]],
-) -> Cells:
-    block = len(FAMILIES) + 1
-    first = slots[0]
-    mapping = np.zeros((block * (slots[-1] - first + 1), LABEL_MASK + 1), dtype=np.int64)
-    for slot, given, wanted in zip(slots, names, ordered, strict=True):
-        for family, (before, after) in enumerate(zip(given, wanted, strict=True)):
-            row = mapping[(slot - first) * block + family]
-            row[OTHER_CODE] = OTHER_CODE
-            for code, name in enumerate(before):
-                row[code] = after.index(name)
-    return relabel(run, mapping, ((run.keys >> CELL_BITS) - first) * block)

@@ -7,17 +7,14 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.summaries import buckets, cells, heavy_hitters, packing
+from detectors.summaries import counting, heavy_hitters
 from detectors.summaries.cells import Cells
 from detectors.summaries.columns import EventColumns, Labelled
+from detectors.summaries.heavy_hitters import Users
 from detectors.summaries.labels import LabelCodes
 from detectors.summaries.metrics import (
-    BUCKET_BITS,
     CELL_BITS,
     FAMILIES,
-    JOINT_LATENCY_BITS,
-    LINEAR_STEP,
-    MAX_CONCURRENCY_CODE,
     METRIC_SHIFT,
     METRICS,
     THINNED_SHIFT,
@@ -26,34 +23,13 @@ from detectors.summaries.metrics import (
 from detectors.summaries.shard import Shard
 from detectors.summaries.summary import Summary
 from detectors.summaries.tallies import Tallies
+from detectors.summaries.unpacking import unpack
 
 Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
 
 _SHARD_BITS = 6  # 64 rows are consolidated together: small enough for the cache, and for peak memory
-_PENDING_CELLS = 1 << 20  # events' cells kept before they are consolidated: 16 MB
-_CHUNK = 1 << 15  # events taken at once: a column is 256 kB
-
-_COLUMNS = tuple(
-    METRICS[name]
-    for name in (
-        "cost",
-        "latency_first_token",
-        "input_tokens",
-        "output_tokens",
-        "cached_input_tokens",
-        "reasoning_tokens",
-        "image_tokens",
-        "audio_tokens",
-        "concurrency",
-        "input_bytes",
-        "retries",
-    )
-)
-
-
-def _key(name: str) -> int:
-    return METRICS[name].id << METRIC_SHIFT
+_PENDING_CELLS = 1 << 20  # events' cells kept before they are consolidated: 24 MB
 
 
 class SummaryTable:
@@ -70,8 +46,7 @@ class SummaryTable:
         self._shards: list[Shard] = []
         self._labels = [LabelCodes(0) for _ in FAMILIES]
         self._tallies = Tallies()
-        self._keys: list[Int64] = []
-        self._values: list[Int64] = []
+        self._runs: list[Cells] = []
         self._pending = 0
         self._users: list[tuple[Int64, NDArray[np.uint64], Int64, Bool]] = []  # slot, user, cost, thinned
 
@@ -102,8 +77,7 @@ class SummaryTable:
             self._tallies.count_labelled(family, slots, cols, *self._codes(family, slots, getattr(cols, family)))
         self._tallies.count_models(slots, cols, *self._codes("model", slots, cols.model))
         self._count_stages(slots, cols)
-        for start in range(0, cols.n, _CHUNK):
-            self._count_columns(slots, cols, slice(start, min(start + _CHUNK, cols.n)))
+        self._add_runs(counting.columns(slots, cols, self._key_bits()))
         known = np.flatnonzero(cols.user)
         if known.size:
             self._users.append((slots[known], cols.user[known], cols.cost[known], cols.thinned[known]))
@@ -137,7 +111,8 @@ class SummaryTable:
         state cannot be read."""
         if row in self._slot_of:
             raise ValueError(f"row {row} is open already; drop it before loading it")
-        run, labels, users = packing.unpack(state)
+        stored = unpack([state])
+        run, labels, users = stored.cells, stored.labels[0], stored.users
         slot = self._open(row)
         for family, names in zip(self._labels, labels, strict=True):
             family.load(slot, names)
@@ -145,7 +120,7 @@ class SummaryTable:
         self._tallies.load_events(slot, run.keys[events] >> THINNED_SHIFT & 1, run.counts[events])
         shard = self._shards[slot >> _SHARD_BITS]
         shard.add(Cells(run.keys | slot << CELL_BITS, run.counts, run.sums))
-        shard.set_users(slot, users)
+        shard.set_users(slot, Users(users.keys, users.weights, users.errors[0]))
 
     def drop(self, rows: Iterable[int]) -> None:
         """Close rows and free their memory. Rows that are not open are passed over."""
@@ -197,99 +172,42 @@ class SummaryTable:
         names = labelled.codes[at].astype(np.int64)
         return at, self._labels[FAMILIES.index(family)].codes(slots[at], names, labelled.names)
 
-    def _append(self, keys: Int64, values: Int64) -> None:
-        self._keys.append(keys)
-        self._values.append(values)
-        self._pending += keys.size
-
-    def _count_columns(self, slots: Int64, cols: EventColumns, at: slice) -> None:
-        """Histograms and joint cells of single-valued columns."""
-        row = slots[at] << CELL_BITS
-        which = row | cols.thinned[at].astype(np.int64) << THINNED_SHIFT
-        for m in _COLUMNS:
-            column: Int64 = getattr(cols, m.name)[at]
-            self._append_column(m.id, column, which)
-        latency, timeout = cols.latency_total[at], cols.latency_timeout[at]
-        if timeout.any():
-            self._append_column(METRICS["latency_timeout"].id, np.where(timeout, latency, -1), which)
-            latency = np.where(timeout, -1, latency)
-        self._append_column(METRICS["latency_total"].id, latency, which)
-        for name in ("context_used", "confidence"):
-            column = getattr(cols, name)[at]
-            present = np.flatnonzero(column >= 0)
-            if present.size:
-                values = column[present]
-                self._append(which[present] | _key(name) | values // LINEAR_STEP, values)
-        concurrency = cols.concurrency[at]
-        both = np.flatnonzero((latency >= 0) & (concurrency >= 0))
-        if both.size:
-            values = buckets.clipped(latency[both])
-            fine = buckets.coarser(buckets.codes(values), buckets.JOINT_SCALE)
-            coarse = buckets.coarser(buckets.codes(buckets.clipped(concurrency[both])), buckets.CONCURRENCY_SCALE)
-            np.minimum(coarse, MAX_CONCURRENCY_CODE, out=coarse)
-            key = row[both] | _key("latency_by_concurrency") | coarse << JOINT_LATENCY_BITS | fine
-            self._append(key, values)
-        size, cost = cols.input_bytes[at], cols.cost[at]
-        both = np.flatnonzero((size >= 0) & (cost >= 0))
-        if both.size:
-            code = buckets.coarser(buckets.codes(buckets.clipped(size[both])), buckets.JOINT_SCALE)
-            self._append(row[both] | _key("cost_by_input_size") | code, buckets.clipped(cost[both]))
-
-    def _append_column(self, metric_id: int, column: Int64, which: Int64) -> None:
-        present = np.flatnonzero(column >= 0)
-        if present.size:
-            values = buckets.clipped(column[present])
-            self._append(which[present] | metric_id << METRIC_SHIFT | buckets.codes(values), values)
-
     def _count_stages(self, slots: Int64, cols: EventColumns) -> None:
-        """Stage latencies: marginal, and within buckets of total latency. Those of timeouts are left out."""
-        stages = cols.stages
-        kept = np.flatnonzero((stages.value >= 0) & ~cols.latency_timeout[stages.event])
+        """Stage latencies; those of timeouts are left out."""
+        given = cols.stages
+        kept = np.flatnonzero((given.value >= 0) & ~cols.latency_timeout[given.event])
         if kept.size == 0:
             return
-        event = stages.event[kept].astype(np.int64)
-        values = buckets.clipped(stages.value[kept])
-        label = self._labels[FAMILIES.index("stage")].codes(
-            slots[event], stages.code[kept].astype(np.int64), stages.names
-        )
-        row = slots[event] << CELL_BITS | label << BUCKET_BITS
-        thinned = cols.thinned[event].astype(np.int64) << THINNED_SHIFT
-        for start in range(0, kept.size, _CHUNK):
-            at = slice(start, start + _CHUNK)
-            self._append(row[at] | thinned[at] | _key("latency_stage") | buckets.codes(values[at]), values[at])
-        latency = cols.latency_total
-        code = np.full(cols.n, -1, dtype=np.int64)
-        present = np.flatnonzero(latency >= 0)
-        code[present] = buckets.coarser(buckets.codes(buckets.clipped(latency[present])), buckets.JOINT_SCALE)
-        code = code[event]
-        both = np.flatnonzero(code >= 0)
-        if both.size:
-            self._append(row[both] | _key("stage_by_latency") | code[both], values[both])
+        rows = slots[given.event[kept]]
+        codes = self._labels[FAMILIES.index("stage")].codes(rows, given.code[kept].astype(np.int64), given.names)
+        self._add_runs(counting.stages(rows, codes, kept, cols, self._key_bits()))
+
+    def _key_bits(self) -> int:
+        return CELL_BITS + self._capacity.bit_length()
+
+    def _add_runs(self, runs: Iterable[Cells]) -> None:
+        """Runs of one call hold ascending rows: cut at shards, they are nearly in order."""
+        for run in runs:
+            self._runs.append(run)
+            self._pending += run.keys.size
 
     # Consolidation
 
     def _consolidate(self) -> None:
         """Bring everything pending into the shards."""
-        run = self._take_cells()
-        few = self._tallies.take()
-        if run.keys.size or few.keys.size:
-            edges = np.arange(1, len(self._shards)) << (_SHARD_BITS + CELL_BITS)
-            cuts, few_cuts = np.searchsorted(run.keys, edges), np.searchsorted(few.keys, edges)
-            parts = zip(
-                zip(*(np.split(a, cuts) for a in run), strict=True),
-                zip(*(np.split(a, few_cuts) for a in few), strict=True),
-                strict=True,
-            )
-            for shard, (a, b) in zip(self._shards, parts, strict=True):
-                shard.add(Cells(*a), Cells(*b))
+        runs = [*self._runs, self._tallies.take()]
+        self._runs, self._pending = [], 0
+        edges = np.arange(len(self._shards) + 1) << (_SHARD_BITS + CELL_BITS)
+        cuts = [np.searchsorted(run.keys, edges).tolist() for run in runs]
+        for i, shard in enumerate(self._shards):
+            parts = [
+                Cells(run.keys[cut[i] : cut[i + 1]], run.counts[cut[i] : cut[i + 1]], run.sums[cut[i] : cut[i + 1]])
+                for run, cut in zip(runs, cuts, strict=True)
+                if cut[i] < cut[i + 1]
+            ]
+            if parts:
+                shard.add(*parts)
         self._give_users()
-
-    def _take_cells(self) -> Cells:
-        if not self._keys:
-            return cells.empty()
-        keys, values = np.concatenate(self._keys), np.concatenate(self._values)
-        self._keys, self._values, self._pending = [], [], 0
-        return cells.of_events(keys, values, CELL_BITS + self._capacity.bit_length())
 
     def _give_users(self) -> None:
         if not self._users:
