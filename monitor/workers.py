@@ -1,23 +1,23 @@
-"""Which workers make up which role, how each is built, and how all of them are run to the end (`--drain`)."""
+"""Which workers make up which role, and how each is built and reconfigured."""
 
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import structlog
 
 from monitor.config.model import Config
+from monitor.config.version import config_version, document
 from monitor.store.engine import Store, StoreUnavailable
-from monitor.supervise import Part, Worker
+from monitor.supervise import Part
 
 if TYPE_CHECKING:
     from monitor.embed.worker import EmbedWorker
+    from monitor.evaluate.worker import EvaluateWorker
 
 UPKEEP_SECONDS = 30.0
-SEND_TRIES = 3  # a drain gives an unreachable sink this many chances; what is left stays in the outbox
 
 log = structlog.stdlib.get_logger("driftline.service")
 
@@ -44,16 +44,48 @@ class Upkeep:
         retention.run(self._store, self._config().retention)
 
 
-def ingest_worker(store: Store, config: Config) -> Worker:
-    from monitor.ingest.worker import IngestWorker
+class IngestPart:
+    """The ingest worker under a configuration whose version and document it stores with the windows."""
 
-    return IngestWorker(store, config)
+    def __init__(self, store: Store, config: Config) -> None:
+        from monitor.ingest.worker import IngestWorker
+
+        self.worker = IngestWorker(config, store, version=config_version(config), document=document(config))
+
+    def run(self, stop: threading.Event) -> None:
+        self.worker.run(stop)
+
+    def reload(self, config: Config) -> None:
+        self.worker.reload(config, version=config_version(config), document=document(config))
 
 
-def embed_worker(store: Store, config: Config) -> EmbedWorker:
+class DispatchPart:
+    """The dispatcher of the outbox; a new configuration brings new sinks."""
+
+    def __init__(self, store: Store, config: Config) -> None:
+        from monitor.alerting import dispatcher
+
+        self.dispatcher = dispatcher(store, config)
+
+    def run(self, stop: threading.Event) -> None:
+        self.dispatcher.run(stop)
+
+    def reload(self, config: Config) -> None:
+        from monitor.alerting import build_sinks
+
+        self.dispatcher.replace_sinks(build_sinks(config))
+
+
+def _embed(store: Store, config: Config) -> EmbedWorker:
     from monitor.embed.worker import EmbedWorker
 
     return EmbedWorker(store, config)
+
+
+def evaluate_worker(store: Store, config: Config) -> EvaluateWorker:
+    from monitor.evaluate.worker import EvaluateWorker
+
+    return EvaluateWorker(store, config)
 
 
 def parts_of(roles: Iterable[str], store: Store, config: Callable[[], Config]) -> list[Part]:
@@ -61,16 +93,13 @@ def parts_of(roles: Iterable[str], store: Store, config: Callable[[], Config]) -
     parts: list[Part] = []
     for role in roles:
         if role == "ingest":
-            parts.append(Part("ingest", lambda: ingest_worker(store, config())))
+            parts.append(Part("ingest", lambda: IngestPart(store, config())))
         elif role == "embed":
-            parts.append(Part("embed", lambda: embed_worker(store, config())))
+            parts.append(Part("embed", lambda: _embed(store, config())))
         elif role == "evaluate":
-            from alerts.dispatch import Dispatcher
-            from monitor.evaluate.worker import EvaluateWorker
-
             parts += [
-                Part("evaluate", lambda: EvaluateWorker(store, config())),
-                Part("dispatch", lambda: Dispatcher(store, sinks_of(config()))),
+                Part("evaluate", lambda: evaluate_worker(store, config())),
+                Part("dispatch", lambda: DispatchPart(store, config())),
                 Part("upkeep", lambda: Upkeep(store, config)),
             ]
     return parts

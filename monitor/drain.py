@@ -1,0 +1,169 @@
+"""`driftline run --drain`: work through what the topics hold now, to the end, and return.
+
+Embedding and evaluation run beside ingest, as they do in the service; once the input has ended every window is
+closed, the samples still pending are embedded, the last ticks evaluated, and what is due in the outbox is sent.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+
+import structlog
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from monitor.config.model import Config
+from monitor.ingest.consumer import TopicPartition
+from monitor.ingest.worker import IngestWorker
+from monitor.store import samples
+from monitor.store.engine import Store
+from monitor.supervise import Supervisor
+from monitor.workers import DispatchPart, IngestPart, Upkeep, evaluate_worker, parts_of
+
+CAUGHT_UP_EVERY = 0.5  # seconds between questions to the broker whether there is more
+ASSIGNMENT_SECONDS = 60.0
+STOP_SECONDS = 30.0
+SEND_SECONDS = 20.0  # how long a drain waits for sinks; what they do not take stays in the outbox
+
+log = structlog.stdlib.get_logger("driftline.drain")
+
+
+class DrainFailed(Exception):
+    """A part failed while draining; the message names it. What was committed stays, and draining again goes on."""
+
+
+def drain(roles: Iterable[str], store: Store, config: Config, interrupted: Callable[[], bool]) -> bool:
+    """Run ``roles`` to the end of the input. False where ``interrupted`` became true before that."""
+    chosen = set(roles)
+    beside = Supervisor(
+        [part for part in parts_of(chosen & {"embed", "evaluate"}, store, lambda: config) if part.name != "dispatch"]
+    )
+    console = Console(stderr=True)
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        disable=not sys.stderr.isatty(),
+    ) as progress:
+        beside.start()
+        try:
+            done = "ingest" not in chosen or _ingest(store, config, interrupted, progress)
+            if done and "embed" in chosen:
+                done = _await_samples(store, beside, interrupted, progress)
+        finally:
+            late = beside.stop(STOP_SECONDS)
+        if late:
+            raise DrainFailed(f"{', '.join(late)} did not stop within {STOP_SECONDS:g} s")
+        if done and "evaluate" in chosen:
+            done = _evaluate(store, config, interrupted, progress)
+    return done
+
+
+def _ingest(store: Store, config: Config, interrupted: Callable[[], bool], progress: Progress) -> bool:
+    worker = IngestPart(store, config).worker
+    task = progress.add_task("records", total=None)
+    try:
+        if not _await_assignment(worker, interrupted):
+            return False
+        asked = 0.0
+        while not interrupted():
+            taken = worker.step()
+            progress.advance(task, taken)
+            if taken == 0 and time.monotonic() - asked >= CAUGHT_UP_EVERY:
+                asked = time.monotonic()
+                _expect(worker, progress, task)
+                if worker.caught_up():
+                    worker.drain()
+                    log.info("input read to its end", records=worker.records)
+                    return True
+        worker.flush()
+        return False
+    finally:
+        worker.close()
+
+
+def _await_assignment(worker: IngestWorker, interrupted: Callable[[], bool]) -> bool:
+    until = time.monotonic() + ASSIGNMENT_SECONDS
+    while not worker.owned:
+        if interrupted():
+            return False
+        if time.monotonic() > until:
+            raise DrainFailed(
+                f"no partition was assigned within {ASSIGNMENT_SECONDS:g} s; check that the topics of kafka.topics "
+                "exist, and that no other consumer of the group kafka.group holds all of their partitions"
+            )
+        worker.step()
+    return True
+
+
+def _expect(worker: IngestWorker, progress: Progress, task: TaskID) -> None:
+    lag: dict[TopicPartition, int] = worker.lag()
+    progress.update(task, total=worker.records + sum(lag.values()))
+
+
+def _await_samples(
+    store: Store, beside: Supervisor, interrupted: Callable[[], bool], progress: Progress
+) -> bool:
+    """The embed part works on by itself; wait until nothing is pending."""
+    task: TaskID | None = None
+    waiting = threading.Event()
+    while not interrupted():
+        with store.read() as connection:
+            left = samples.pending_count(connection)
+        if task is None:
+            task = progress.add_task("samples to embed", total=left)
+        progress.update(task, completed=(progress.tasks[task].total or 0) - left)
+        if left == 0:
+            return True
+        _raise_failure(beside)
+        waiting.wait(0.2)
+    return False
+
+
+def _raise_failure(supervisor: Supervisor) -> None:
+    for state in supervisor.states():
+        if state.restarts >= 3:
+            raise DrainFailed(f"the part {state.name} failed {state.restarts} times; the last time: {state.error}")
+
+
+def _evaluate(store: Store, config: Config, interrupted: Callable[[], bool], progress: Progress) -> bool:
+    evaluator = evaluate_worker(store, config)
+    task = progress.add_task("steps of evaluation", total=None)
+    while not interrupted():
+        if not evaluator.step():
+            break
+        progress.advance(task)
+    else:
+        return False
+    Upkeep(store, lambda: config).step()
+    _send(store, config, interrupted)
+    return True
+
+
+def _send(store: Store, config: Config, interrupted: Callable[[], bool]) -> None:
+    from monitor.store import outbox
+
+    dispatcher = DispatchPart(store, config).dispatcher
+    until = time.monotonic() + SEND_SECONDS
+    try:
+        while not interrupted() and time.monotonic() < until:
+            if dispatcher.step():
+                continue
+            with store.read() as connection:
+                left = [depth for depth in outbox.depths(connection) if depth.state == "pending" and depth.rows]
+            if not left:
+                break
+            time.sleep(0.2)
+        else:
+            log.warning("not everything could be sent; it stays in the outbox for the next run")
+    finally:
+        for sink in dispatcher.sinks.values():
+            sink.close()
+
+
+__all__ = ["DrainFailed", "drain"]
