@@ -19,8 +19,10 @@ from PIL import Image, UnidentifiedImageError
 WORKING_SIDE = 768
 THUMBNAIL_SIDE = 256
 
-# A closed list: Pillow also opens formats that start other programs (EPS) or are rarely exercised.
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "AVIF")
+# A closed list: Pillow also opens formats that start other programs (EPS) or are rarely exercised. Builds without
+# a codec (WEBP, AVIF) lack its name. MPO, several JPEGs in one file, opens as JPEG.
+Image.init()
+FORMATS = tuple(name for name in ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "AVIF") if name in Image.OPEN)
 
 # Pillow only warns between one and two times its own limit; here that is a refusal as well.
 warnings.simplefilter("error", Image.DecompressionBombWarning)
