@@ -26,6 +26,11 @@ def explain(error: ValidationError, source: Source, model: type[BaseModel]) -> l
         owner, info, secret = _field(model, path, source.data)
         text = _sentence(detail, path, owner, info, secret)
         problems.setdefault(path, Problem(source.line(path), dotted(path), text))
+    for path in list(problems):
+        # A union of types complains about the whole as well as about the item that is wrong.
+        deeper = any(len(other) > len(path) and other[: len(path)] == path for other in problems)
+        if deeper and isinstance(_at(source.data, path), list):
+            del problems[path]
     return sorted(problems.values(), key=lambda problem: (problem.line, problem.key))
 
 
@@ -42,6 +47,12 @@ def _path(location: tuple[str | int, ...], data: Any, kind: str) -> Path:
         path.append(part)
         data = found
     return tuple(path)
+
+
+def _at(data: Any, path: Path) -> Any:
+    for part in path:
+        data = _step(data, part)
+    return data
 
 
 def _step(data: Any, part: str | int) -> Any:
@@ -194,7 +205,7 @@ def _sentence(detail: ErrorDetails, path: Path, owner: type[BaseModel], info: Fi
         guess = f"did you mean {near[0]}? " if near else ""
         return f"unknown key; {guess}the keys here are {', '.join(known)}"
     if kind == "missing":
-        return f"missing; write {path[-1]}: {_example(info)}"
+        return f"missing; write {path[-1]}: with {_example(info)}"
     if kind == "value_error":
         return str(context.get("error", detail["msg"])) if not secret else f"got {got}; write {_example(info)}"
     if kind == "literal_error":
@@ -205,17 +216,17 @@ def _sentence(detail: ErrorDetails, path: Path, owner: type[BaseModel], info: Fi
         expected = context.get("expected_tags", "'alertmanager', 'grafana', 'webhook', 'kafka'")
         return f"the key `kind` is missing or unknown, got {got}; write kind: one of {expected}"
     if kind == "string_type" and isinstance(value, int | float):
-        return f"expected text, got {got}; write it in quotes: '{str(value).lower() if value is True or value is False else value}'"
+        if secret:
+            return "expected text, got a value that is not shown; write it in quotes"
+        literal = str(value).lower() if isinstance(value, bool) else value
+        return f"expected text, got {got}; write it in quotes: '{literal}'"
     if kind in ("model_type", "model_attributes_type", "dict_type"):
-        keys = f" with the keys {', '.join(keys_of(model_types(info.annotation)[0]))}" if _section(info) else ""
+        models = model_types(info.annotation) if info is not None else []
+        keys = f" with the keys {', '.join(keys_of(models[0]))}" if models else ""
         return f"expected a section of `key: value` lines{keys}, got {got}"
     if kind in ("tuple_type", "list_type"):
         return f"expected a list, got {got}; write [first, second]"
     return f"{_lower(detail['msg'])}, got {got}; write {_example(info)}"
-
-
-def _section(info: FieldInfo | None) -> bool:
-    return info is not None and bool(model_types(info.annotation))
 
 
 def _literals(info: FieldInfo | None) -> list[Any]:

@@ -6,7 +6,7 @@ is stale.
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
@@ -17,6 +17,11 @@ Stakes = Literal["low", "medium", "high"]
 
 # A field marked so is left out of repr, dumps and the configuration's version, and may come from a file.
 SECRET: Final[dict[str, JsonValue]] = {"secret": True}
+
+
+def written(text: str) -> Any:
+    """A default in the form it has in the file; it is validated like what is read from there."""
+    return text
 
 
 class Section(BaseModel):
@@ -40,22 +45,24 @@ class Kafka(Section):
         None, description="SASL password; better as ${NAME} or a *_FILE variable.", repr=False, json_schema_extra=SECRET
     )
     ca_file: str | None = Field(None, description="PEM file of the certificate authority for SSL.")
-    commit_every: Duration = Field("2s", description="Longest time between two commits to the store.")
+    commit_every: Duration = Field(written("2s"), description="Longest time between two commits to the store.")
     commit_records: int = Field(50_000, ge=1, description="Most records in one commit.")
-    max_record: Size = Field("1MB", description="A larger record is a dead letter.")
+    max_record: Size = Field(written("1MB"), description="A larger record is a dead letter.")
     dedup_records: int = Field(
         100_000, ge=0, description="An id seen among this many previous records is the same event."
     )
     session_records: int = Field(
         500_000, ge=0, description="How many previous records of a partition a session is remembered for."
     )
-    watermark_delay: Duration = Field("30s", description="How far the watermark stays behind the greatest event time.")
-    allowed_lateness: Duration = Field("24h", description="Events later than this are dead letters.")
+    watermark_delay: Duration = Field(
+        written("30s"), description="How far the watermark stays behind the greatest event time."
+    )
+    allowed_lateness: Duration = Field(written("24h"), description="Events later than this are dead letters.")
     future_tolerance: Duration = Field(
-        "10m", description="How far an event may be ahead of its record's Kafka timestamp."
+        written("10m"), description="How far an event may be ahead of its record's Kafka timestamp."
     )
     idle_after: Duration = Field(
-        "60s",
+        written("60s"),
         description="A caught-up partition without records for this long (wall clock) no longer holds windows open.",
     )
     dead_letter_topic: str = Field(
@@ -184,11 +191,11 @@ class Payloads(Section):
     """What may be fetched to look at an input."""
 
     roots: tuple[str, ...] = Field((), description="Folders whose files may be read through file:// URIs.")
-    max_bytes: Size = Field("20MB", description="Largest payload read.")
+    max_bytes: Size = Field(written("20MB"), description="Largest payload read.")
     max_pixels: int = Field(50_000_000, ge=1, description="Largest image decoded, in pixels.")
-    timeout: Duration = Field("10s", description="Longest time for one fetch.")
-    http: HttpPayloads = Field(default_factory=HttpPayloads)
-    s3: S3Payloads = Field(default_factory=S3Payloads)
+    timeout: Duration = Field(written("10s"), description="Longest time for one fetch.")
+    http: HttpPayloads = HttpPayloads()
+    s3: S3Payloads = S3Payloads()
 
 
 class OpenClip(Section):
@@ -221,8 +228,10 @@ class Encoder(Section):
 class Reference(Section):
     """What inputs are compared with."""
 
-    learn: Duration = Field("7d", description="With no reference, learn one per segment from this much event time.")
-    skip: Duration = Field("0s", description="Event time left out before learning starts.")
+    learn: Duration = Field(
+        written("7d"), description="With no reference, learn one per segment from this much event time."
+    )
+    skip: Duration = Field(written("0s"), description="Event time left out before learning starts.")
     min_rows: int = Field(200, ge=20, description="Fewest sampled sessions for a reference of embeddings.")
     max_rows: int = Field(5000, ge=20, description="Most sampled sessions kept in a reference.")
     auto_activate: bool = Field(True, description="Activate a learned reference without approval.")
@@ -231,15 +240,19 @@ class Reference(Section):
 class Evaluation(Section):
     """When detectors step."""
 
-    every: Duration = Field("5m", description="Tick length in event time.")
-    embeddings_every: Duration = Field("1h", description="Step of the embedding detectors; a multiple of `every`.")
-    history: Duration = Field(
-        "28d", description="How much history rates, latency, cost and volume are compared with, at most."
+    every: Duration = Field(written("5m"), description="Tick length in event time.")
+    embeddings_every: Duration = Field(
+        written("1h"), description="Step of the embedding detectors; a multiple of `every`."
     )
-    min_history: Duration = Field("7d", description="History needed before a stream is judged.")
+    history: Duration = Field(
+        written("28d"), description="How much history rates, latency, cost and volume are compared with, at most."
+    )
+    min_history: Duration = Field(written("7d"), description="History needed before a stream is judged.")
     confidence: float = Field(0.998, gt=0.5, lt=1, description="Confidence of the upper limit of a reference rate.")
-    resolve_after: Duration = Field("6h", description="An anomaly is resolved after this long without evidence.")
-    lease: Duration = Field("30s", description="How long a leader that stopped answering keeps the lead.")
+    resolve_after: Duration = Field(
+        written("6h"), description="An anomaly is resolved after this long without evidence."
+    )
+    lease: Duration = Field(written("30s"), description="How long a leader that stopped answering keeps the lead.")
 
     @model_validator(mode="after")
     def _multiple(self) -> Evaluation:
@@ -253,19 +266,19 @@ class Evaluation(Section):
 class FalseAlarmBudget(Section):
     """How many false alarms are acceptable: expected number per period, over everything together."""
 
-    page: Budget = Field("1 per 30d", description="Pages: segments of high stakes.")
-    ticket: Budget = Field("2 per 7d", description="Tickets: segments of medium stakes.")
+    page: Budget = Field(written("1 per 30d"), description="Pages: segments of high stakes.")
+    ticket: Budget = Field(written("2 per 7d"), description="Tickets: segments of medium stakes.")
 
 
 class Owner(Section):
     segments: tuple[str, ...] = Field((), description="Segment names, * allowed at the end.")
-    budget: FalseAlarmBudget = Field(default_factory=FalseAlarmBudget)
+    budget: FalseAlarmBudget = FalseAlarmBudget()
 
 
 class AlertmanagerSink(Section):
     kind: Literal["alertmanager"]
     urls: tuple[str, ...] = Field(min_length=1, description="Every peer of the cluster.")
-    resend_every: Duration = Field("1m", description="Re-send firing alerts this often.")
+    resend_every: Duration = Field(written("1m"), description="Re-send firing alerts this often.")
 
 
 class GrafanaSink(Section):
@@ -304,7 +317,7 @@ class Alerts(Section):
         description="Road to on-call: driftline pushes, or Prometheus/Grafana rules read driftline_anomaly_active.",
     )
     max_age: Duration = Field(
-        "6h", description="An anomaly detected later than this after its event time is recorded as historic."
+        written("6h"), description="An anomaly detected later than this after its event time is recorded as historic."
     )
     send_historic: bool = Field(False, description="Send historic anomalies too.")
     sinks: dict[str, Sink] = Field({}, description="Name: sink.")
@@ -315,7 +328,9 @@ class Alerts(Section):
 class Review(Section):
     """The review queue (the settings its samples need already)."""
 
-    keep_pixels: Duration = Field("0s", description="How long full pixels of review items are kept after labelling.")
+    keep_pixels: Duration = Field(
+        written("0s"), description="How long full pixels of review items are kept after labelling."
+    )
 
 
 class Report(Section):
@@ -329,13 +344,13 @@ class Report(Section):
 class Retention(Section):
     """How long each kind of data is kept, in event time."""
 
-    minute: Duration = Field("7d", description="Summaries per minute.")
-    hour: Duration = Field("90d", description="Summaries per hour.")
-    day: Duration = Field("800d", description="Summaries per day.")
-    samples: Duration = Field("90d", description="Samples, vectors and conditions.")
-    content: Duration = Field("30d", description="Prompt, output, citations and thumbnails of samples.")
-    dead_letters: Duration = Field("30d", description="Dead letters with their original bytes.")
-    anomalies: Duration = Field("800d", description="Anomalies and their evidence.")
+    minute: Duration = Field(written("7d"), description="Summaries per minute.")
+    hour: Duration = Field(written("90d"), description="Summaries per hour.")
+    day: Duration = Field(written("800d"), description="Summaries per day.")
+    samples: Duration = Field(written("90d"), description="Samples, vectors and conditions.")
+    content: Duration = Field(written("30d"), description="Prompt, output, citations and thumbnails of samples.")
+    dead_letters: Duration = Field(written("30d"), description="Dead letters with their original bytes.")
+    anomalies: Duration = Field(written("800d"), description="Anomalies and their evidence.")
 
 
 class Redaction(Section):
@@ -372,30 +387,30 @@ class Serve(Section):
 class Config(Section):
     """driftline's configuration."""
 
-    kafka: Kafka = Field(default_factory=Kafka)
-    store: Store = Field(default_factory=Store)
+    kafka: Kafka = Kafka()
+    store: Store = Store()
     routes: dict[str, Route] = Field(
         {},
-        description="Route: its stakes and how it is segmented. A route that is not listed is one segment of medium stakes.",
+        description="Route: its stakes, and how it is segmented; a route not listed is one segment of medium stakes.",
     )
-    segments: Segments = Field(default_factory=Segments)
-    slices: Slices = Field(default_factory=Slices)
-    prices: Prices = Field(default_factory=Prices)
-    sampling: Sampling = Field(default_factory=Sampling)
-    payloads: Payloads = Field(default_factory=Payloads)
-    encoder: Encoder = Field(default_factory=Encoder)
-    reference: Reference = Field(default_factory=Reference)
-    evaluation: Evaluation = Field(default_factory=Evaluation)
-    budget: FalseAlarmBudget = Field(default_factory=FalseAlarmBudget)
+    segments: Segments = Segments()
+    slices: Slices = Slices()
+    prices: Prices = Prices()
+    sampling: Sampling = Sampling()
+    payloads: Payloads = Payloads()
+    encoder: Encoder = Encoder()
+    reference: Reference = Reference()
+    evaluation: Evaluation = Evaluation()
+    budget: FalseAlarmBudget = FalseAlarmBudget()
     owners: dict[str, Owner] = Field(
         {}, description="Name: an owner with segments and a budget of its own; one owner covers everything by default."
     )
-    alerts: Alerts = Field(default_factory=Alerts)
-    review: Review = Field(default_factory=Review)
-    report: Report = Field(default_factory=Report)
-    retention: Retention = Field(default_factory=Retention)
-    privacy: Privacy = Field(default_factory=Privacy)
-    serve: Serve = Field(default_factory=Serve)
+    alerts: Alerts = Alerts()
+    review: Review = Review()
+    report: Report = Report()
+    retention: Retention = Retention()
+    privacy: Privacy = Privacy()
+    serve: Serve = Serve()
     timezone: str = Field("UTC", description="IANA name; months, weeks and hours of the week are in it.")
 
     @field_validator("timezone")

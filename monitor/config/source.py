@@ -19,6 +19,7 @@ MAX_VALUES = 50_000  # after aliases are followed, so that a few lines cannot un
 _INT = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 _BOOL = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+_TAGS = {"map", "seq", "str", "int", "float", "bool", "null", "timestamp", "merge"}
 _NULL = {"", "~", "null", "Null", "NULL"}
 
 
@@ -129,7 +130,7 @@ class _Reader:
         if self.count > MAX_VALUES or len(path) > MAX_DEPTH:
             raise _TooMuch
         tag = str(node.tag or "")
-        if not tag.startswith("tag:yaml.org,2002:"):
+        if tag.removeprefix("tag:yaml.org,2002:") not in _TAGS:
             self.problem(node, path, f"the tag {tag} is not allowed; write a plain value")
             return None
         if isinstance(node, MappingNode):
@@ -140,6 +141,7 @@ class _Reader:
                 self.source.lines[(*path, index)] = item.start_mark.line + 1
                 items.append(self.value(item, (*path, index)))
             return items
+        assert isinstance(node, ScalarNode)
         return _scalar(node)
 
     def mapping(self, node: MappingNode, path: Path) -> dict[str, Any]:
@@ -162,7 +164,7 @@ class _Reader:
         return out
 
 
-def _scalar(node: Node) -> Any:
+def _scalar(node: ScalarNode) -> Any:
     """YAML 1.2 core schema; a date stays the text it is."""
     text = str(node.value)
     if node.style is not None:  # quoted or block text
