@@ -42,6 +42,6 @@ def show(config_path: Path) -> None:
     Example:
       driftline config show --config driftline.yaml
     """
-    from monitor.config.load import shown
+    from monitor.config.version import shown
 
     click.echo(shown(read_config(config_path)), nl=False)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Iterator
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from ruamel.yaml import YAML
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -69,3 +71,14 @@ def document(config: Config) -> str:
 def config_version(config: Config) -> str:
     """sha256 (64 hex digits) of the effective configuration without secrets: changing a password keeps it."""
     return hashlib.sha256(document(config).encode()).hexdigest()
+
+
+def shown(config: Config) -> str:
+    """The effective configuration as YAML, defaults included, secrets as ``***``."""
+    out = io.StringIO()
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False
+    yaml.width = 110
+    yaml.dump(redacted(config), out)
+    return out.getvalue()

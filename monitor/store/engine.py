@@ -150,7 +150,8 @@ class Store:
         for start in range(0, len(rows), size):
             # One statement with many rows: executemany does not count rows on PostgreSQL.
             statement = self._insert(table).values(list(rows[start : start + size])).on_conflict_do_nothing()
-            inserted += connection.execute(statement).rowcount
+            done = connection.execute(statement, execution_options={"preserve_rowcount": True})
+            inserted += done.rowcount
         return inserted
 
     def _insert(self, table: Table) -> Any:
