@@ -31,8 +31,8 @@ MIN_TRIALS = 100
 MIN_DAYS = 3
 SEASON_DAYS = 21
 # A day that exceeds its limit is no error of the estimate but the null itself happening, day after day: one in
-# 2,000 rather than one in 500, since 600 streams live 72,000 days in 120.
-DAY_CONFIDENCE = 0.9995
+# 20,000 rather than one in 500, since 600 streams live 72,000 days in 120 and one such day may alarm.
+DAY_CONFIDENCE = 0.99995
 _KIND = "rate-reference"
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import betaln, chdtri, gammaln, ndtri
+from scipy.special import chdtri, gammaln, ndtri
 
 from detectors.evidence.effect import Effect, Verdict
 from detectors.evidence.packing import pack, unpack
@@ -33,7 +33,12 @@ MIN_EFFECT = 1.2
 ODD_SHARE = 0.02  # hours from the wide component
 ODD_SIZE = 0.3  # its negative binomial size
 LEAST_DAY_SD = 0.05
-_NODES = np.sinh(np.linspace(-1.0, 1.0, 15) * np.arcsinh(10.0))  # day effect in units of its scale
+MOST_SIZE = 50.0  # an hour is never taken to be steadier than 14 %, given its day
+# Day effects, log: fine where days lie (an hour's likelihood is never much narrower), coarse down to silence. All
+# hypotheses share this grid, so that its coarseness favours none of them.
+_NODES = np.concatenate([np.arange(-7.0, -2.5, 0.25), np.arange(-50, 51) * 0.05, np.arange(2.75, 4.1, 0.25)])
+_GAPS = np.gradient(_NODES)
+_HYPOTHESES = 2 + len(UP) + len(DOWN)
 _REFERENCE = "volume-reference"
 _BETS = "volume-bets"
 
@@ -109,7 +114,7 @@ class VolumeReference:
         return cls(
             mean=mean,
             day_sd=day_sd,
-            size=float(np.clip(1.0 / max(relative, 1e-6), 0.2, 1e6)),
+            size=float(np.clip(1.0 / max(relative, 1e-6), 0.2, MOST_SIZE)),
             level_error=float(level) + float(np.log(min_effect)),
             days=int(ids.size),
             weekly=weekly,
@@ -187,13 +192,11 @@ class VolumeBets:
 
     def __init__(self, references: Sequence[VolumeReference] = ()) -> None:
         self._mean: Float = np.zeros((0, HOURS))
-        self._centre: Float = np.zeros((0, 8))
-        self._scale: Float = np.zeros(0)
         self._size: Float = np.zeros(0)
-        self._log_weight: Float = np.zeros((0, _NODES.size))
+        self._prior: Float = np.zeros((0, _HYPOTHESES, _NODES.size))
         self._usable: NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
         self._day: Int64 = np.zeros(0, dtype=np.int64)
-        self._so_far: Float = np.zeros((0, 8, _NODES.size))
+        self._so_far: Float = np.zeros((0, _NODES.size))
         for reference in references:
             self.append(reference)
 
@@ -205,13 +208,11 @@ class VolumeBets:
     def append(self, reference: VolumeReference) -> int:
         """Add a stream; returns its index."""
         self._mean = np.vstack([self._mean, reference.mean[None]])
-        self._centre = np.vstack([self._centre, np.zeros((1, 8))])
-        self._scale = np.append(self._scale, 1.0)
         self._size = np.append(self._size, 1.0)
-        self._log_weight = np.vstack([self._log_weight, np.zeros((1, _NODES.size))])
+        self._prior = np.concatenate([self._prior, np.zeros((1, _HYPOTHESES, _NODES.size))])
         self._usable = np.append(self._usable, False)
         self._day = np.append(self._day, np.iinfo(np.int64).min)
-        self._so_far = np.concatenate([self._so_far, np.zeros((1, 8, _NODES.size))])
+        self._so_far = np.vstack([self._so_far, np.zeros((1, _NODES.size))])
         self.replace(self.n - 1, reference)
         return self.n - 1
 
@@ -221,14 +222,11 @@ class VolumeBets:
         up = shift + np.log(np.array((1.0, *UP)))
         down = -shift + np.log(np.array((1.0, *DOWN)))
         self._mean[index] = np.maximum(reference.mean, 1e-9)
-        self._centre[index] = np.concatenate([up, down])
-        self._scale[index] = reference.day_sd
         self._size[index] = reference.size
         freedom = float(np.clip(reference.days - 1, 3, 8))
-        density = -0.5 * (freedom + 1.0) * np.log1p(_NODES**2 / freedom) - 0.5 * np.log(freedom)
-        density -= float(betaln(0.5, 0.5 * freedom))
-        weight = density + np.log(np.gradient(_NODES))
-        self._log_weight[index] = weight - np.logaddexp.reduce(weight)
+        away = (_NODES[None, :] - np.concatenate([up, down])[:, None]) / reference.day_sd
+        prior = _GAPS * (1.0 + away**2 / freedom) ** (-0.5 * (freedom + 1.0))
+        self._prior[index] = prior / prior.sum(axis=1, keepdims=True)
         self._usable[index] = reference.verdict is Verdict.OK
         self._day[index] = np.iinfo(np.int64).min
         self._so_far[index] = 0.0
@@ -262,24 +260,21 @@ class VolumeBets:
         bets = np.zeros((self.n, self.K))
         if index.size == 0:
             return bets
-        log_mean = (
-            np.log(self._mean[index, hour_of_week])[:, None, None]
-            + self._centre[index][:, :, None]
-            + (self._scale[index][:, None] * _NODES)[:, None, :]
-        )
-        size = self._size[index]
-        value = x[index]
+        log_mean = np.log(self._mean[index, hour_of_week])[:, None] + _NODES
+        size, value = self._size[index], x[index]
         usual = _log_nb(value, log_mean, size) + np.log1p(-ODD_SHARE)
         odd = _log_nb(value, log_mean, np.minimum(size, ODD_SIZE)) + np.log(ODD_SHARE)
-        hour = np.logaddexp(usual, odd)
-        weight = self._log_weight[index][:, None, :]
-        before = np.logaddexp.reduce(self._so_far[index] + weight, axis=2)
-        after_nodes = self._so_far[index] + hour
-        after = np.logaddexp.reduce(after_nodes + weight, axis=2)
-        self._so_far[index] = after_nodes
-        predictive = after - before
-        bets[index, :3] = predictive[:, 1:4] - predictive[:, :1]
-        bets[index, 3:] = predictive[:, 5:8] - predictive[:, 4:5]
+        before = self._so_far[index]
+        after = before + np.logaddexp(usual, odd)
+        # A constant common to all nodes belongs to every hypothesis alike and cancels.
+        after -= after.max(axis=1, keepdims=True)
+        self._so_far[index] = after
+        prior = self._prior[index]
+        gain = np.log(np.einsum("ihg,ig->ih", prior, np.exp(after)))
+        gain -= np.log(np.einsum("ihg,ig->ih", prior, np.exp(before)))
+        ups = len(UP) + 1
+        bets[index, : len(UP)] = gain[:, 1:ups] - gain[:, :1]
+        bets[index, len(UP) :] = gain[:, ups + 1 :] - gain[:, ups : ups + 1]
         return bets
 
     def to_state(self, index: int) -> bytes:
@@ -294,9 +289,8 @@ class VolumeBets:
 
 
 def _log_nb(x: Float, log_mean: Float, size: Float) -> Float:
-    """Log negative binomial probability, x float[n], log_mean float[n, a, b], size float[n]."""
-    r = size[:, None, None]
-    total = np.log(r + np.exp(log_mean))
-    constant = gammaln(x + size) - gammaln(size) - gammaln(x + 1.0) + size * np.log(size)
-    count = x[:, None, None]
-    return np.asarray(constant[:, None, None] + count * log_mean - (count + r) * total, dtype=np.float64)
+    """Log negative binomial probability but for a constant per row; x float[n], log_mean float[n, g], size float[n]."""
+    r, count = size[:, None], x[:, None]
+    constant = gammaln(x + size) - gammaln(size) + size * np.log(size)
+    logs = constant[:, None] + count * log_mean - (count + r) * np.log(r + np.exp(log_mean))
+    return np.asarray(logs, dtype=np.float64)
