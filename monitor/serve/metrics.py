@@ -209,9 +209,9 @@ def _alerting(conn: Connection, settings: ProductSettings, until_us: int | None)
         labels = (row.anomaly_id, row.segment, route, row.signal, row.severity, row.owner, settings.path_of(row))
         values["driftline_anomaly_active"].append((labels, 1))
     for budget in settings.budgets:
-        labels = (budget.owner, budget.severity)
-        values.setdefault("driftline_budget_allowed", []).append((labels, budget.count))
-        values.setdefault("driftline_budget_period_seconds", []).append((labels, budget.period_us / 1e6))
+        whose = (budget.owner, budget.severity)
+        values.setdefault("driftline_budget_allowed", []).append((whose, budget.count))
+        values.setdefault("driftline_budget_period_seconds", []).append((whose, budget.period_us / 1e6))
         if until_us is not None:
             opened = count_opened(
                 conn,
@@ -220,7 +220,7 @@ def _alerting(conn: Connection, settings: ProductSettings, until_us: int | None)
                 from_us=until_us - budget.period_us,
                 to_us=until_us + 1,
             )
-            values.setdefault("driftline_budget_opened", []).append((labels, opened))
+            values.setdefault("driftline_budget_opened", []).append((whose, opened))
     return families(ALERTING, values)
 
 
@@ -297,8 +297,16 @@ def document() -> str:
 
 
 __all__ = [
-    "CATALOGUE", "CONTENT_TYPE", "PLACE", "Allowed", "ProductMetrics", "ProductSettings", "document", "registry", "render",
-]  # fmt: skip
+    "CATALOGUE",
+    "CONTENT_TYPE",
+    "PLACE",
+    "Allowed",
+    "ProductMetrics",
+    "ProductSettings",
+    "document",
+    "registry",
+    "render",
+]
 
 
 if __name__ == "__main__":

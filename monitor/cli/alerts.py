@@ -1,0 +1,196 @@
+"""`driftline alerts`."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from monitor.cli.options import Failure, config_option, opened_store, read_config
+
+if TYPE_CHECKING:
+    from alerts.anomaly import Anomaly
+    from monitor.store.anomalies import AnomalyRow
+    from monitor.store.outbox import OutboxRow
+
+
+@click.group()
+def alerts() -> None:
+    """List anomalies, show one with its deliveries, or send a test through every sink.
+
+    \b
+    Example:
+      driftline alerts list --state open
+      driftline alerts show 3f9a1c
+      driftline alerts test
+    """
+
+
+@alerts.command("list")
+@config_option
+@click.option("--state", type=click.Choice(("open", "resolved")), help="Only anomalies in this state.")
+@click.option("--segment", help="Only this segment (a slice is written slice:NAME).")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Most anomalies shown.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document a line.")
+def list_(config_path: Path, state: str | None, segment: str | None, limit: int, as_json: bool) -> None:
+    """Anomalies, newest first, and deliveries that did not get through.
+
+    \b
+    Example:
+      driftline alerts list --state open
+    """
+    from alerts.rendering import summary
+    from monitor.store import anomalies, outbox
+    from monitor.times import iso
+
+    with opened_store(read_config(config_path)) as store, store.read() as conn:
+        rows = anomalies.list_anomalies(conn, state=state, segment=segment, limit=limit)
+        stuck = outbox.undelivered(conn, limit=limit)
+    if as_json:
+        for row in rows:
+            click.echo(json.dumps(row.document, sort_keys=True, ensure_ascii=False))
+        return
+    for row in rows:
+        notes = f"{row.state}, historic" if row.historic else row.state
+        click.echo(f"{row.anomaly_id[:10]}  {iso(row.opened_us)}  {row.severity:<6}  {notes}")
+        click.echo(f"            {summary(row.document)}")
+    if not rows:
+        click.echo("no anomalies")
+    for waiting in stuck:
+        click.echo(f"{waiting.sink}: {waiting.kind} {waiting.key[:24]} {_delivery(waiting)}")
+
+
+@alerts.command()
+@config_option
+@click.argument("anomaly_id")
+def show(config_path: Path, anomaly_id: str) -> None:
+    """One anomaly whole, and how its deliveries went. The first characters of its id are enough.
+
+    \b
+    Example:
+      driftline alerts show 3f9a1c
+    """
+    from monitor.alerting import links
+    from monitor.store import anomalies, outbox
+
+    config = read_config(config_path)
+    with opened_store(config) as store, store.read() as conn:
+        found = anomalies.find_anomalies(conn, anomaly_id)
+        row = _only(found, anomaly_id)
+        deliveries = outbox.deliveries(conn, row.anomaly_id)
+    click.echo(_story(row, links(config).of(row.document)))
+    for delivery in deliveries:
+        click.echo(f"  {delivery.sink}: {_delivery(delivery)}")
+    if not deliveries:
+        click.echo("  told to nobody" + (" (historic)" if row.historic else ""))
+
+
+@alerts.command()
+@config_option
+@click.option("--sink", "names", multiple=True, help="Only this sink; may be given several times.")
+def test(config_path: Path, names: tuple[str, ...]) -> None:
+    """Send an anomaly marked as a test through every sink, and say how each answered. Exit code 1 if one failed.
+
+    \b
+    Example:
+      driftline alerts test --sink oncall
+    """
+    from alerts.anomaly import to_document
+    from alerts.sinks import Delivery, Retry, Sent
+    from monitor.alerting import DEAD_LETTERS, build_sinks, describe
+
+    config = read_config(config_path)
+    sinks = {name: sink for name, sink in build_sinks(config).items() if name != DEAD_LETTERS}
+    unknown = sorted(set(names) - set(sinks))
+    if unknown:
+        raise Failure(
+            f"no sink named {', '.join(unknown)}; configured under alerts.sinks: {', '.join(sinks) or 'none'}"
+        )
+    if not sinks:
+        raise Failure("no sink is configured; write one under alerts.sinks (docs/alerts.md has examples)")
+    now_us = time.time_ns() // 1000
+    anomaly = _test_anomaly(now_us)
+    where = describe(config)
+    failed = False
+    for name, sink in sinks.items():
+        if names and name not in names:
+            continue
+        delivery = Delivery(key=anomaly.id, kind="test", payload=to_document(anomaly), created_us=now_us)
+        try:
+            outcome = sink.send([delivery], now_us)[0]
+        finally:
+            sink.close()
+        if isinstance(outcome, Sent):
+            click.echo(f"{name} ({where[name]}): delivered")
+        else:
+            failed = True
+            verdict = "not reached" if isinstance(outcome, Retry) else "refused"
+            click.echo(f"{name} ({where[name]}): {verdict}: {outcome.error}")
+    if failed:
+        raise click.exceptions.Exit(1)
+
+
+def _test_anomaly(now_us: int) -> Anomaly:
+    """Nobody's segment and a signal that does not exist, so that no route mistakes it for a real one."""
+    from alerts.anomaly import Anomaly, Effect, Evidence, Explanation, Since
+
+    return Anomaly(
+        id=secrets.token_hex(12),
+        owner="test",
+        segment="driftline-test",
+        route="",
+        signal="test",
+        detector="test",
+        facts=[],
+        state="open",
+        severity="report",
+        since=Since(low=now_us, high=now_us),
+        opened=now_us,
+        updated=now_us,
+        evidence=Evidence(kind="test", value=0.0, threshold=0.0),
+        effect=Effect(value=None, unit="", low=None, high=None, baseline=None),
+        explanation=Explanation(sentence="This is a test by `driftline alerts test`: nothing changed."),
+    )
+
+
+def _only(found: list[AnomalyRow], prefix: str) -> AnomalyRow:
+    if not found:
+        raise Failure(f"no anomaly's id begins with {prefix!r}; `driftline alerts list` shows them")
+    exact = [row for row in found if row.anomaly_id == prefix]
+    if len(found) > 1 and not exact:
+        raise Failure(f"several anomalies' ids begin with {prefix!r}; write more characters")
+    return (exact or found)[0]
+
+
+def _story(row: AnomalyRow, links: dict[str, str]) -> str:
+    from alerts.rendering import description, effect_text, evidence_text, since_text, summary
+
+    document = row.document
+    lines = [
+        summary(document),
+        "",
+        f"  id        {row.anomaly_id}",
+        f"  state     {row.state}{', historic' if row.historic else ''}",
+        f"  severity  {row.severity}, owner {row.owner}",
+        f"  where     {row.segment}",
+        f"  signal    {row.signal}",
+        f"  since     {since_text(document)}",
+        f"  evidence  {evidence_text(document['evidence'])}",
+    ]
+    if document["effect"].get("value") is not None:
+        lines.append(f"  effect    {effect_text(document['effect'])}")
+    lines += [f"  {name:<9} {url}" for name, url in links.items()]
+    lines += ["", description(document), "", "Deliveries:"]
+    return "\n".join(lines)
+
+
+def _delivery(row: OutboxRow) -> str:
+    if row.state == "sent":
+        return "delivered" + (f", but re-sending fails: {row.error}" if row.error else "")
+    attempts = f"{row.attempts} attempt{'' if row.attempts == 1 else 's'}"
+    reason = f": {row.error}" if row.error else ""
+    return f"refused after {attempts}{reason}" if row.state == "failed" else f"waiting, {attempts}{reason}"
