@@ -49,15 +49,17 @@ def judge(citation: Citation) -> tuple[int, bool]:
 
 def verdict(citations: Sequence[Citation] | None) -> tuple[int, int, bool]:
     """(missing, ungrounded, contradicted) of one event; -1 where there is no trial."""
-    if citations is None:
-        return -1, -1, False
     if not citations:
-        return 1, -1, False
+        return (-1 if citations is None else 1), -1, False
     ungrounded, contradicted = -1, False
     for citation in citations:
-        judged, against = judge(citation)
-        ungrounded = max(ungrounded, judged)
-        contradicted |= against
+        if citation.source_text is None:  # the common case, without a call
+            judged = -1 if citation.found is None else int(not citation.found)
+        else:
+            judged, against = judge(citation)
+            contradicted = contradicted or against
+        if judged > ungrounded:
+            ungrounded = judged
     return 0, ungrounded, contradicted
 
 

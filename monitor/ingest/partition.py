@@ -7,8 +7,10 @@ the last commit ended.
 
 from __future__ import annotations
 
+import contextlib
+import gc
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -35,6 +37,8 @@ from samplers.embedding import InclusionProbabilities, chosen
 
 STATE_VERSION = 1
 DAY_US = 86_400_000_000
+CHUNK = 2048  # records taken at once: few enough that their objects stay in the processor's cache
+_MOST_MS = 10**14  # the year 5138: beyond any plausible time, far from overflow
 SESSION_US = DAY_US  # a session seen longer ago than this, in event time, counts anew
 
 # A row's id packs (window, segment, version, late) into one int64: 35 + 14 + 13 + 1 bits.
@@ -178,9 +182,11 @@ class PartitionIngest:
                 users = self._hasher.hashes([e.user_id for e in events])
                 self._remember(events, times, users, np.array(old.offsets, dtype=np.int64)[index])
             records = records.part(known, len(records))
-        if len(records):
-            self._take(records)
-            self.next_offset = records.offsets[-1] + 1
+        for start in range(0, len(records), CHUNK):
+            chunk = records.part(start, start + CHUNK)
+            with _without_cycle_collection():
+                self._take(chunk)
+            self.next_offset = chunk.offsets[-1] + 1
             self.begun = self.clock.max_time_us != NEVER
 
     def _take(self, records: Records) -> None:
@@ -244,15 +250,12 @@ class PartitionIngest:
                 letters.append(self._undecodable(records, i, error))
             else:
                 count(i)
-        try:
-            seconds = [event.time.timestamp() for event in events]  # type: ignore[union-attr]
-            times = np.rint(np.array(seconds, dtype=np.float64) * 1e6).astype(np.int64)
-        except AttributeError:
-            times = np.array([_microseconds(event.time) for event in events], dtype=np.int64)
+        times = _microseconds([event.time for event in events])
         rows = np.array(index, dtype=np.int64)
         plausible = (times >= EARLIEST_US) & (times < LATEST_US)
-        unfit = np.array(["\x00" in event.id for event in events], dtype=bool)
-        if not plausible.all() or unfit.any():
+        ids = [event.id for event in events]
+        if not plausible.all() or "\x00" in "".join(ids):
+            unfit = np.array(["\x00" in name for name in ids], dtype=bool)  # PostgreSQL's text cannot hold it
             for i in np.flatnonzero(~plausible | unfit).tolist():
                 event = events[i]
                 user = self._hasher.hash(event.user_id) if event.user_id else 0
@@ -300,7 +303,7 @@ class PartitionIngest:
     def _remember(self, events: list[Event], times: Int64, users: UInt64, offsets: Int64) -> tuple[Bool, Bool]:
         """(duplicate, represents its session) per event, in offset order."""
         # Python's own string hash is 64 bits, randomised per process, and never leaves it: the runs are rebuilt.
-        ids = np.array([hash(event.id) for event in events], dtype=np.int64)
+        ids = np.array(list(map(hash, [event.id for event in events])), dtype=np.int64)
         seen, _ = self._ids.previous(ids, offsets, times)
         # "Among the previous n records": the record n offsets back is the last that counts.
         duplicate = seen >= 0
@@ -496,12 +499,39 @@ class PartitionIngest:
         self._touched_late.clear()
 
 
+@contextlib.contextmanager
+def _without_cycle_collection() -> Iterator[None]:
+    """Events form no cycles, but their lists and dictionaries make the collector look at them again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 class _Oversize(Exception):
     """A value larger than `kafka.max_record`."""
 
 
-def _microseconds(time: datetime | float) -> int:
-    """Event time in microseconds; numbers are epoch milliseconds. -1 where it cannot be one."""
+def _microseconds(times: list[datetime | int | float]) -> Int64:
+    """Event times in microseconds; numbers are epoch milliseconds. -1 where it cannot be a time."""
+    kinds = set(map(type, times))
+    if kinds == {int}:
+        try:
+            milliseconds = np.array(times, dtype=np.int64)
+        except OverflowError:
+            return np.array([_one_time(time) for time in times], dtype=np.int64)
+        return np.where(np.abs(milliseconds) < _MOST_MS, milliseconds * 1000, -1)
+    if kinds == {datetime}:
+        # Exact: a double holds the seconds of this century to a quarter of a microsecond.
+        seconds = [time.timestamp() for time in times]  # type: ignore[union-attr]
+        return np.rint(np.array(seconds, dtype=np.float64) * 1e6).astype(np.int64)
+    return np.array([_one_time(time) for time in times], dtype=np.int64)
+
+
+def _one_time(time: datetime | float) -> int:
     if isinstance(time, datetime):
-        return round(time.timestamp() * 1_000_000)
-    return round(time * 1000) if abs(time) < 1e14 else -1
+        return round(time.timestamp() * 1e6)
+    return round(time * 1000) if abs(time) < _MOST_MS else -1
