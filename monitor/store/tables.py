@@ -90,11 +90,11 @@ summaries = Table(
     Index(None, "topic", "partition", "level", "window_us"),
 )
 
-rollups = Table(
-    "rollups",
+upkeep = Table(
+    "upkeep",
     metadata,
-    Column("level", SmallInteger, primary_key=True),
-    Column("done_until_us", BigInteger, nullable=False),  # windows before this are rolled up
+    Column("name", String(40), primary_key=True),  # 'summaries'
+    Column("document", Text, nullable=False),  # JSON (versioned): monitor.store.coverage.Coverage
 )
 
 samples = Table(
