@@ -78,7 +78,7 @@ def shown(config: Config) -> str:
     out = io.StringIO()
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
-    yaml.sort_base_mapping_type_on_output = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # typed as None there
     yaml.width = 110
     yaml.dump(redacted(config), out)
     return out.getvalue()

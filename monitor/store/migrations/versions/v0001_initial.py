@@ -171,12 +171,6 @@ def upgrade() -> None:
     op.create_index(op.f("ix_review_items_sample_id"), "review_items", ["sample_id"], unique=False)
     op.create_index(op.f("ix_review_items_state"), "review_items", ["state"], unique=False)
     op.create_table(
-        "rollups",
-        sa.Column("level", sa.SmallInteger(), nullable=False),
-        sa.Column("done_until_us", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("level", name=op.f("pk_rollups")),
-    )
-    op.create_table(
         "sample_content",
         sa.Column("sample_id", sa.String(length=64), nullable=False),
         sa.Column("time_us", sa.BigInteger(), nullable=False),
@@ -272,6 +266,12 @@ def upgrade() -> None:
         sa.Column("revoked_us", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("token_id", name=op.f("pk_tokens")),
         sa.UniqueConstraint("hash", name=op.f("uq_tokens_hash")),
+    )
+    op.create_table(
+        "upkeep",
+        sa.Column("name", sa.String(length=40), nullable=False),
+        sa.Column("document", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_upkeep")),
     )
     op.create_table(
         "watermark_advances",
