@@ -23,7 +23,7 @@ from monitor.config.model import Config
 from monitor.config.reload import effective
 from monitor.store.engine import SchemaMismatch, Store, StoreUnavailable, open_store
 from monitor.supervise import Part, PartState, Supervisor
-from monitor.workers import drain_all, parts_of
+from monitor.workers import measured_workers, parts_of
 
 ROLES = ("ingest", "embed", "evaluate", "serve")
 STOP_SECONDS = 10.0
@@ -57,6 +57,7 @@ class Service:
         self._signals: list[int] = []
         self._stopping = False
         self._supervisor = Supervisor([])
+        self._reloads = {"taken": 0, "refused": 0}
 
     def states(self) -> list[PartState]:
         """How the parts of this process are doing."""
@@ -107,19 +108,27 @@ class Service:
     def _parts(self, store: Store, listener: socket.socket | None) -> list[Part]:
         parts = parts_of(self.roles, store, self._current)
         if listener is not None:
+            from monitor.serve.context import Context
+            from monitor.serve.exposition import Exposition
             from monitor.serve.server import WebServer
 
-            everything = "serve" in self.roles
-            host = self._host or self.config.serve.host
-            parts.append(
-                Part(
-                    "serve",
-                    lambda: WebServer(
-                        listener, store, self._current, self.states, everything=everything, loopback=is_loopback(host)
-                    ),
-                )
+            exposition = Exposition(store, self._current, self._workers, self.states, leads="evaluate" in self.roles)
+            self._reloads = exposition.reloads
+            context = Context(
+                store=store,
+                config=self._current,
+                states=self.states,
+                metrics=exposition.render,
+                loopback=is_loopback(self._host or self.config.serve.host),
+                everything="serve" in self.roles,
             )
+            parts.append(Part("serve", lambda: WebServer(listener, context)))
+            if "evaluate" in self.roles:
+                parts.append(Part("metrics", lambda: exposition))
         return parts
+
+    def _workers(self) -> dict[str, object]:
+        return measured_workers(self._supervisor.parts)
 
     def _current(self) -> Config:
         return self.config
@@ -161,7 +170,9 @@ class Service:
             config, refused = effective(self.config, load(self._config_path))
         except ConfigError as error:
             log.error("configuration not reloaded, the old one stays", reason=str(error))
+            self._reloads["refused"] += 1
             return False
+        self._reloads["taken"] += 1
         if refused:
             log.warning("these keys take effect at the next start", keys=list(refused))
         if config == self.config:
@@ -180,8 +191,13 @@ class Service:
     # -- draining -------------------------------------------------------------------------------------------
 
     def _drain(self, store: Store) -> int:
+        from monitor.drain import DrainFailed, drain
+
         began = time.monotonic()
-        done = drain_all(self.roles, store, self.config, lambda: self._stopping)
+        try:
+            done = drain(self.roles, store, self.config, lambda: self._stopping)
+        except DrainFailed as error:
+            raise ServiceError(f"{error}. What was committed stays; draining again goes on from there.") from None
         log.info("drained" if done else "drain stopped early", seconds=round(time.monotonic() - began, 1))
         return 0 if done else 1
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import structlog
@@ -55,6 +55,16 @@ class IngestPart:
     def run(self, stop: threading.Event) -> None:
         self.worker.run(stop)
 
+    def describe(self) -> dict[str, object]:
+        """Numbers for /metrics."""
+        worker = self.worker
+        return {
+            "records": worker.records,
+            "commits": worker.commits,
+            "store_failures": worker.store_failures,
+            "lag": {f"{tp.topic}/{tp.partition}": behind for tp, behind in worker.lag().items()},
+        }
+
     def reload(self, config: Config) -> None:
         self.worker.reload(config, version=config_version(config), document=document(config))
 
@@ -63,9 +73,14 @@ class DispatchPart:
     """The dispatcher of the outbox; a new configuration brings new sinks."""
 
     def __init__(self, store: Store, config: Config) -> None:
-        from monitor.alerting import dispatcher
+        from monitor.alerting import build_dispatcher
 
-        self.dispatcher = dispatcher(store, config)
+        self.dispatcher = build_dispatcher(config, store)
+
+    @property
+    def counts(self) -> Mapping[tuple[str, str], int]:
+        """Deliveries by (sink, outcome), for /metrics."""
+        return self.dispatcher.counts
 
     def run(self, stop: threading.Event) -> None:
         self.dispatcher.run(stop)
@@ -103,3 +118,8 @@ def parts_of(roles: Iterable[str], store: Store, config: Callable[[], Config]) -
                 Part("upkeep", lambda: Upkeep(store, config)),
             ]
     return parts
+
+
+def measured_workers(parts: Iterable[Part]) -> dict[str, object]:
+    """The live workers by part name, as /metrics reads them."""
+    return {part.name: part.worker for part in parts if part.worker is not None}

@@ -1,0 +1,27 @@
+"""What the web application reads from: the store, the configuration in effect, and how the parts are doing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from monitor.config.model import Config
+from monitor.store.engine import Store
+from monitor.supervise import PartState
+
+
+@dataclass(frozen=True)
+class Context:
+    """``everything`` is False in a process without the role serve: then only the probes and /metrics answer.
+
+    ``metrics`` renders /metrics; ``clock`` is the wall clock in seconds.
+    """
+
+    store: Store
+    config: Callable[[], Config]
+    states: Callable[[], list[PartState]]
+    metrics: Callable[[], bytes]
+    loopback: bool = True
+    everything: bool = True
+    clock: Callable[[], float] = time.time

@@ -1,0 +1,171 @@
+"""The API: one table of endpoints, from which the routes and the OpenAPI document are made."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+
+from monitor.serve import models, parameters, queries
+from monitor.serve.access import Need
+from monitor.serve.context import Context
+from monitor.serve.parameters import BadParameter
+from monitor.store import letters, outbox
+from monitor.store.anomalies import get_anomaly, list_anomalies
+
+
+class NotFound(Exception):
+    """There is no such thing; the message says what was asked for."""
+
+
+Handler = Callable[[Context, Request, Any, str], msgspec.Struct]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """``handler(context, request, query, role)`` answers GET ``path`` with a ``response``."""
+
+    path: str
+    need: Need
+    query: type[msgspec.Struct]
+    response: type[msgspec.Struct]
+    summary: str
+    handler: Handler
+
+
+def segments(context: Context, request: Request, query: parameters.Range, role: str) -> models.Segments:
+    low, high = parameters.span(query.since, query.until)
+    with context.store.read() as connection:
+        return queries.segments(connection, context.config(), low, high)
+
+
+def summaries(context: Context, request: Request, query: parameters.SummaryQuery, role: str) -> models.Summaries:
+    low, high = parameters.span(query.since, query.until)
+    with context.store.read() as connection:
+        try:
+            found = queries.summaries(connection, query.segment, query.version, query.by, low, high)
+        except ValueError as error:
+            raise BadParameter("by", str(error)) from None
+    if not found and query.segment != "all":
+        raise NotFound(f"no summaries of the segment {query.segment!r} in this range; /api/segments lists segments")
+    return models.Summaries(found)
+
+
+def samples(context: Context, request: Request, query: parameters.SampleQuery, role: str) -> models.Samples:
+    low, high = parameters.span(query.since, query.until)
+    with context.store.read() as connection:
+        rows = queries.samples(connection, query, low, high, query.limit + 1)
+    return models.Samples(rows[: query.limit], _page(query.limit, query.offset, len(rows)))
+
+
+def sample(context: Context, request: Request, query: parameters.Nothing, role: str) -> models.Sample:
+    wanted = request.path_params["id"]
+    with context.store.read() as connection:
+        found = queries.sample(connection, wanted, content=role in ("open", "reviewer", "admin"))
+    if found is None:
+        raise NotFound(f"no sample {wanted!r}; /api/samples lists those that are kept")
+    return found
+
+
+def anomalies(context: Context, request: Request, query: parameters.AnomalyQuery, role: str) -> models.Anomalies:
+    low, high = parameters.span(query.since, query.until)
+    with context.store.read() as connection:
+        rows = list_anomalies(
+            connection,
+            state=query.state,
+            segment=query.segment,
+            signal=query.signal,
+            severity=query.severity,
+            from_us=low,
+            to_us=high,
+            limit=query.limit + 1,
+            offset=query.offset,
+        )
+    heads = [queries.anomaly_head(row) for row in rows[: query.limit]]
+    return models.Anomalies(heads, _page(query.limit, query.offset, len(rows)))
+
+
+def anomaly(context: Context, request: Request, query: parameters.Nothing, role: str) -> models.Anomaly:
+    wanted = request.path_params["id"]
+    with context.store.read() as connection:
+        row = get_anomaly(connection, wanted)
+        if row is None:
+            raise NotFound(f"no anomaly {wanted!r}; /api/anomalies lists them")
+        told = outbox.deliveries(connection, row.anomaly_id)
+    deliveries = [models.Delivery(d.sink, d.state, d.attempts, d.error) for d in told if d.kind == "anomaly"]
+    return models.Anomaly(queries.anomaly_head(row), row.document, deliveries)
+
+
+def dead_letters(context: Context, request: Request, query: parameters.DeadLetterQuery, role: str) -> models.DeadLetters:
+    with context.store.read() as connection:
+        rows = letters.list_letters(connection, reason=query.reason, limit=query.limit + 1, offset=query.offset)
+        reasons = letters.count_by_reason(connection)
+    heads = [queries.letter_head(row) for row in rows[: query.limit]]
+    return models.DeadLetters(heads, reasons, _page(query.limit, query.offset, len(rows)))
+
+
+def dead_letter(context: Context, request: Request, query: parameters.Nothing, role: str) -> models.DeadLetter:
+    topic, partition, offset = (request.path_params[name] for name in ("topic", "partition", "offset"))
+    if not (_small(partition) and _small(offset)):
+        raise NotFound(f"no dead letter {topic}/{partition}/{offset}")
+    with context.store.read() as connection:
+        row = letters.get_letter(connection, topic, int(partition), int(offset))
+    if row is None:
+        raise NotFound(f"no dead letter {topic}/{partition}/{offset}; /api/dead-letters lists those that are kept")
+    original = None if row.original is None else base64.b64encode(row.original).decode()
+    return models.DeadLetter(queries.letter_head(row), original)
+
+
+def status(context: Context, request: Request, query: parameters.Nothing, role: str) -> models.Status:
+    from monitor.status import read_status
+
+    return read_status(context.store, context.config())
+
+
+ENDPOINTS = (
+    Endpoint("/api/segments", "viewer", parameters.Range, models.Segments, "Segments with their main figures.", segments),
+    Endpoint(
+        "/api/summaries", "viewer", parameters.SummaryQuery, models.Summaries, "Every signal of one segment.", summaries
+    ),
+    Endpoint("/api/samples", "viewer", parameters.SampleQuery, models.Samples, "Sampled events.", samples),
+    Endpoint("/api/samples/{id}", "viewer", parameters.Nothing, models.Sample, "One sampled event.", sample),
+    Endpoint("/api/anomalies", "viewer", parameters.AnomalyQuery, models.Anomalies, "Anomalies.", anomalies),
+    Endpoint("/api/anomalies/{id}", "viewer", parameters.Nothing, models.Anomaly, "One anomaly, and who was told.", anomaly),
+    Endpoint(
+        "/api/dead-letters", "admin", parameters.DeadLetterQuery, models.DeadLetters, "Records that could not be used.", dead_letters
+    ),
+    Endpoint(
+        "/api/dead-letters/{topic}/{partition}/{offset}",
+        "admin",
+        parameters.Nothing,
+        models.DeadLetter,
+        "One such record with its original bytes.",
+        dead_letter,
+    ),
+    Endpoint("/api/status", "viewer", parameters.Nothing, models.Status, "What has been read, stored and found.", status),
+)
+
+
+def encode(response: msgspec.Struct) -> bytes:
+    """The response as JSON; numbers that JSON lacks (NaN, infinities) become null."""
+    return msgspec.json.encode(response)
+
+
+def _page(limit: int, offset: int, found: int) -> models.Page:
+    return models.Page(limit, offset, offset + limit if found > limit else None)
+
+
+def _small(text: str) -> bool:
+    return text.isdigit() and len(text) <= 18
+
+
+def openapi_text() -> str:
+    """The OpenAPI document as it is checked in at docs/openapi.json."""
+    from monitor.serve.openapi import document
+
+    return json.dumps(document(), indent=2, sort_keys=False, ensure_ascii=False) + "\n"

@@ -1,0 +1,221 @@
+"""What the API answers, as types: responses are encoded from them and the OpenAPI document is generated from them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
+
+Iso = Annotated[str, Meta(description="RFC 3339, UTC.", examples=["2026-11-02T09:14:00Z"])]
+
+
+class Page(Struct, frozen=True):
+    """Where this page of a list is: ``next`` is the offset of the following page, null at the end."""
+
+    limit: int
+    offset: int
+    next: int | None
+
+
+class Problem(Struct, frozen=True):
+    """Why a request was not answered, and what to do."""
+
+    error: Annotated[str, Meta(description="What was wrong, what was got, what to write.")]
+    parameter: Annotated[str | None, Meta(description="The parameter at fault, if it was one.")] = None
+
+
+class Figure(Struct, frozen=True):
+    """One measured signal. ``value`` is null where the data cannot support one; ``status`` says why."""
+
+    signal: str
+    unit: str
+    value: float | None
+    low: Annotated[float | None, Meta(description="Lower end of the 95 % interval.")]
+    high: Annotated[float | None, Meta(description="Upper end of the 95 % interval.")]
+    n: Annotated[int, Meta(description="What it rests on: events or trials.")]
+    status: Annotated[str, Meta(description="`ok`, or why there is no value.")]
+
+
+class Segment(Struct, frozen=True):
+    """A segment with its main figures over the asked range."""
+
+    name: str
+    route: str
+    stakes: str
+    events: int
+    open_anomalies: int
+    figures: list[Figure]
+
+
+class Segments(Struct, frozen=True):
+    """Segments, those of the highest stakes and most events first, and `all`, their sum."""
+
+    since: Annotated[Iso | None, Meta(description="Start of the range measured; null before any event.")]
+    until: Annotated[Iso | None, Meta(description="End of the range (exclusive).")]
+    segments: list[Segment]
+
+
+class Summary(Struct, frozen=True):
+    """Every signal of one segment over one stretch of event time."""
+
+    segment: str
+    version: Annotated[str | None, Meta(description="Model and prompt version; null: all together.")]
+    since: Iso
+    until: Iso
+    events: int
+    figures: list[Figure]
+
+
+class Summaries(Struct, frozen=True):
+    """Summaries in the order of time."""
+
+    summaries: list[Summary]
+
+
+class SampleHead(Struct, frozen=True):
+    """A sampled event as it is listed."""
+
+    id: str
+    event_id: str
+    time: Iso
+    route: str
+    segment: str
+    version: str
+    pi: Annotated[float, Meta(description="Inclusion probability.")]
+    state: Annotated[str, Meta(description="pending, embedded or missing.")]
+    reason: Annotated[str, Meta(description="Why it is missing, else empty.")]
+    encoder: Annotated[str, Meta(description="Identity of the encoder that made its vectors.")]
+
+
+class SamplePart(Struct, frozen=True):
+    """One input part that was looked at."""
+
+    part: int
+    modality: str
+    embedded: bool
+    conditions: dict[str, Any]
+    agreement: float | None
+
+
+class SampleContent(Struct, frozen=True):
+    """The redacted content of a sample, as long as it is kept."""
+
+    inputs: Any
+    output: Any
+    citations: Any
+    thumbnail: Annotated[str | None, Meta(description="JPEG, base64.")]
+
+
+class Sample(Struct, frozen=True):
+    """A sampled event with what was found out about it."""
+
+    head: SampleHead
+    facts: dict[str, Any]
+    parts: list[SamplePart]
+    content: Annotated[SampleContent | None, Meta(description="For reviewers and admins only.")]
+
+
+class Samples(Struct, frozen=True):
+    """Samples, newest event time first."""
+
+    samples: list[SampleHead]
+    page: Page
+
+
+class AnomalyHead(Struct, frozen=True):
+    """An anomaly as it is listed."""
+
+    id: str
+    owner: str
+    segment: str
+    signal: str
+    state: Annotated[str, Meta(description="open or resolved.")]
+    severity: Annotated[str, Meta(description="page, ticket or report.")]
+    historic: Annotated[bool, Meta(description="Found too late after its event time to be sent.")]
+    since: Iso
+    opened: Iso
+    updated: Iso
+    resolved: Iso | None
+    sentence: Annotated[str, Meta(description="What changed, since when, by how much, where.")]
+
+
+class Delivery(Struct, frozen=True):
+    """How telling one sink went."""
+
+    sink: str
+    state: str
+    attempts: int
+    error: str
+
+
+class Anomaly(Struct, frozen=True):
+    """An anomaly: `document` is what alerts/anomaly.schema.json describes."""
+
+    head: AnomalyHead
+    document: dict[str, Any]
+    deliveries: list[Delivery]
+
+
+class Anomalies(Struct, frozen=True):
+    """Anomalies, newest opening first."""
+
+    anomalies: list[AnomalyHead]
+    page: Page
+
+
+class DeadLetterHead(Struct, frozen=True):
+    """A record that could not be used."""
+
+    topic: str
+    partition: int
+    offset: int
+    time: Annotated[Iso | None, Meta(description="The Kafka record's own timestamp.")]
+    reason: str
+    detail: str
+    bytes: int | None
+
+
+class DeadLetters(Struct, frozen=True):
+    """Dead letters, newest first."""
+
+    dead_letters: list[DeadLetterHead]
+    reasons: dict[str, int]
+    page: Page
+
+
+class DeadLetter(Struct, frozen=True):
+    """A dead letter with its original bytes."""
+
+    head: DeadLetterHead
+    original: Annotated[str | None, Meta(description="Base64; null for a tombstone or a forgotten record.")]
+
+
+class BudgetLine(Struct, frozen=True):
+    """Alarms opened over the budget's period, against what was promised about false ones."""
+
+    owner: str
+    severity: str
+    promised: Annotated[str, Meta(description="The budget as configured.", examples=["1 per 30d"])]
+    opened: Annotated[int, Meta(description="Opened in the period up to the newest closed window, real ones included.")]
+
+
+class Status(Struct, frozen=True):
+    """What has been read, stored and found."""
+
+    events: int
+    duplicates: int
+    dead_letters: int
+    late_events: int
+    offsets: Annotated[dict[str, dict[str, int]], Meta(description="Per topic and partition: the next offset.")]
+    watermarks: Annotated[dict[str, dict[str, Iso | None]], Meta(description="Per topic and partition.")]
+    closed_until: Annotated[Iso | None, Meta(description="Windows before this are closed.")]
+    evaluated_until: Annotated[Iso | None, Meta(description="Ticks before this are evaluated.")]
+    segments: int
+    samples: Annotated[dict[str, int], Meta(description="By state.")]
+    missing: Annotated[dict[str, int], Meta(description="Missing samples by reason.")]
+    coverage: Annotated[float | None, Meta(description="Embedded share of the samples that are no longer pending.")]
+    anomalies: Annotated[dict[str, int], Meta(description="By state.")]
+    counters: Annotated[dict[str, int], Meta(description="What happened to records, by name.")]
+    dead_letter_reasons: dict[str, int]
+    outbox: Annotated[dict[str, dict[str, int]], Meta(description="Per sink: rows by state.")]
+    budget: list[BudgetLine]

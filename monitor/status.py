@@ -1,0 +1,118 @@
+"""What has been read, stored and found: for `driftline status`, /api/status and the page."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection, func, select
+
+from alerts.anomaly import SLICE_PREFIX
+from monitor.serve.models import BudgetLine, Status
+from monitor.store import letters, outbox
+from monitor.store.anomalies import count_by_state, count_opened
+from monitor.store.tables import evaluation, partitions, samples, stream_states, summaries
+from monitor.times import iso
+
+if TYPE_CHECKING:
+    from monitor.config.model import Config
+    from monitor.store.engine import Store
+
+DEFAULT_OWNER = "default"
+__all__ = ["budget_lines", "closed_until", "read_status"]
+
+
+def read_status(store: Store, config: Config | None = None) -> Status:
+    """Everything at one moment: one snapshot of the store. Without ``config`` the budget is left out."""
+    with store.read() as connection:
+        return status_of(connection, config)
+
+
+def status_of(connection: Connection, config: Config | None = None) -> Status:
+    """Like `read_status`, within a snapshot that the caller holds."""
+    rows = connection.execute(select(partitions).order_by(partitions.c.topic, partitions.c.partition)).all()
+    offsets: dict[str, dict[str, int]] = {}
+    watermarks: dict[str, dict[str, str | None]] = {}
+    counters: dict[str, int] = {}
+    for row in rows:
+        number = str(row.partition)
+        offsets.setdefault(row.topic, {})[number] = row.next_offset
+        watermarks.setdefault(row.topic, {})[number] = None if row.watermark_us is None else iso(row.watermark_us)
+        for name, value in json.loads(row.counters).items():
+            counters[name] = counters.get(name, 0) + value
+    by_state, missing = _samples(connection)
+    closed = closed_until(connection)
+    settled = by_state["embedded"] + by_state["missing"]
+    evaluated = connection.execute(select(func.max(evaluation.c.done_until_us))).scalar()
+    return Status(
+        events=sum(row.events for row in rows),
+        duplicates=sum(row.duplicates for row in rows),
+        dead_letters=sum(row.dead_letters for row in rows),
+        late_events=sum(row.late_events for row in rows),
+        offsets=offsets,
+        watermarks=watermarks,
+        closed_until=None if closed is None else iso(closed),
+        evaluated_until=None if evaluated is None else iso(evaluated),
+        segments=connection.execute(
+            select(func.count()).select_from(select(summaries.c.route, summaries.c.segment).distinct().subquery())
+        ).scalar_one(),
+        samples=by_state,
+        missing=missing,
+        coverage=by_state["embedded"] / settled if settled else None,
+        anomalies=count_by_state(connection),
+        counters=dict(sorted(counters.items())),
+        dead_letter_reasons=letters.count_by_reason(connection),
+        outbox=_outbox(connection),
+        budget=[] if config is None else budget_lines(connection, config, evaluated),
+    )
+
+
+def closed_until(connection: Connection) -> int | None:
+    """Event time (µs) before which every window is closed: the least watermark over partitions that hold any event."""
+    query = select(func.min(partitions.c.watermark_us)).where(partitions.c.begun)
+    value = connection.execute(query).scalar()
+    return None if value is None else int(value)
+
+
+def budget_lines(connection: Connection, config: Config, until_us: int | None) -> list[BudgetLine]:
+    """Per owner and severity: what was promised about false alarms, and what was opened in the last such period."""
+    owners = {name: owner.budget for name, owner in config.owners.items()} or {DEFAULT_OWNER: config.budget}
+    lines = []
+    for name, budget in owners.items():
+        for severity, allowance in (("page", budget.page), ("ticket", budget.ticket)):
+            opened = 0
+            if until_us is not None:
+                opened = count_opened(
+                    connection,
+                    owner=name,
+                    severity=severity,
+                    from_us=until_us - allowance.period_us,
+                    to_us=until_us + 1,
+                )
+            lines.append(BudgetLine(name, severity, str(allowance), opened))
+    return lines
+
+
+def watched_streams(connection: Connection) -> tuple[int, int]:
+    """How many (streams over segments, streams over slices) have a state."""
+    names = [row.segment for row in connection.execute(select(stream_states.c.segment))]
+    slices = sum(name.startswith(SLICE_PREFIX) for name in names)
+    return len(names) - slices, slices
+
+
+def _samples(connection: Connection) -> tuple[dict[str, int], dict[str, int]]:
+    states = {"pending": 0, "embedded": 0, "missing": 0}
+    reasons: dict[str, int] = {}
+    query = select(samples.c.state, samples.c.reason, func.count()).group_by(samples.c.state, samples.c.reason)
+    for state, reason, count in connection.execute(query.order_by(samples.c.reason)):
+        states[state] = states.get(state, 0) + count
+        if reason:
+            reasons[reason] = reasons.get(reason, 0) + count
+    return states, reasons
+
+
+def _outbox(connection: Connection) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {}
+    for depth in outbox.depths(connection):
+        found.setdefault(depth.sink, {})[depth.state] = depth.rows
+    return found
