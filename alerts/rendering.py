@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
+from alerts.anomaly import SLICE_PREFIX
+
 ALERT_NAME: Final = "DriftlineAnomaly"
 
 LABELS: Final = ("id", "segment", "route", "signal", "severity", "owner")
@@ -47,9 +49,8 @@ class Links:
 
 def segment(document: Mapping[str, Any]) -> str:
     """The segment's name; a slice is written ``slice:<name>``, as everywhere in the store."""
-    if document.get("segment"):
-        return str(document["segment"])
-    return f"slice:{document.get('slice') or 'unknown'}"
+    name = document.get("slice")
+    return f"{SLICE_PREFIX}{name}" if name is not None else str(document.get("segment") or "")
 
 
 def labels(document: Mapping[str, Any]) -> dict[str, str]:
@@ -69,11 +70,9 @@ def labels(document: Mapping[str, Any]) -> dict[str, str]:
 def annotations(document: Mapping[str, Any], links: Links) -> dict[str, str]:
     """What people read: ``summary`` in one sentence, ``description``, the figures, and the links."""
     found = {"summary": summary(document), "description": description(document), "since": since_text(document)}
-    effect, evidence = document.get("effect") or {}, document.get("evidence") or {}
-    if effect.get("value") is not None:
-        found["effect"] = effect_text(effect)
-    if evidence.get("value") is not None:
-        found["evidence"] = evidence_text(evidence)
+    if document["effect"].get("value") is not None:
+        found["effect"] = effect_text(document["effect"])
+    found["evidence"] = evidence_text(document["evidence"])
     for name, url in links.of(document).items():
         found[name if name in ("dashboard", "app", "runbook_url") else f"link_{name}"] = url
     return {name: text for name, text in found.items() if text}
@@ -81,43 +80,33 @@ def annotations(document: Mapping[str, Any], links: Links) -> dict[str, str]:
 
 def summary(document: Mapping[str, Any]) -> str:
     """One sentence: what changed, in which segment, by how much, since when."""
-    sentence = (document.get("explanation") or {}).get("sentence") or document.get("sentence")
-    if sentence:
-        text = str(sentence).strip()
-    else:
-        effect = document.get("effect") or {}
-        amount = f": {effect_text(effect)}" if effect.get("value") is not None else ""
-        what = document.get("signal") or "a signal"
-        text = f"{what} changed in {segment(document)}{amount}, since {since_text(document)}."
+    sentence = str((document.get("explanation") or {}).get("sentence") or "").strip()
+    text = sentence or f"{document['signal']} changed in {segment(document)} since {since_text(document)}."
     return f"Resolved: {text}" if is_resolved(document) else text
 
 
 def description(document: Mapping[str, Any]) -> str:
-    """The facts, one a line, and what they rest on."""
-    lines = [_fact(fact) for fact in document.get("facts") or ()]
-    if detector := document.get("detector"):
-        evidence = document.get("evidence") or {}
-        lines.append(f"Found by {detector}" + (f", {evidence_text(evidence)}." if evidence else "."))
-    return "\n".join(lines)
+    """What each fact says, one a line, and what the finding rests on."""
+    sentences = [str(fact["sentence"]) for fact in document.get("facts") or () if fact.get("sentence")]
+    others = [text for text in sentences if text != (document.get("explanation") or {}).get("sentence")]
+    basis = f"Found by {document['detector']}: {evidence_text(document['evidence'])}."
+    return "\n".join([*others, basis])
 
 
 def effect_text(effect: Mapping[str, Any]) -> str:
-    """``0.14 ratio (95 % interval 0.11 to 0.18), baseline 0.02``, with what is there of it."""
+    """``0.14 share (95 % interval 0.11 to 0.18), baseline 0.02``, with what is there of it."""
     unit = f" {effect['unit']}" if effect.get("unit") else ""
     text = f"{_number(effect['value'])}{unit}"
     if effect.get("low") is not None and effect.get("high") is not None:
-        text += f" (interval {_number(effect['low'])} to {_number(effect['high'])})"
+        text += f" (95 % interval {_number(effect['low'])} to {_number(effect['high'])})"
     if effect.get("baseline") is not None:
         text += f", baseline {_number(effect['baseline'])}"
     return text
 
 
 def evidence_text(evidence: Mapping[str, Any]) -> str:
-    kind = evidence.get("kind") or "evidence"
-    text = f"{kind} {_number(evidence.get('value'))}"
-    if evidence.get("threshold") is not None:
-        text += f" over a threshold of {_number(evidence['threshold'])}"
-    return text
+    """``funded_sr 5230 against a threshold of 1200``."""
+    return f"{evidence['kind']} {_number(evidence['value'])} against a threshold of {_number(evidence['threshold'])}"
 
 
 def is_resolved(document: Mapping[str, Any]) -> bool:
@@ -125,26 +114,19 @@ def is_resolved(document: Mapping[str, Any]) -> bool:
 
 
 def since(document: Mapping[str, Any]) -> int:
-    """The earliest likely beginning of the change, event time in µs; 0 where the document says nothing."""
-    interval = document.get("since") or {}
-    for value in (interval.get("low"), interval.get("high"), document.get("opened"), document.get("opened_us")):
-        if value is not None:
-            return _microseconds(value)
-    return 0
+    """The earliest likely beginning of the change, event time in µs."""
+    return int(document["since"]["low"])
 
 
 def resolved_at(document: Mapping[str, Any]) -> int | None:
-    """Event time of the resolution in µs, None while open or unknown."""
-    value = document.get("resolved") or document.get("resolved_us")
-    return _microseconds(value) if value is not None and value is not False and value is not True else None
+    """Event time of the resolution in µs, None while open."""
+    value = document.get("resolved")
+    return None if value is None else int(value)
 
 
 def since_text(document: Mapping[str, Any]) -> str:
     """``2026-11-02 09:14 UTC``, or a range where the beginning is not known to the minute."""
-    interval = document.get("since") or {}
-    low_us = since(document)
-    high = interval.get("high")
-    high_us = low_us if high is None else _microseconds(high)
+    low_us, high_us = int(document["since"]["low"]), int(document["since"]["high"])
     if high_us - low_us < _MINUTE_US:
         return _minute(low_us)
     return f"between {_minute(low_us)} and {_minute(high_us)}"
@@ -159,18 +141,5 @@ def _minute(us: int) -> str:
     return datetime.fromtimestamp(us / 1e6, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def _microseconds(value: Any) -> int:
-    if isinstance(value, str):
-        return round(datetime.fromisoformat(value).timestamp() * 1e6)
-    return int(value)
-
-
 def _number(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _fact(fact: Any) -> str:
-    if isinstance(fact, Mapping):
-        named = fact.get("text") or fact.get("sentence")
-        return str(named) if named else ", ".join(f"{name} {_number(value)}" for name, value in fact.items())
-    return str(fact)
