@@ -1,0 +1,400 @@
+"""Reads of summaries: rows, and their sums over any stretch of event time, per segment or window.
+
+Every function takes a Store, or a Connection of ``store.read()`` where several reads must see one snapshot. Stretches
+are ``[from_us, to_us)`` over window starts. ``segment=None`` is ``all``: the sum over segments, which partition the
+events of each route. ``late=None`` is on-time and late rows together; True and False are one of them.
+
+Rows are merged in (topic, partition, window) order, since the heavy hitters of more users than a summary holds
+depend on the order.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, Select, func, select, tuple_
+
+from detectors.summaries import Summary
+from monitor.store import coverage
+from monitor.store.coverage import DAY, HOUR, MINUTE, Coverage, Piece
+from monitor.store.engine import Store
+from monitor.store.tables import partitions, summaries
+from monitor.times import HOUR_US
+
+OTHER = "other"
+MINUTE_US = 60_000_000
+EARLIEST, LATEST = 0, 200_000_000_000_000_000  # 1970 and the year 8307: bounds of what time arithmetic is done on
+
+Source = Store | Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One stored summary. ``level``: 0 minute (of one partition), 1 hour, 2 day (of all; topic '', partition -1)."""
+
+    level: int
+    window_us: int
+    route: str
+    segment: str
+    version: str
+    late: bool
+    topic: str
+    partition: int
+    events: int
+    state: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """A sum of summary rows.
+
+    ``missing``: stretches that can no longer be told apart, since retention deleted the finer rows they need.
+    ``other_events``: events that lie in a folded segment or version ``other``, so that a named one may lack them.
+    """
+
+    summary: Summary
+    events: int
+    late_events: int
+    other_events: int
+    missing: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentRow:
+    """A segment that has events. Times: starts of its first and last window as far as rows are kept."""
+
+    route: str
+    segment: str
+    versions: tuple[str, ...]
+    events: int
+    late_events: int
+    first_us: int
+    last_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionRow:
+    """How far a partition has been read."""
+
+    topic: str
+    partition: int
+    next_offset: int
+    generation: int
+    owner: str
+    watermark_us: int | None
+    max_time_us: int | None
+    begun: bool
+    events: int
+    duplicates: int
+    dead_letters: int
+    late_events: int
+
+
+@dataclass(slots=True)
+class _Group:
+    rows: list[Row] = field(default_factory=list)
+
+    def merged(self, missing: tuple[tuple[int, int], ...]) -> Merged:
+        rows = sorted(self.rows, key=merge_order)
+        return Merged(
+            Summary.merge_all([row.state for row in rows]),
+            sum(row.events for row in rows),
+            sum(row.events for row in rows if row.late),
+            sum(row.events for row in rows if row.segment == OTHER or row.version == OTHER),
+            missing,
+        )
+
+
+def merge_order(row: Row) -> tuple[str, int, int, int, str, str, str, bool]:
+    """The order in which rows are merged: partition, then window."""
+    return (row.topic, row.partition, row.window_us, row.level, row.route, row.segment, row.version, row.late)
+
+
+@contextlib.contextmanager
+def snapshot(source: Source) -> Iterator[Connection]:
+    """A connection to read from."""
+    if isinstance(source, Connection):
+        yield source
+    else:
+        with source.read() as connection:
+            yield connection
+
+
+def _where(
+    query: Select[Any], route: str | None, segment: str | None, version: str | None, late: bool | None
+) -> Select[Any]:
+    for column, value in (
+        (summaries.c.route, route),
+        (summaries.c.segment, segment),
+        (summaries.c.version, version),
+        (summaries.c.late, late),
+    ):
+        if value is not None:
+            query = query.where(column == value)
+    return query
+
+
+_COLUMNS = (
+    summaries.c.level,
+    summaries.c.window_us,
+    summaries.c.route,
+    summaries.c.segment,
+    summaries.c.version,
+    summaries.c.late,
+    summaries.c.topic,
+    summaries.c.partition,
+    summaries.c.events,
+    summaries.c.state,
+)
+
+
+def _row(found: Any) -> Row:
+    level, window, route, segment, version, late, topic, partition, events, state = found
+    return Row(level, window, route, segment, version, bool(late), topic, partition, events, bytes(state))
+
+
+def summary_rows(
+    source: Source,
+    from_us: int,
+    to_us: int,
+    *,
+    level: int = MINUTE,
+    route: str | None = None,
+    segment: str | None = None,
+    version: str | None = None,
+    late: bool | None = None,
+) -> list[Row]:
+    """The stored rows of one level, in (window, route, segment, version, late, topic, partition) order."""
+    query = select(*_COLUMNS).where(
+        summaries.c.level == level, summaries.c.window_us >= from_us, summaries.c.window_us < to_us
+    )
+    with snapshot(source) as connection:
+        rows = [_row(found) for found in connection.execute(_where(query, route, segment, version, late))]
+    # Sorted here: the two databases collate text differently, and the primary key's order is by bytes in neither.
+    rows.sort(key=lambda r: (r.window_us, r.route, r.segment, r.version, r.late, r.topic, r.partition))
+    return rows
+
+
+def covering(
+    source: Source,
+    from_us: int,
+    to_us: int,
+    *,
+    coarsest: int = DAY,
+    route: str | None = None,
+    segment: str | None = None,
+    version: str | None = None,
+    late: bool | None = None,
+) -> tuple[list[Row], tuple[tuple[int, int], ...]]:
+    """(rows that together hold every event of the stretch once, stretches no longer told apart).
+
+    Takes days and hours where they lie wholly inside and are rolled up, minutes elsewhere; never coarser than
+    ``coarsest`` (0 minute, 1 hour, 2 day). Rows come in merge order.
+    """
+    from_us, to_us = max(from_us, EARLIEST), min(to_us, LATEST)
+    rows: list[Row] = []
+    missing: set[tuple[int, int]] = set()
+    with snapshot(source) as connection:
+        state = coverage.load(connection)
+        excluded = excluded_partitions(connection, state)
+        for flag in (False, True) if late is None else (late,):
+            pieces = state.pieces(from_us, to_us, flag, coarsest)
+            missing.update(state.missing(pieces))
+            for piece in pieces:
+                if piece.excluded and not excluded:
+                    continue
+                query = _where(_piece(piece, excluded), route, segment, version, flag)
+                rows += [_row(found) for found in connection.execute(query)]
+    rows.sort(key=merge_order)
+    return rows, tuple(sorted(missing))
+
+
+def excluded_partitions(connection: Connection, state: Coverage) -> list[coverage.Partition]:
+    """Partitions that have events and are not in the roll-ups yet."""
+    return [(b.topic, b.partition) for b in coverage.begun(connection) if (b.topic, b.partition) not in state.included]
+
+
+def _piece(piece: Piece, excluded: list[coverage.Partition]) -> Select[Any]:
+    query = select(*_COLUMNS).where(
+        summaries.c.level == piece.level,
+        summaries.c.window_us >= piece.from_us,
+        summaries.c.window_us < piece.to_us,
+    )
+    if piece.excluded:
+        query = query.where(tuple_(summaries.c.topic, summaries.c.partition).in_(excluded))
+    return query
+
+
+def merged_with_notes(
+    source: Source,
+    from_us: int,
+    to_us: int,
+    *,
+    coarsest: int = DAY,
+    route: str | None = None,
+    segment: str | None = None,
+    version: str | None = None,
+    late: bool | None = None,
+) -> Merged:
+    """The sum over a stretch, and what is to be said about it."""
+    rows, missing = covering(
+        source, from_us, to_us, coarsest=coarsest, route=route, segment=segment, version=version, late=late
+    )
+    return _Group(rows).merged(missing)
+
+
+def merged(
+    source: Source,
+    from_us: int,
+    to_us: int,
+    *,
+    coarsest: int = DAY,
+    route: str | None = None,
+    segment: str | None = None,
+    version: str | None = None,
+    late: bool | None = None,
+) -> Summary:
+    """The sum over a stretch."""
+    return merged_with_notes(
+        source, from_us, to_us, coarsest=coarsest, route=route, segment=segment, version=version, late=late
+    ).summary
+
+
+def by_segment(
+    source: Source,
+    from_us: int,
+    to_us: int,
+    *,
+    coarsest: int = DAY,
+    route: str | None = None,
+    version: str | None = None,
+    late: bool | None = None,
+) -> dict[str, Merged]:
+    """The sum per segment, sorted by name. Segments of one name on several routes are added."""
+    rows, missing = covering(source, from_us, to_us, coarsest=coarsest, route=route, version=version, late=late)
+    return {name: group.merged(missing) for name, group in _grouped(rows, lambda row: row.segment).items()}
+
+
+def by_version(
+    source: Source,
+    from_us: int,
+    to_us: int,
+    *,
+    coarsest: int = DAY,
+    route: str | None = None,
+    segment: str | None = None,
+    late: bool | None = None,
+) -> dict[str, Merged]:
+    """The sum per version (model and prompt version), sorted by name."""
+    rows, missing = covering(source, from_us, to_us, coarsest=coarsest, route=route, segment=segment, late=late)
+    return {name: group.merged(missing) for name, group in _grouped(rows, lambda row: row.version).items()}
+
+
+def by_window(
+    source: Source,
+    from_us: int,
+    to_us: int,
+    *,
+    step_us: int | None = HOUR_US,
+    route: str | None = None,
+    segment: str | None = None,
+    version: str | None = None,
+    late: bool | None = None,
+) -> list[tuple[int, Merged]]:
+    """A time series: (start, sum) per step that has events, oldest first.
+
+    ``step_us`` is a multiple of a minute, steps counted from the epoch; None: the days of the configured time zone.
+    A step that is a multiple of an hour is read from hours, another one from minutes.
+    """
+    if step_us is not None and (step_us <= 0 or step_us % MINUTE_US):
+        raise ValueError(f"expected a step of whole minutes, got {step_us} µs; write a multiple of {MINUTE_US}")
+    coarsest = DAY if step_us is None else HOUR if step_us % HOUR_US == 0 else MINUTE
+    with snapshot(source) as connection:
+        state = coverage.load(connection)
+        rows, missing = covering(
+            connection,
+            from_us,
+            to_us,
+            coarsest=coarsest,
+            route=route,
+            segment=segment,
+            version=version,
+            late=late,
+        )
+
+    def start(row: Row) -> int:
+        if step_us is not None:
+            return row.window_us - row.window_us % step_us
+        return state.day_of(row.window_us)[0] if state.zones else row.window_us - row.window_us % (24 * HOUR_US)
+
+    groups = _grouped(rows, start)
+    return [(us, group.merged(_within(missing, us, step_us))) for us, group in groups.items()]
+
+
+def _within(missing: tuple[tuple[int, int], ...], start: int, step_us: int | None) -> tuple[tuple[int, int], ...]:
+    end = start + (step_us or 25 * HOUR_US)
+    return tuple((max(a, start), min(b, end)) for a, b in missing if a < end and b > start)
+
+
+def _grouped(rows: Iterable[Row], key: Any) -> dict[Any, _Group]:
+    groups: dict[Any, _Group] = {}
+    for row in rows:
+        groups.setdefault(key(row), _Group()).rows.append(row)
+    return dict(sorted(groups.items()))
+
+
+def segments(source: Source, from_us: int = EARLIEST, to_us: int = LATEST) -> list[SegmentRow]:
+    """Segments that have events in the stretch, sorted by (route, segment)."""
+    found: dict[tuple[str, str], list[tuple[str, bool, int, int, int]]] = {}
+    from_us, to_us = max(from_us, EARLIEST), min(to_us, LATEST)
+    with snapshot(source) as connection:
+        state = coverage.load(connection)
+        excluded = excluded_partitions(connection, state)
+        for late in (False, True):
+            for piece in state.pieces(from_us, to_us, late):
+                if piece.excluded and not excluded:
+                    continue
+                query = (
+                    _where(_piece(piece, excluded), None, None, None, late)
+                    .with_only_columns(
+                        summaries.c.route,
+                        summaries.c.segment,
+                        summaries.c.version,
+                        func.sum(summaries.c.events),
+                        func.min(summaries.c.window_us),
+                        func.max(summaries.c.window_us),
+                    )
+                    .group_by(summaries.c.route, summaries.c.segment, summaries.c.version)
+                )
+                for route, segment, version, events, first, last in connection.execute(query):
+                    entry = (version, late, int(events), first, last)
+                    found.setdefault((route, segment), []).append(entry)
+    return [
+        SegmentRow(
+            route,
+            segment,
+            tuple(sorted({version for version, *_ in entries})),
+            sum(events for _, _, events, _, _ in entries),
+            sum(events for _, late, events, _, _ in entries if late),
+            min(first for _, _, _, first, _ in entries),
+            max(last for _, _, _, _, last in entries),
+        )
+        for (route, segment), entries in sorted(found.items())
+    ]
+
+
+def closed_until(source: Source) -> int | None:
+    """Windows that end at or before this are closed: the least watermark over begun partitions; None: none begun."""
+    with snapshot(source) as connection:
+        return min((b.watermark_us for b in coverage.begun(connection)), default=None)
+
+
+def partition_rows(source: Source) -> list[PartitionRow]:
+    """Every partition that a worker has claimed, in order."""
+    columns = [partitions.c[name] for name in PartitionRow.__dataclass_fields__]
+    with snapshot(source) as connection:
+        query = select(*columns).order_by(partitions.c.topic, partitions.c.partition)
+        return [PartitionRow(*found) for found in connection.execute(query)]
