@@ -99,9 +99,7 @@ class Summary:
         taken = list(parts)
         states = [part for part in taken if not isinstance(part, Summary)]
         summaries = [part for part in taken if isinstance(part, Summary)]
-        summaries.extend(
-            cls._of_rows(unpack(states[start : start + _BULK])) for start in range(0, len(states), _BULK)
-        )
+        summaries.extend(cls._of_rows(unpack(states[start : start + _BULK])) for start in range(0, len(states), _BULK))
         if not summaries:
             return cls()
         labels = united([s._labels for s in summaries])

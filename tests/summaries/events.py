@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 
@@ -92,3 +92,41 @@ def cut(cols: EventColumns, start: int, stop: int) -> EventColumns:
         else:
             parts[field.name] = value[start:stop]
     return EventColumns(**parts)
+
+
+def nothing(n: int) -> EventColumns:
+    """n events that carry no field at all."""
+    absent = np.full(n, -1, dtype=np.int64)
+    verdict = np.full(n, -1, dtype=np.int8)
+    unlabelled = Labelled(np.full(n, -1, dtype=np.int32), [])
+    empty = np.empty(0, dtype=np.int32)
+    return EventColumns(
+        n=n,
+        thinned=np.zeros(n, dtype=np.bool_),
+        user=np.zeros(n, dtype=np.uint64),
+        cost=absent,
+        latency_total=absent,
+        latency_first_token=absent,
+        latency_timeout=np.zeros(n, dtype=np.bool_),
+        stages=Ragged(empty, empty, np.empty(0, dtype=np.int64), []),
+        input_tokens=absent,
+        output_tokens=absent,
+        cached_input_tokens=absent,
+        reasoning_tokens=absent,
+        image_tokens=absent,
+        audio_tokens=absent,
+        context_used=absent,
+        concurrency=absent,
+        input_bytes=absent,
+        confidence=absent,
+        retries=absent,
+        **dict.fromkeys(VERDICTS, verdict),
+        tier=unlabelled,
+        model=unlabelled,
+        error_type=unlabelled,
+    )
+
+
+def of_costs(costs: np.ndarray) -> EventColumns:
+    """Events that carry a cost and nothing else."""
+    return replace(nothing(costs.size), cost=costs.astype(np.int64))

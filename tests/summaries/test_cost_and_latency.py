@@ -1,0 +1,70 @@
+"""The projected month covers what comes; the stage that owns the tail is named."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+
+from detectors.cost import project_month
+from detectors.latency import stages_in_tail
+from detectors.summaries import Ragged, Summary, SummaryTable
+from tests.summaries.events import nothing
+
+
+def hourly(rng: np.random.Generator, hours: int) -> np.ndarray:
+    """Spend with a day, a weekend and shocks that last a day."""
+    t = np.arange(hours)
+    shape = (1.2 + np.sin(2 * np.pi * (t % 24) / 24)) * np.where(t % 168 >= 120, 0.3, 1.0)
+    days = np.repeat(rng.lognormal(0, 0.2, hours // 24), 24)
+    return (1e9 * shape * days * rng.lognormal(0, 0.3, hours)).astype(np.int64)
+
+
+def test_projection_covers_the_month() -> None:
+    rng, runs, covered = np.random.default_rng(1), 300, 0
+    for _ in range(runs):
+        spend = hourly(rng, 50 * 24)
+        week = np.arange(spend.size) % 168
+        now, start = 35 * 24, 30 * 24
+        found = project_month(int(spend[start:now].sum()), spend[:now], week[:now], week[now:])
+        assert found is not None
+        covered += found.low <= spend[start:].sum() <= found.high
+    assert covered >= binom.ppf(0.001, runs, 0.93)
+
+
+def test_projection_needs_history() -> None:
+    two_days = np.full(48, 5)
+    assert project_month(0, two_days, np.arange(48), np.arange(24)) is None
+    week = np.full(7 * 24, 5)
+    found = project_month(100, week, np.arange(168), np.arange(48))
+    assert found is not None
+    assert (found.projected, found.low, found.high) == (100 + 240, 100 + 240, 100 + 240)
+    with pytest.raises(ValueError, match="one hour each"):
+        project_month(0, week, np.arange(5), np.arange(5))
+
+
+def test_the_month_that_is_over_is_what_was_spent() -> None:
+    week = np.arange(1, 7 * 24 + 1)
+    found = project_month(100, week, np.arange(168), np.empty(0, np.int64))
+    assert found is not None
+    assert found.low == found.projected == found.high == 100
+
+
+def test_the_stage_that_makes_the_tail_is_named() -> None:
+    rng, n = np.random.default_rng(2), 4000
+    model, queue = rng.normal(3e6, 2e5, n).astype(np.int64), np.full(n, 15_000)
+    queue[rng.random(n) < 0.06] += 9_000_000
+    event = np.repeat(np.arange(n, dtype=np.int32), 2)
+    code = np.tile(np.array([0, 1], dtype=np.int32), n)
+    value = np.stack([model, queue], axis=1).ravel()
+    cols = replace(nothing(n), latency_total=model + queue, stages=Ragged(event, code, value, ["model", "queue"]))
+    table = SummaryTable()
+    table.update(np.zeros(n, np.int64), cols)
+    first, second = stages_in_tail(table.summary(0).stage_by_latency())
+    assert first.stage == "queue"
+    assert first.share > 0.95
+    assert first.slow > 8e6 > 1e5 > first.usual
+    assert second.stage == "model"
+    assert stages_in_tail(Summary().stage_by_latency()) == []

@@ -1,0 +1,110 @@
+"""Merging adds, in any order and grouping; stored rows are read back exactly, or refused with a reason."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detectors.summaries import StateError, Summary, SummaryTable
+from detectors.summaries.metrics import MERGED_LABEL_CAP, OTHER
+from tests.summaries.events import batch, of_costs
+
+STORED = (
+    "010200040000000000000000000100000011004000030000000203010058fa000104010000590000"
+    "67000003000000000000000000000000000000000000000000000000000000000000000000000000"
+    "000000001dc7e559"
+)
+
+
+def summaries(seed: int, count: int, labels: int) -> list[Summary]:
+    rng = np.random.default_rng(seed)
+    table = SummaryTable()
+    for row in range(count):
+        n = int(rng.integers(1, 60))
+        table.update(np.full(n, row), batch(rng, n, labels=labels, stages=int(rng.integers(1, 6))))
+    return [table.summary(row) for row in range(count)]
+
+
+@given(st.integers(0, 2**32), st.sampled_from([1, 3, 60]))
+def test_merge_is_associative_and_commutative(seed: int, labels: int) -> None:
+    a, b, c = summaries(seed, 3, labels)
+    assert a.merge(b).to_state() == b.merge(a).to_state()
+    assert a.merge(b).merge(c).to_state() == a.merge(b.merge(c)).to_state()
+    assert Summary().merge(a).to_state() == a.to_state()
+
+
+@given(st.integers(0, 2**32), st.integers(2, 12), st.sampled_from([2, 60]), st.randoms(use_true_random=False))
+def test_any_tree_of_merges_gives_the_same_bytes(seed: int, count: int, labels: int, random: object) -> None:
+    parts = summaries(seed, count, labels)
+    flat = Summary.merge_all([part.to_state() for part in parts]).to_state()
+    left = list(parts)
+    while len(left) > 1:
+        random.shuffle(left)  # type: ignore[attr-defined]
+        left = [left[0].merge(left[1]), *left[2:]]
+    assert left[0].to_state() == flat
+
+
+@given(st.integers(0, 2**32))
+def test_rows_of_one_table_merge_to_the_row_of_all(seed: int) -> None:
+    """Summarising together or apart is the same, while labels stay below the cap."""
+    rng = np.random.default_rng(seed)
+    cols = batch(rng, 300, labels=6)
+    apart, together = SummaryTable(), SummaryTable()
+    apart.update(rng.integers(0, 9, 300), cols)
+    together.update(np.zeros(300, np.int64), cols)
+    assert Summary.merge_all(apart.states(apart.row_ids())).to_state() == together.state(0)
+
+
+def test_merged_labels_beyond_the_cap_are_folded() -> None:
+    merged = Summary.merge_all(summaries(1, 40, 200))
+    found = merged.labelled("model_cost")
+    assert OTHER in found
+    assert len(found) <= MERGED_LABEL_CAP + 1
+    assert sum(t.sum for t in found.values()) == sum(
+        t.sum for part in summaries(1, 40, 200) for t in part.labelled("model_cost").values()
+    )
+
+
+def test_more_rows_than_are_read_at_once() -> None:
+    table = SummaryTable()
+    table.update(np.arange(700), of_costs(np.arange(700)))
+    merged = Summary.merge_all(table.states(table.row_ids()))
+    assert (merged.events(), merged.total("cost").sum) == (700, 699 * 350)
+
+
+@given(st.integers(0, 2**32), st.data())
+def test_a_damaged_state_is_refused(seed: int, data: st.DataObject) -> None:
+    state = bytearray(summaries(seed, 1, 3)[0].to_state())
+    if data.draw(st.booleans()):
+        at = data.draw(st.integers(0, len(state) - 1))
+        state[at] ^= data.draw(st.integers(1, 255))
+    else:
+        del state[data.draw(st.integers(0, len(state) - 1)) :]
+    with pytest.raises(StateError, match="summary state"):
+        Summary.from_state(bytes(state))
+
+
+def test_a_newer_format_is_named() -> None:
+    state = Summary().to_state()
+    with pytest.raises(StateError, match="format version 2, this driftline reads 1; it was written by a newer"):
+        Summary.from_state(b"\x02" + state[1:])
+
+
+def test_the_stored_form_is_pinned() -> None:
+    """Stored rows of released versions must stay readable: these bytes are format version 1."""
+    table = SummaryTable()
+    table.update(np.zeros(3, np.int64), of_costs(np.array([0, 41, 41_000_000])))
+    state = bytes.fromhex(STORED)
+    assert table.state(0) == state
+    read = Summary.from_state(state)
+    assert (read.events(), read.total("cost").sum) == (3, 41_000_041)
+
+
+def test_extremes_survive() -> None:
+    table = SummaryTable()
+    table.update(np.zeros(4, np.int64), of_costs(np.array([0, 1, 2**53, 2**62])))
+    read = Summary.from_state(table.state(0)).histogram("cost")
+    assert (read.count, read.sum) == (4, 1 + 2 * 2**53)
+    assert read.quantile(1.0) == pytest.approx(2.0**53, rel=0.011)
