@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from detectors.drift import EmbeddingReference
 from detectors.evidence import FundedSR, divide
-from detectors.rates import RateReference, VolumeBets, VolumeReference, log_bets
+from detectors.rates import RateReference, VolumeBets, VolumeReference, log_bets, pooled_day_sd
 
 Float = NDArray[np.float64]
 Sample = Callable[[np.random.Generator, int], Float]
@@ -44,7 +44,14 @@ def hourly_rates(
 
 
 def rates_world(
-    rng: np.random.Generator, n: int, days: int, history: int, *, day_sd: float = 0.0, diurnal: float = 0.0
+    rng: np.random.Generator,
+    n: int,
+    days: int,
+    history: int,
+    *,
+    day_sd: float = 0.0,
+    diurnal: float = 0.0,
+    pooled: bool = True,
 ) -> dict[str, float]:
     """Rates at hourly looks; traffic by hour of day, Poisson."""
     _, rate, sessions = hourly_rates(rng, n, days + history, day_sd, diurnal)
@@ -53,8 +60,11 @@ def rates_world(
     trials = rng.poisson(traffic)
     hits = rng.binomial(trials, rate)
     past = history * 24
+    by_day = [values[:, :past].reshape(n, history, 24).sum(axis=2) for values in (hits, trials)]
+    prior = pooled_day_sd(zip(*by_day, strict=True)) if pooled else None
+    day, how = hours[:past] // 24, hours[:past] % 168
     references = [
-        RateReference.fit(hits[i, :past], trials[i, :past], day=hours[:past] // 24, hour_of_week=hours[:past] % 168)
+        RateReference.fit(hits[i, :past], trials[i, :past], day=day, hour_of_week=how, prior_day_sd=prior)
         for i in range(n)
     ]
     upper = np.stack([reference.upper for reference in references])
@@ -208,6 +218,7 @@ def main() -> None:
         "rates_7d": lambda: rates_world(rng(2), n, days, 7),
         "rates_day_effect_30_28d": lambda: rates_world(rng(3), n, days, 28, day_sd=0.3),
         "rates_day_effect_30_7d": lambda: rates_world(rng(4), n, days, 7, day_sd=0.3),
+        "rates_day_effect_30_7d_alone": lambda: rates_world(rng(4), n, days, 7, day_sd=0.3, pooled=False),
         "rates_diurnal_28d": lambda: rates_world(rng(5), n, days, 28, diurnal=0.6),
         "rates_diurnal_7d": lambda: rates_world(rng(6), n, days, 7, diurnal=0.6),
         "volume_28d": lambda: volume_world(rng(7), n, days, 28),
@@ -217,8 +228,8 @@ def main() -> None:
         "embedding_day_effect": lambda: embedding_world(rng(11), few, days, heavy, day_sd=0.3),
     }
     result: dict[str, object] = {}
-    for name, run in worlds.items():
-        figures = run()
+    for name in worlds:
+        figures = worlds[name]()
         result[name] = figures
         if not args.json:
             print(f"{name:28s} alarms {figures['alarms']:6.0f}   funded {figures['funded']:.3f}", flush=True)

@@ -2,7 +2,7 @@
 
 from detectors.rates.bets import ODDS, effect, interval, log_bets
 from detectors.rates.exceedance import ExceedanceReference
-from detectors.rates.reference import RateReference
+from detectors.rates.reference import RateReference, pooled_day_sd
 from detectors.rates.volume import VolumeBets, VolumeReference
 
 __all__ = [
@@ -14,4 +14,5 @@ __all__ = [
     "effect",
     "interval",
     "log_bets",
+    "pooled_day_sd",
 ]

@@ -37,13 +37,14 @@ class ExceedanceReference:
         day: ArrayLike | None = None,
         hour_of_week: ArrayLike | None = None,
         min_effect: float = 1.0,
+        prior_day_sd: float | None = None,
     ) -> ExceedanceReference:
         """Fit on histograms of the reference period.
 
         Args:
             cells: one (upper edges float[b], counts int[b]) per day (or per hour, with ``day``).
             quantile: where the threshold is put; 0.95 or 0.99.
-            confidence, day, hour_of_week, min_effect: as in :meth:`RateReference.fit`.
+            confidence, day, hour_of_week, min_effect, prior_day_sd: as in :meth:`RateReference.fit`.
 
         Raises:
             ValueError: no counts at all, or a quantile outside (0, 1).
@@ -65,6 +66,7 @@ class ExceedanceReference:
             day=day,
             hour_of_week=hour_of_week,
             min_effect=min_effect,
+            prior_day_sd=prior_day_sd,
         )
         return cls(quantile, threshold, rate)
 

@@ -14,6 +14,7 @@ are divided by the dispersion found).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +31,7 @@ HOURS = 168  # hours of a week; hour 0 is Monday 00:00 in the configured time zo
 MIN_TRIALS = 100
 MIN_DAYS = 3
 SEASON_DAYS = 21
+PRIOR_DAYS = 10  # how many days of its own a pooled day effect is worth to a stream
 # A day that exceeds its limit is no error of the estimate but the null itself happening, day after day: one in
 # 20,000 rather than one in 500, since 600 streams live 72,000 days in 120 and one such day may alarm.
 DAY_CONFIDENCE = 0.99995
@@ -78,6 +80,7 @@ class RateReference:
         hour_of_week: ArrayLike | None = None,
         min_effect: float = 1.0,
         day_confidence: float = DAY_CONFIDENCE,
+        prior_day_sd: float | None = None,
     ) -> RateReference:
         """Fit on cells of the reference period.
 
@@ -88,6 +91,8 @@ class RateReference:
             hour_of_week: int[c] in 0..167 of each cell, for the seasonal profile; needs ``day``.
             min_effect: odds factor >= 1 around the baseline that is never called a change.
             day_confidence: one-sided, of the limit for the day effect.
+            prior_day_sd: what streams like this one vary by between days, from :func:`pooled_day_sd`; worth ten
+                days of its own. Seven days alone can hide a day effect of 30 %.
 
         Raises:
             ValueError: shapes that disagree, negative or non-finite counts, hits above trials.
@@ -111,7 +116,10 @@ class RateReference:
         seen = n > 0
         x, n, days = x[seen], n[seen], days[seen]
         slot = slot[seen] if slot is not None else None
-        return cls._fit(x, n, days, slot, confidence, day_confidence, min_effect, by_hour=day is not None)
+        if prior_day_sd is not None and not (np.isfinite(prior_day_sd) and prior_day_sd >= 0):
+            raise ValueError(f"prior_day_sd must be finite and >= 0, got {prior_day_sd}")
+        by_hour = day is not None
+        return cls._fit(x, n, days, slot, confidence, day_confidence, min_effect, prior_day_sd, by_hour=by_hour)
 
     @classmethod
     def _fit(
@@ -123,6 +131,7 @@ class RateReference:
         confidence: float,
         day_confidence: float,
         min_effect: float,
+        prior_day_sd: float | None,
         *,
         by_hour: bool,
     ) -> RateReference:
@@ -144,14 +153,14 @@ class RateReference:
         per_cell = p if slot is None else np.clip(p * ratio[slot], 1e-9, 1 - 1e-9)
         expected, variance = n * per_cell, n * per_cell * (1.0 - per_cell)
         day_x, day_e, day_v = (_sums(of_day, values, count) for values in (x, expected, variance))
-        day_sd = _day_sd(day_x, day_e, day_v, p)
+        day_sd, freedom = _day_sd(day_x, day_e, day_v, p, prior_day_sd)
         temper = 1.0
         if by_hour:
             # Leave the day effect out of what the hours are charged with.
             scaled = expected * (day_x / np.maximum(day_e, 1e-12))[of_day]
             temper = _temper(x, scaled, variance, count)
 
-        reach = float(stdtrit(count - 1, day_confidence)) * day_sd * np.sqrt(1.0 + 1.0 / count)
+        reach = float(stdtrit(freedom, day_confidence)) * day_sd * np.sqrt(1.0 + 1.0 / count)
         season_z = float(ndtri(confidence))
         span = int(day_ids[-1] - day_ids[0]) + 1
         seasonal = slot is not None and span >= SEASON_DAYS and bool((ratio != 1.0).any())
@@ -163,14 +172,14 @@ class RateReference:
         else:
             base = np.full(HOURS, centre)
             wide_up = wide_down = np.zeros(HOURS)
-            shift_up = np.full(HOURS, np.log(max(1.0, float(ratio.max()))))
-            shift_down = np.full(HOURS, -np.log(min(1.0, float(ratio.min()))))
-        up = np.hypot(np.hypot(logit(high) - centre, reach), wide_up) + shift_up if high < 1 else np.full(HOURS, np.inf)
-        down = (
-            np.hypot(np.hypot(centre - logit(low), reach), wide_down) + shift_down
-            if low > 0
-            else np.full(HOURS, np.inf)
-        )
+            extremes = logit(np.clip(p * np.array([ratio.max(), ratio.min()]), 1e-9, 1 - 1e-9))
+            shift_up = np.full(HOURS, max(0.0, float(extremes[0]) - centre))
+            shift_down = np.full(HOURS, max(0.0, centre - float(extremes[1])))
+        # A limit of 1 (0) is at infinity on this scale: then nothing is bet on that side.
+        above = logit(high) - centre if high < 1 else np.inf
+        below = centre - logit(low) if low > 0 else np.inf
+        up = np.hypot(np.hypot(above, reach), wide_up) + shift_up
+        down = np.hypot(np.hypot(below, reach), wide_down) + shift_down
         least = float(np.log(min_effect))
         return cls(
             rate=sum_hits / total,
@@ -228,18 +237,51 @@ def _sums(group: NDArray[np.intp] | Int64, values: Float, size: int) -> Float:
     return np.asarray(np.bincount(group, values, size), dtype=np.float64)
 
 
-def _day_sd(x: Float, expected: Float, variance: Float, p: float) -> float:
-    """Standard deviation of the day effect on the logit scale, by moments."""
-    keep = expected > 0
-    x, expected, variance = x[keep], expected[keep], variance[keep]
-    df = x.size - 1
+def pooled_day_sd(streams: Iterable[tuple[ArrayLike, ArrayLike]]) -> float:
+    """Standard deviation of the day effect (logit scale) common to streams, by moments, less one standard error.
+
+    Args:
+        streams: (hits int[days], trials int[days]) of each stream's reference, one cell a day. Streams without hits
+            say nothing and may be given.
+    """
+    surplus = information = freedom = 0.0
+    for hits, trials in streams:
+        x, n = np.asarray(hits, dtype=np.float64), np.asarray(trials, dtype=np.float64)
+        x, n = x[n > 0], n[n > 0]
+        if x.size < MIN_DAYS or not 0 < x.sum() < n.sum():
+            continue
+        p = float(x.sum() / n.sum())
+        q, c, df = _day_moments(x, n * p, n * p * (1.0 - p))
+        # c is in inverse squares of the relative deviation; on the logit scale that is (1 - p)^2 times smaller.
+        surplus += q - df
+        information += c * (1.0 - p) ** 2
+        freedom += df
+    if information <= 0:
+        return 0.0
+    return float(np.sqrt(max(0.0, surplus - np.sqrt(2.0 * freedom)) / information))
+
+
+def _day_moments(x: Float, expected: Float, variance: Float) -> tuple[float, float, int]:
+    """DerSimonian-Laird: Q, the factor by which Q grows with the between-day variance, degrees of freedom."""
     weight = expected**2 / variance  # inverse variance of the relative deviation x / expected - 1
     q = float((weight * (x / expected - 1.0) ** 2).sum())
-    c = float(weight.sum() - (weight**2).sum() / weight.sum())
+    return q, float(weight.sum() - (weight**2).sum() / weight.sum()), x.size - 1
+
+
+def _day_sd(x: Float, expected: Float, variance: Float, p: float, prior: float | None) -> tuple[float, int]:
+    """Standard deviation of the day effect on the logit scale, and the degrees of freedom behind it."""
+    keep = expected > 0
+    q, c, df = _day_moments(x[keep], expected[keep], variance[keep])
+    if c <= 0:
+        return prior or 0.0, df
     # The upper fifth of chi-square instead of its mean: chance alone seldom widens the limits. A day effect that
     # this misses is small beside a day's counting error, and so earns a bet little in a day of the same traffic.
-    between = (q - float(chdtri(df, 0.2))) / c if c > 0 else 0.0
-    return float(np.sqrt(max(0.0, between)) / (1.0 - p))
+    own = np.sqrt(max(0.0, (q - float(chdtri(df, 0.2))) / c)) / (1.0 - p)
+    if not prior:
+        return float(own), df
+    between = max(0.0, (q - df) / c) / (1.0 - p) ** 2
+    mixed = np.sqrt((df * between + PRIOR_DAYS * prior**2) / (df + PRIOR_DAYS))
+    return float(max(own, mixed)), df + PRIOR_DAYS
 
 
 def _temper(x: Float, expected: Float, variance: Float, days: int) -> float:
