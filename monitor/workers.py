@@ -40,8 +40,10 @@ class Upkeep:
     def step(self) -> None:
         from monitor.store import retention, rollups
 
-        rollups.run(self._store)
-        retention.run(self._store, self._config().retention)
+        config = self._config()
+        lateness = config.kafka.allowed_lateness
+        rollups.run(self._store, allowed_lateness_us=lateness, timezone=config.timezone)
+        retention.run(self._store, config.retention)
 
 
 class IngestPart:
