@@ -15,7 +15,11 @@ from numpy.typing import NDArray
 from scipy.special import betaincinv, ndtri
 from scipy.stats import binom
 
+from detectors.summaries import buckets
+
 Int64 = NDArray[np.int64]
+
+_CHUNK = 1 << 15  # values taken at once: they and their codes stay in the cache
 
 CONFIDENCE = 0.95
 MIN_TAIL = 10  # observations in a tail below which its mean has no useful interval
@@ -70,6 +74,18 @@ class Histogram:
     counts: Int64
     sums: Int64
     linear: bool = False
+
+    @classmethod
+    def of(cls, values: Int64) -> Histogram:
+        """The exponential histogram of int64[n] values >= 0."""
+        counts, sums = np.zeros(buckets.N_CODES, np.int64), np.zeros(buckets.N_CODES, np.int64)
+        for start in range(0, values.size, _CHUNK):
+            chunk = buckets.clipped(values[start : start + _CHUNK])
+            code = buckets.codes(chunk)
+            counts += np.bincount(code, minlength=buckets.N_CODES)
+            np.add.at(sums, code, chunk)
+        present = np.flatnonzero(counts)
+        return cls(buckets.smallest()[present], buckets.largest()[present], counts[present], sums[present])
 
     @property
     def count(self) -> int:

@@ -82,7 +82,7 @@ class SummaryTable:
         if known.size:
             self._users.append((slots[known], cols.user[known], cols.cost[known], cols.thinned[known]))
         if self._pending >= _PENDING_CELLS:
-            self._consolidate()
+            self.settle()
 
     def state(self, row: int) -> bytes:
         """Stored form of an open row (see `Summary.from_state`). KeyError when it is not open."""
@@ -90,7 +90,7 @@ class SummaryTable:
 
     def states(self, rows: Sequence[int]) -> list[bytes]:
         """Stored forms of open rows, in the order asked for: far cheaper than one by one."""
-        self._consolidate()
+        self.settle()
         slots = [self._slot(row) for row in rows]
         by_shard: dict[int, list[int]] = {}
         for slot in sorted(set(slots)):
@@ -127,7 +127,7 @@ class SummaryTable:
         slots = np.array([self._slot_of.pop(row) for row in rows if row in self._slot_of], dtype=np.int64)
         if slots.size == 0:
             return
-        self._consolidate()
+        self.settle()
         for shard in np.unique(slots >> _SHARD_BITS).tolist():
             self._shards[shard].drop(slots[slots >> _SHARD_BITS == shard])
         for family in self._labels:
@@ -191,10 +191,10 @@ class SummaryTable:
             self._runs.append(run)
             self._pending += run.keys.size
 
-    # Consolidation
+    # Settling
 
-    def _consolidate(self) -> None:
-        """Bring everything pending into the shards."""
+    def settle(self) -> None:
+        """Add everything pending to the rows: done when states are asked for, and when much is pending."""
         runs = [*self._runs, self._tallies.take()]
         self._runs, self._pending = [], 0
         edges = np.arange(len(self._shards) + 1) << (_SHARD_BITS + CELL_BITS)
