@@ -48,10 +48,10 @@ class EmbeddingBudget:
 
 def allocate(rates: Float64, floors: Float64, budget: float) -> Float64:
     """Sampled events per hour of each segment: at most its rate, in sum at most ``budget``."""
-    base = np.minimum(rates, floors)
+    base: Float64 = np.minimum(rates, floors)
     total = float(base.sum())
     if total >= budget:
-        return np.asarray(base * (budget / total)) if total > 0 else base
+        return base * np.float64(budget / total) if total > 0 else base
     spare = rates - base
     rest = budget - total
     if float(spare.sum()) <= rest:
@@ -62,7 +62,8 @@ def allocate(rates: Float64, floors: Float64, budget: float) -> Float64:
     left = len(ordered) - np.arange(len(ordered))
     levels = (rest - below) / left
     index = int(np.argmax(levels <= ordered))
-    return base + np.minimum(spare, levels[index])
+    shared: Float64 = base + np.minimum(spare, levels[index])
+    return shared
 
 
 class InclusionProbabilities:

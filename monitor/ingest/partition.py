@@ -426,7 +426,7 @@ class PartitionIngest:
         if self.next_offset == self.committed_offset and self._advance is None:
             return None
         dirty = sorted(self._dirty)
-        states = self._table.states(np.array(dirty, dtype=np.int64)) if dirty else []
+        states = self._table.states(dirty)
         counts = [self._table.events(row) for row in dirty]
         segments, versions = self._admission.segments, self._admission.versions
         summary_rows = []
@@ -448,7 +448,7 @@ class PartitionIngest:
                 }
             )
         with_bytes = self.settings.config.kafka.dead_letter_bytes
-        state = {
+        kept = {
             "v": STATE_VERSION,
             "admission": self._admission.to_state(),
             "sampling": self._probabilities.to_state(),
@@ -462,7 +462,7 @@ class PartitionIngest:
             watermark_us=self.watermark_us,
             max_time_us=None if self.clock.max_time_us == NEVER else self.clock.max_time_us,
             begun=self.begun,
-            state=msgspec.json.encode(state),
+            state=msgspec.json.encode(kept),
             events=self.events,
             duplicates=self.duplicates,
             dead_letters=self.dead_letters,
@@ -494,7 +494,7 @@ class PartitionIngest:
             if window in idle_late if late else (watermark is not None and window + WINDOW_US <= watermark):
                 gone.append(int(row))
         if gone:
-            self._table.drop(np.array(gone, dtype=np.int64))
+            self._table.drop(gone)
         self._late_windows -= idle_late
         self._touched_late.clear()
 

@@ -135,6 +135,8 @@ def unpack(batches: Sequence[DefaultRecordBatch], first_offset: int) -> Records:
 class BatchedPartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc]  # kafka-python is untyped
     """Hands out `Records` of many record batches where kafka-python hands out one object per record."""
 
+    next_fetch_offset: int
+
     def _maybe_skip_record(self, _: Any) -> bool:
         return False  # `unpack` leaves out what lies before the fetch offset
 
@@ -143,7 +145,7 @@ class BatchedPartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc]  
     ) -> Iterator[Records]:
         gathered: list[Any] = []
         size = 0
-        after = self.next_fetch_offset
+        after: int = self.fetch_offset
         while (batch := records.next_batch()) is not None:
             if self.check_crcs and not batch.validate_crc():
                 raise CorruptRecordError(

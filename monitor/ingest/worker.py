@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from monitor.config.model import Config
+from monitor.config.version import config_version
+from monitor.config.version import document as config_document
 from monitor.events.redaction import UserHasher
 from monitor.ingest.consumer import EventSource, Records, TopicPartition
 from monitor.ingest.kafka_source import KafkaSource
@@ -38,7 +40,8 @@ class Stopped(Exception):
 class IngestWorker:
     """Consumes the configured topics into the store.
 
-    ``version`` and ``document`` describe the configuration without its secrets and are stored with the windows.
+    ``version`` and ``document`` describe the configuration without its secrets and are stored with the windows; they
+    are worked out where they are not given.
     ``source`` defaults to kafka-python. ``wall_us`` (microseconds) and ``monotonic`` (seconds) are the clocks: the
     wall clock only dates outbox rows and advances live, idle streams.
 
@@ -50,8 +53,8 @@ class IngestWorker:
         config: Config,
         store: Store,
         *,
-        version: str = "",
-        document: str = "{}",
+        version: str | None = None,
+        document: str | None = None,
         source: EventSource | None = None,
         owner: str | None = None,
         wall_us: Callable[[], int] = lambda: time.time_ns() // 1000,
@@ -60,7 +63,7 @@ class IngestWorker:
         self.owner = owner or f"{socket.gethostname()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
         self._store = store
         self._source: EventSource = source if source is not None else KafkaSource(config.kafka)
-        self._settings = Settings.of(config, version, document)
+        self._settings = _settings(config, version, document)
         self._next_settings: Settings | None = None
         self._wall_us, self._monotonic = wall_us, monotonic
         self._stop = threading.Event()
@@ -93,7 +96,8 @@ class IngestWorker:
             self.close()
 
     def step(self, timeout_s: float = POLL_S) -> int:
-        """One poll and what follows from it. Returns how many records it brought."""
+        """One poll and what follows from it. Returns how many new records it brought: those that are read again
+        to know what was seen recently do not count."""
         if not self._subscribed:
             self._source.subscribe(self._settings.config.kafka.topics, self._on_assigned, self._on_revoked)
             self._subscribed = True
@@ -109,10 +113,11 @@ class IngestWorker:
             owned = self._owned.get(tp)
             if owned is None or not len(records) or records.offsets[0] < self._reading_from[tp]:
                 continue
+            before = owned.next_offset
             owned.process(records)
             self._reading_from[tp] = records.offsets[-1] + 1
             self._last_record[tp] = now
-            count += len(records)
+            count += len(records) if records.offsets[0] >= before else max(0, records.offsets[-1] + 1 - before)
         self.records += count
         self._commit_if_due()
         if now - self._last_idle_check >= IDLE_CHECK_S:
@@ -140,9 +145,9 @@ class IngestWorker:
         """Leave the group. Nothing is committed here."""
         self._source.close()
 
-    def reload(self, config: Config, *, version: str = "", document: str = "{}") -> None:
+    def reload(self, config: Config, *, version: str | None = None, document: str | None = None) -> None:
         """Use another configuration from the next batch on, as a whole. Safe from another thread."""
-        self._next_settings = Settings.of(config, version, document)
+        self._next_settings = _settings(config, version, document)
 
     def caught_up(self) -> bool:
         """Whether every record that the broker has for this worker is taken in (asks the broker)."""
@@ -372,3 +377,7 @@ class IngestWorker:
             "partitions": len(self._owned),
             "lag": {f"{tp.topic}/{tp.partition}": value for tp, value in self.lag().items()},
         }
+
+
+def _settings(config: Config, version: str | None, document: str | None) -> Settings:
+    return Settings.of(config, version or config_version(config), document or config_document(config))
