@@ -41,6 +41,7 @@ RADIUS = 0.99  # held-out quantile of the whitened norm beyond which a row is pu
 MIN_REFERENCE = 40  # rows in each half
 MIN_ROWS = 5  # rows in a look
 PSEUDO_DAYS = 10
+ROUNDING = 1e-4  # relative size below which a distance is rounding in single precision
 _KIND = "embedding-reference"
 
 
@@ -112,17 +113,17 @@ class EmbeddingReference:
         if day.shape != (total,):
             raise ValueError(f"groups needs one day per row, fit half first: {total}, got shape {day.shape}")
         everything = np.vstack([fit, held])
-        centre = everything.mean(axis=0)
+        centre = everything.mean(axis=0).astype(np.float32)
         axes, whiten = _whitening(fit, min(components, fit.shape[1], fit.shape[0] // 4))
         k = axes.shape[1]
 
-        z_all = ((everything - centre) @ axes) * whiten
-        z_held = z_all[fit.shape[0] :]
+        # With the arithmetic of later looks, so that thresholds and rows round alike.
+        z_all, off_all = _coordinates(everything, centre, axes, whiten)
+        z_held, offs = z_all[fit.shape[0] :], off_all[fit.shape[0] :]
         if k:
             scale = float(np.sqrt((z_held**2).sum(axis=1).mean() / k))
             whiten, z_all, z_held = whiten / scale, z_all / scale, z_held / scale
         norms = np.linalg.norm(z_held, axis=1)
-        offs = _off(held - centre, axes)
         radius = float(np.quantile(norms, RADIUS)) if k else 0.0
         pulled = _pull(z_all, radius)
         middle = pulled.mean(axis=0)
@@ -131,9 +132,9 @@ class EmbeddingReference:
 
         m = held.shape[0]
         rank = max(2, int(np.ceil(float(np.clip(8.0 / m, 0.005, 0.05)) / 2.0 * m)))
-        tiny = 1e-6 * (1.0 + float(np.linalg.norm(centre)))
-        norm_limit = float(np.sort(norms)[m - rank]) if k else 0.0
-        off_limit = max(float(np.sort(offs)[m - rank]), tiny)
+        size = float(np.sqrt(np.mean(np.square(everything)) * everything.shape[1]))
+        norm_limit = float(np.sort(norms)[m - rank]) * (1.0 + ROUNDING) if k else 0.0
+        off_limit = max(float(np.sort(offs)[m - rank]) * (1.0 + ROUNDING), ROUNDING * size, 1e-30)
         new = (norms > norm_limit) | (offs > off_limit) if k else offs > off_limit
         _, of_day = np.unique(day[fit.shape[0] :], return_inverse=True)
         novelty = RateReference.fit(np.bincount(of_day, new), np.bincount(of_day), confidence)
@@ -142,8 +143,8 @@ class EmbeddingReference:
         error = trace / nu * float(chdtri(nu, 1.0 - confidence)) / total if k else 0.0
         shift = 0.0 if groups is None or not k else _day_shift(pulled - middle, day, trace, trace_square)
         return cls(
-            centre=centre.astype(np.float32),
-            axes=axes.astype(np.float32),
+            centre=centre,
+            axes=axes,
             whiten=whiten,
             middle=middle,
             radius=radius,
@@ -252,11 +253,7 @@ class EmbeddingReference:
         return cls(**scalars, **arrays, novelty=novelty)
 
     def _coordinates(self, x: Float) -> tuple[Float, Float]:
-        # Single precision is what encoders give, and half the time; differences from the centre lose nothing.
-        centred = (x - self.centre).astype(np.float32)
-        inside = (centred @ self.axes).astype(np.float64)
-        square = np.einsum("ij,ij->i", centred, centred, dtype=np.float64) - (inside**2).sum(axis=1)
-        return inside * self.whiten, np.sqrt(np.maximum(square, 0.0))
+        return _coordinates(x, self.centre, self.axes, self.whiten)
 
     def _novel(self, z: Float, off: Float) -> NDArray[np.bool_]:
         far = off > self.off_limit
@@ -287,7 +284,7 @@ def _checked(rows: ArrayLike, dimension: int | None, name: str) -> Float:
     return x
 
 
-def _whitening(fit: Float, most: int) -> tuple[Float, Float]:
+def _whitening(fit: Float, most: int) -> tuple[Float32, Float]:
     """Orthonormal axes float[d, k] and whitening factors float[k]."""
     centred = fit - fit.mean(axis=0)
     _, singular, vt = np.linalg.svd(centred, full_matrices=False)
@@ -296,17 +293,22 @@ def _whitening(fit: Float, most: int) -> tuple[Float, Float]:
     # Duplicates and constants leave directions that hold nothing but rounding.
     kept = variance[:most] > max(1e-9 * float(variance[0]), (1e-7 * size) ** 2)
     k = int(kept.sum())
-    axes = np.asarray(vt[:k].T, dtype=np.float64)
+    axes = np.ascontiguousarray(vt[:k].T, dtype=np.float32)
     if k == 0:
         return axes, np.zeros(0)
     return axes, np.asarray(1.0 / np.sqrt(variance[:k] + RIDGE * float(variance[:k].mean())), dtype=np.float64)
 
 
-def _off(centred: Float, axes: Float) -> Float:
-    """Norm of what lies off the axes."""
+def _coordinates(x: Float, centre: Float32, axes: Float32, whiten: Float) -> tuple[Float, Float]:
+    """Whitened coordinates float64[m, k], and the norm of what lies off the axes float64[m].
+
+    In single precision, which is what encoders give, and half the time; the differences from the centre are taken
+    before, so that little is lost.
+    """
+    centred = (x - centre).astype(np.float32)
     inside = centred @ axes
-    square = (centred**2).sum(axis=1) - (inside**2).sum(axis=1)
-    return np.asarray(np.sqrt(np.maximum(square, 0.0)), dtype=np.float64)
+    rest = centred - inside @ axes.T
+    return inside.astype(np.float64) * whiten, np.linalg.norm(rest.astype(np.float64), axis=1)
 
 
 def _pull(z: Float, radius: float) -> Float:
