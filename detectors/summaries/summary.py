@@ -207,6 +207,26 @@ class Summary:
         """Distinct users; None where they were too many to be counted exactly."""
         return None if self._users.errors.any() else self._users.keys.size
 
+    def without_users(self) -> Summary:
+        """The same events without who caused them: every histogram, rate and total, no heavy hitters."""
+        return Summary(self._cells, self._labels)
+
+    def totals(self) -> dict[tuple[str, str, bool], Total]:
+        """Count and sum of everything there is but joint summaries, by (metric, label, thinned), in one pass."""
+        found: dict[tuple[str, str, bool], Total] = {}
+        keys, group = np.unique(self._cells.keys >> BUCKET_BITS, return_inverse=True)
+        counts = np.zeros(keys.size, dtype=np.int64)
+        sums = np.zeros_like(counts)
+        np.add.at(counts, group, self._cells.counts)
+        np.add.at(sums, group, self._cells.sums)
+        for key, count, sum_ in zip(keys.tolist(), counts.tolist(), sums.tolist(), strict=True):
+            m = BY_ID[key >> (METRIC_SHIFT - BUCKET_BITS)]
+            if m.kind != "joint":
+                thinned = bool(key >> (THINNED_SHIFT - BUCKET_BITS) & 1)
+                label = self._label_name(m, key & LABEL_MASK) if m.family else ""
+                found[m.name, label, thinned] = Total(count, sum_)
+        return found
+
     def stage_by_latency(self) -> StagesByLatency:
         """Stage latencies summed within each bucket of total latency (events with both; no timeouts)."""
         m = METRICS["stage_by_latency"]
