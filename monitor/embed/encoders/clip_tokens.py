@@ -32,7 +32,7 @@ def clean(text: str) -> str:
     text = html.unescape(html.unescape(text))
     text = _CONTROL.sub("", text.translate(_QUOTES).translate(_LIGATURES))
     if not text.isascii():
-        text = "".join(_narrow(character) for character in unicodedata.normalize("NFC", text))
+        text = unicodedata.normalize("NFC", "".join(map(_narrow, text)))
     return " ".join(text.split()).strip().lower()
 
 

@@ -94,7 +94,10 @@ class Preprocessing:
         scale = max(height / image.height, width / image.width)
         full_width, full_height = max(width, int(image.width * scale)), max(height, int(image.height * scale))
         left, top = round((full_width - width) / 2.0), round((full_height - height) / 2.0)
-        # Only the part that is kept is computed, so a very long strip costs no more than a square.
+        if full_width * full_height <= 8 * width * height:
+            fitted = image.resize((full_width, full_height), _FILTERS[self.interpolation])
+            return fitted.crop((left, top, left + width, top + height))
+        # Of a long strip only the part that is kept is computed (some pixels differ in rounding).
         across, down = image.width / full_width, image.height / full_height
         box = (left * across, top * down, (left + width) * across, (top + height) * down)
         return image.resize((width, height), _FILTERS[self.interpolation], box=box)

@@ -1,0 +1,157 @@
+"""`driftline encoder`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from monitor.cli.options import Failure, config_option, read_config
+
+if TYPE_CHECKING:
+    from monitor.config.model import Config
+    from monitor.embed.encoders import Encoder
+
+
+@click.group()
+def encoder() -> None:
+    """Export, inspect and try the encoder.
+
+    \b
+    Example:
+      driftline encoder info --config driftline.yaml
+      driftline encoder embed page.jpg prompt.txt
+      driftline encoder export ViT-B-32 laion2b_s34b_b79k --out clip-b32 --int8
+    """
+
+
+@encoder.command()
+@config_option
+@click.pass_context
+def info(context: click.Context, config_path: Path) -> None:
+    """Say which encoder is configured; without a configuration file, the built-in one.
+
+    \b
+    Example:
+      driftline encoder info --config driftline.yaml
+    """
+    found = _load(_configuration(context, config_path))
+    click.echo(found.description)
+    click.echo(f"identity      {found.identity}")
+    click.echo(f"dimensions    {found.dim}")
+    click.echo(f"agreement     {'measured' if found.shared_space else 'not measured: the towers share no space'}")
+
+
+@encoder.command()
+@config_option
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--vectors/--no-vectors", default=True, show_default=True, help="Write the vectors themselves.")
+@click.pass_context
+def embed(context: click.Context, config_path: Path, files: tuple[Path, ...], vectors: bool) -> None:
+    """Embed image and text files: one JSON line each, with the image's conditions.
+
+    A file named *.txt is a text, any other an image. One that cannot be embedded gets its reason, and the exit
+    code is 1.
+
+    \b
+    Example:
+      driftline encoder embed --no-vectors page.jpg prompt.txt
+    """
+    import json
+
+    config = _configuration(context, config_path)
+    chosen = _load(config)
+    failed = 0
+    for path in files:
+        row: dict[str, Any] = {"file": str(path), **_embed(chosen, config, path)}
+        failed += "missing" in row
+        if not vectors:
+            row.pop("vector", None)
+        click.echo(json.dumps(row, ensure_ascii=False))
+    if failed:
+        raise Failure(f"{failed} of {len(files)} files could not be embedded; `missing` says why")
+
+
+@encoder.command()
+@click.argument("model")
+@click.argument("pretrained")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to make.")
+@click.option("--int8", is_flag=True, help="Quantise the weights to eight bits.")
+@click.option(
+    "--probe",
+    "probe_files",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Image for the parity check (repeat for more); default: drawn pages.",
+)
+def export(model: str, pretrained: str, out: Path, int8: bool, probe_files: tuple[Path, ...]) -> None:
+    """Turn an open_clip MODEL with PRETRAINED weights (hub tag or file) into an ONNX pair that needs no torch.
+
+    \b
+    Example:
+      driftline encoder export ViT-B-32 laion2b_s34b_b79k --out clip-b32 --int8
+    """
+    from rich.console import Console
+
+    from monitor.embed import export as exporting
+    from monitor.embed.encoders import EncoderError
+    from monitor.embed.images import Missing, decode
+
+    probes = []
+    for path in probe_files:
+        decoded = decode(path.read_bytes(), 50_000_000)
+        if isinstance(decoded, Missing):
+            raise Failure(f"--probe {path}: {decoded.reason}; give an image file")
+        probes.append(decoded.image)
+    try:
+        with Console(stderr=True).status(f"exporting {model}"):
+            done = exporting.export(model, pretrained, out, int8=int8, probes=probes)
+    except EncoderError as error:
+        raise Failure(str(error)) from None
+    parity = done.parity
+    click.echo(f"wrote {done.directory} ({done.megabytes:.1f} MB): {done.identity}")
+    click.echo(
+        f"cosine to torch: images min {parity.image_min:.6f}, mean {parity.image_mean:.6f} (n = {parity.images}); "
+        f"texts min {parity.text_min:.6f}, mean {parity.text_mean:.6f} (n = {parity.texts})"
+    )
+    click.echo(f"use it with:\nencoder:\n  onnx:\n    directory: {done.directory}")
+
+
+def _configuration(context: click.Context, path: Path) -> Config:
+    """The configuration file, or the defaults where none was named and none is in the folder."""
+    from monitor.config.model import Config
+
+    if context.get_parameter_source("config_path") is ParameterSource.DEFAULT and not path.exists():
+        return Config()
+    return read_config(path)
+
+
+def _load(config: Config) -> Encoder:
+    from monitor.embed import encoders
+
+    try:
+        return encoders.load(config.encoder)
+    except encoders.EncoderError as error:
+        raise Failure(str(error)) from None
+
+
+def _embed(chosen: Encoder, config: Config, path: Path) -> dict[str, Any]:
+    from monitor.embed import conditions
+    from monitor.embed.images import Missing, decode
+
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        return {"missing": error.strerror or "unreadable"}
+    if path.suffix.lower() == ".txt":
+        row: dict[str, Any] = {"kind": "text"}
+        vector = chosen.encode_texts([data.decode("utf-8", "replace")])[0]
+    else:
+        decoded = decode(data, config.payloads.max_pixels)
+        if isinstance(decoded, Missing):
+            return {"missing": decoded.reason}
+        row = {"kind": "image", "conditions": conditions.measure(decoded)}
+        vector = chosen.encode_images([decoded.image])[0]
+    return {**row, "encoder": chosen.identity, "vector": [round(float(value), 6) for value in vector]}

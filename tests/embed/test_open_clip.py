@@ -1,0 +1,149 @@
+"""open_clip for real, with a small architecture and random weights in a file; needs the extra `clip`."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from monitor.config.model import Encoder as EncoderConfig
+from monitor.embed import encoders
+from monitor.embed.encoders.base import EncoderError
+
+open_clip = pytest.importorskip("open_clip", reason="needs open_clip: pip install 'driftline[clip]'")
+torch = pytest.importorskip("torch", reason="needs torch: pip install 'driftline[clip]'")
+
+pytestmark = pytest.mark.filterwarnings("default")  # torch and its exporter warn about their own insides
+
+ARCHITECTURES = {
+    "tiny-vit": {
+        "embed_dim": 64,
+        "vision_cfg": {"image_size": 64, "layers": 2, "width": 64, "head_width": 32, "patch_size": 16},
+        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 2},
+    },
+    "tiny-squash": {
+        "embed_dim": 64,
+        "vision_cfg": {"image_size": 64, "layers": 1, "width": 64, "head_width": 32, "patch_size": 16},
+        "text_cfg": {
+            "context_length": 32,
+            "vocab_size": 49408,
+            "width": 64,
+            "heads": 2,
+            "layers": 1,
+            "tokenizer_kwargs": {"clean": "canonicalize"},
+        },
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("models")
+    found = {}
+    for name, settings in ARCHITECTURES.items():
+        (folder / f"{name}.json").write_text(json.dumps(settings))
+        open_clip.add_model_config(folder / f"{name}.json")
+        torch.manual_seed(3)
+        model = open_clip.create_model(name)
+        torch.save(model.state_dict(), folder / f"{name}.pt")
+        found[name] = folder / f"{name}.pt"
+    return found
+
+
+def load(checkpoint: Path, model: str = "tiny-vit", **changes: Any) -> encoders.Encoder:
+    return encoders.load(
+        EncoderConfig.model_validate({"open_clip": {"model": model, "pretrained": str(checkpoint)}, **changes})
+    )
+
+
+def pages() -> list[Image.Image]:
+    from monitor.embed.export import probe_pages
+
+    return [*probe_pages(), Image.new("RGB", (400, 30), "white"), Image.new("RGB", (1, 1))]
+
+
+def test_vectors_and_identity(checkpoints: dict[str, Path], tmp_path: Path) -> None:
+    encoder = load(checkpoints["tiny-vit"])
+    assert encoder.shared_space and encoder.dim == 64
+    assert encoder.identity.startswith("open_clip:tiny-vit:")
+    vectors = encoder.encode_images(pages())
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    one_by_one = np.concatenate([encoder.encode_images([page]) for page in pages()])
+    np.testing.assert_allclose(vectors, one_by_one, atol=1e-5)
+    assert encoder.encode_texts([]).shape == (0, 64)
+    # The digest is of the weights, not of the file.
+    state = torch.load(checkpoints["tiny-vit"])
+    torch.save({"epoch": 1, "state_dict": state}, tmp_path / "again.pt")
+    assert load(tmp_path / "again.pt").identity == encoder.identity
+    state["logit_scale"] += 1
+    torch.save(state, tmp_path / "other.pt")
+    assert load(tmp_path / "other.pt").identity != encoder.identity
+
+
+def test_preprocessing_is_open_clips(checkpoints: dict[str, Path]) -> None:
+    encoder = load(checkpoints["tiny-vit"])
+    settings = open_clip.transform.PreprocessCfg(**encoder.model.visual.preprocess_cfg)  # type: ignore[attr-defined]
+    theirs = open_clip.transform.image_transform_v2(settings, is_train=False)
+    for page in pages()[:8]:
+        ours = encoder.preprocessing(page)  # type: ignore[attr-defined]
+        np.testing.assert_allclose(ours, theirs(page).numpy(), atol=1e-6)
+
+
+def test_tokens_are_open_clips() -> None:
+    from monitor.embed.encoders.clip_tokens import ClipTokenizer
+
+    theirs, ours = open_clip.get_tokenizer("ViT-B-32"), ClipTokenizer(open_clip.tokenizer.default_bpe())
+    rng = random.Random(3)
+    alphabet = "abc déß 12'.,!?-_漢字 é😀\n½²Ⅷ١"
+    texts = ["".join(rng.choice(alphabet) for _ in range(60)) for _ in range(300)]
+    texts += [
+        "it'S DON'T we'LL <b>x</b> &amp; “quoted” ﬁne ＡＢＣ",
+        "",
+        "word " * 200,
+        "<start_of_text> x <end_of_text>",
+    ]
+    for text in texts:
+        assert theirs([text]).tolist() == ours([text]).tolist(), text
+
+
+@pytest.mark.parametrize(("int8", "least"), [(False, 0.9999), (True, 0.97)])
+def test_export_to_onnx(checkpoints: dict[str, Path], tmp_path: Path, int8: bool, least: float) -> None:
+    from monitor.cli.encoder import encoder as command
+    from monitor.embed.export import measure_parity
+
+    out = tmp_path / "pair"
+    arguments = ["export", "tiny-vit", str(checkpoints["tiny-vit"]), "--out", str(out), *(["--int8"] if int8 else [])]
+    result = CliRunner().invoke(command, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert "cosine" in result.output
+    exported = encoders.load(EncoderConfig.model_validate({"onnx": {"directory": str(out)}}))
+    parity = measure_parity(load(checkpoints["tiny-vit"]), exported, pages(), ["one text", "zwei Texte", ""])
+    assert parity.image_min >= least and parity.text_min >= least
+    for row, page in zip(exported.encode_images(pages()), pages(), strict=True):
+        np.testing.assert_array_equal(row, exported.encode_images([page])[0])
+    again = CliRunner().invoke(command, arguments)
+    assert again.exit_code == 1 and "not an empty folder" in again.output
+
+
+def test_refusals(checkpoints: dict[str, Path], tmp_path: Path) -> None:
+    from monitor.embed.export import export
+
+    with pytest.raises(EncoderError, match="there is no file"):
+        load(tmp_path / "nothing.pt")
+    with pytest.raises(EncoderError, match="random weights"):
+        encoders.load(EncoderConfig.model_validate({"open_clip": {"model": "tiny-vit"}}))
+    with pytest.raises(EncoderError, match="cannot load no-such-model"):
+        load(checkpoints["tiny-vit"], model="no-such-model")
+    if not torch.cuda.is_available():
+        with pytest.raises(EncoderError, match="sees no GPU"):
+            settings = {"model": "tiny-vit", "pretrained": str(checkpoints["tiny-vit"]), "device": "cuda"}
+            encoders.load(EncoderConfig.model_validate({"open_clip": settings}))
+    with pytest.raises(EncoderError, match="does not use CLIP's own tokenizer"):
+        export("tiny-squash", str(checkpoints["tiny-squash"]), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
