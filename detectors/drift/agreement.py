@@ -16,7 +16,7 @@ from detectors.evidence.effect import Effect, Verdict
 from detectors.evidence.packing import pack, unpack
 from detectors.rates.bets import ODDS
 from detectors.rates.bets import log_bets as rate_bets
-from detectors.rates.reference import RateReference
+from detectors.rates.reference import RateReference, rate_by_day
 
 Float = NDArray[np.float64]
 
@@ -39,7 +39,13 @@ class AgreementReference:
 
     @classmethod
     def fit(
-        cls, scores: ArrayLike, groups: ArrayLike | None = None, confidence: float = 0.998, tail: float = TAIL
+        cls,
+        scores: ArrayLike,
+        groups: ArrayLike | None = None,
+        confidence: float = 0.998,
+        tail: float = TAIL,
+        *,
+        hours: ArrayLike | None = None,
     ) -> AgreementReference:
         """Fit on the reference's sessions.
 
@@ -48,6 +54,7 @@ class AgreementReference:
             groups: int[n], day of each; default: ten consecutive parts.
             confidence: one-sided, of the limits.
             tail: share of the reference beyond each threshold.
+            hours: int[n] in 0..23, hour of the day of each, so that what follows the hour is no change.
 
         Raises:
             ValueError: NaN or infinities, fewer than 100 sessions, shapes that disagree.
@@ -58,15 +65,16 @@ class AgreementReference:
         day = np.arange(x.size) * 10 // x.size if groups is None else np.asarray(groups, dtype=np.int64)
         if day.shape != x.shape:
             raise ValueError(f"groups needs one day per score, {x.size}; got shape {day.shape}")
+        hour = None if hours is None else np.asarray(hours, dtype=np.int64)
+        if hour is not None and (hour.shape != x.shape or (hour < 0).any() or (hour > 23).any()):
+            raise ValueError(f"hours needs one hour of the day, 0..23, per score, {x.size}")
         low, high = (float(value) for value in np.quantile(x, [tail, 1.0 - tail]))
-        _, of_day = np.unique(day, return_inverse=True)
-        trials = np.bincount(of_day)
         return cls(
             low=low,
             high=high,
             mean=float(x.mean()),
-            below=RateReference.fit(np.bincount(of_day, x < low), trials, confidence),
-            above=RateReference.fit(np.bincount(of_day, x > high), trials, confidence),
+            below=rate_by_day(x < low, day, hour, confidence),
+            above=rate_by_day(x > high, day, hour, confidence),
         )
 
     def hits(self, scores: ArrayLike) -> tuple[int, int, int]:

@@ -7,7 +7,7 @@ rows, and the novelty thresholds. The fit never touches the rows that calibrate.
 Two channels, bet on together:
   * location: q = m |mean|^2 in whitened space. Its null is a scaled noncentral chi-square, matched to the mean and
     variance that the held-out rows give for this m; its noncentrality covers the reference's own error and the
-    movement between the reference's days. Bets: shifts of 0.5, 1 and 2 sd.
+    movement between the reference's days, and hours of the day. Bets: shifts of 0.5, 1 and 2 sd.
   * novelty: the share of rows farther from the centre, or farther off the subspace, than nearly all held-out rows,
     as a rate with its own upper limit. This is what sees a rare new cluster.
 The unit is the session: one row (or the mean of its rows) per session, in reference and stream alike.
@@ -28,7 +28,7 @@ from detectors.evidence.effect import Effect, Verdict
 from detectors.evidence.packing import pack, unpack
 from detectors.rates.bets import ODDS
 from detectors.rates.bets import log_bets as rate_bets
-from detectors.rates.reference import DAY_CONFIDENCE, RateReference
+from detectors.rates.reference import DAY_CONFIDENCE, RateReference, rate_by_day
 
 Float = NDArray[np.float64]
 Float32 = NDArray[np.float32]
@@ -58,7 +58,7 @@ class EmbeddingReference:
     trace_square: float  # tr Sigma^2
     norm_variance: float  # Var |row|^2
     error: float  # upper limit of |error of the centre|^2
-    day_shift: float  # upper limit of |a day's shift|^2
+    moving: float  # upper limit of |shift of a day and an hour of the day|^2
     norm_limit: float  # novelty thresholds
     off_limit: float
     novelty: RateReference
@@ -84,6 +84,7 @@ class EmbeddingReference:
         *,
         rng: np.random.Generator,
         groups: ArrayLike | None = None,
+        hours: ArrayLike | None = None,
         confidence: float = 0.998,
         components: int = COMPONENTS,
     ) -> EmbeddingReference:
@@ -94,6 +95,8 @@ class EmbeddingReference:
             rng: used only to make pseudo-days where ``groups`` is not given.
             groups: int[n + m], the day of each row, the fit half's first. With fewer than 3 days the movement
                 between days is not known and not covered.
+            hours: int[n + m] in 0..23, the hour of the day of each row. Without it, inputs that follow the hour
+                (another tenant at night) are taken for a change.
             confidence: one-sided, of each limit.
             components: most principal components kept.
 
@@ -110,6 +113,9 @@ class EmbeddingReference:
             )
         total = fit.shape[0] + held.shape[0]
         day = rng.permutation(total) % PSEUDO_DAYS if groups is None else np.asarray(groups, dtype=np.int64)
+        hour = None if hours is None else np.asarray(hours, dtype=np.int64)
+        if hour is not None and (hour.shape != (total,) or (hour < 0).any() or (hour > 23).any()):
+            raise ValueError(f"hours needs one hour of the day, 0..23, per row, fit half first: {total}")
         if day.shape != (total,):
             raise ValueError(f"groups needs one day per row, fit half first: {total}, got shape {day.shape}")
         everything = np.vstack([fit, held])
@@ -136,12 +142,16 @@ class EmbeddingReference:
         norm_limit = float(np.sort(norms)[m - rank]) * (1.0 + ROUNDING) if k else 0.0
         off_limit = max(float(np.sort(offs)[m - rank]) * (1.0 + ROUNDING), ROUNDING * size, 1e-30)
         new = (norms > norm_limit) | (offs > off_limit) if k else offs > off_limit
-        _, of_day = np.unique(day[fit.shape[0] :], return_inverse=True)
-        novelty = RateReference.fit(np.bincount(of_day, new), np.bincount(of_day), confidence)
+        novelty = rate_by_day(new, day[fit.shape[0] :], None if hour is None else hour[fit.shape[0] :], confidence)
 
         nu = trace**2 / trace_square if trace_square > 0 else 1.0
         error = trace / nu * float(chdtri(nu, 1.0 - confidence)) / total if k else 0.0
-        shift = 0.0 if groups is None or not k else _day_shift(pulled - middle, day, trace, trace_square)
+        shift = 0.0
+        if k:
+            around = pulled - middle
+            by_day = 0.0 if groups is None else _group_shift(around, day, trace, trace_square)
+            by_hour = 0.0 if hour is None else _group_shift(around, hour, trace, trace_square)
+            shift = float(np.sqrt(by_day) + np.sqrt(by_hour)) ** 2
         return cls(
             centre=centre,
             axes=axes,
@@ -152,7 +162,7 @@ class EmbeddingReference:
             trace_square=trace_square,
             norm_variance=norm_variance,
             error=error,
-            day_shift=shift,
+            moving=shift,
             norm_limit=norm_limit,
             off_limit=off_limit,
             novelty=novelty,
@@ -179,7 +189,7 @@ class EmbeddingReference:
         m = x.shape[0]
         if self.components and self.trace > 0:
             q, unit, df = self._location(z)
-            null = m * (np.sqrt(self.error) + np.sqrt(self.day_shift)) ** 2 / unit
+            null = m * (np.sqrt(self.error) + np.sqrt(self.moving)) ** 2 / unit
             shifts = null + m * np.square(DELTAS) / unit
             bets[: len(DELTAS)] = log_density(q / unit, df, shifts) - log_density(q / unit, df, null)
         hits = int(self._novel(z, off).sum())
@@ -233,7 +243,7 @@ class EmbeddingReference:
         """Versioned bytes; matrices as float32, which is what :meth:`log_bets` uses anyway."""
         scalars = {
             "radius": self.radius, "trace": self.trace, "trace_square": self.trace_square,
-            "norm_variance": self.norm_variance, "error": self.error, "day_shift": self.day_shift,
+            "norm_variance": self.norm_variance, "error": self.error, "moving": self.moving,
             "norm_limit": self.norm_limit, "off_limit": self.off_limit, "rows": self.rows,
             "novelty": self.novelty.to_state(),
         }  # fmt: skip
@@ -330,9 +340,9 @@ def _moments(y: Float) -> tuple[float, float, float]:
     return trace, max(pairs, trace**2 / y.shape[1] * 0.25), float(square.var())
 
 
-def _day_shift(y: Float, day: Int64, trace: float, trace_square: float) -> float:
-    """Upper limit of the squared shift of a day's mean, 0 where the days differ no more than chance lets them."""
-    ids, of_day = np.unique(day, return_inverse=True)
+def _group_shift(y: Float, group: Int64, trace: float, trace_square: float) -> float:
+    """Upper limit of the squared shift of a day's (an hour's) mean, 0 where they differ no more than chance lets."""
+    ids, of_day = np.unique(group, return_inverse=True)
     if ids.size < 3:
         return 0.0
     count = np.bincount(of_day).astype(np.float64)

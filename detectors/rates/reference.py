@@ -210,6 +210,17 @@ class RateReference:
         return cls(**scalars, **arrays)
 
 
+def rate_by_day(hits: NDArray[np.bool_], day: Int64, hour: Int64 | None, confidence: float) -> RateReference:
+    """A rate from single rows: bool[n], the day of each, and its hour of the day where known."""
+    if hour is None:
+        _, cell = np.unique(day, return_inverse=True)
+        return RateReference.fit(np.bincount(cell, hits), np.bincount(cell), confidence)
+    key, cell = np.unique(day * 24 + hour, return_inverse=True)
+    return RateReference.fit(
+        np.bincount(cell, hits), np.bincount(cell), confidence, day=key // 24, hour_of_week=key % 24
+    )
+
+
 def _profile(x: Float, n: Float, p: float, slot: Int64) -> tuple[Float, Float]:
     """Factors of the rate per hour of the week and their log standard deviation, shrunk twice (gamma-Poisson):
     hours of the day towards 1, hours of the week towards their hour of the day."""

@@ -99,9 +99,27 @@ def test_days_that_move_are_part_of_the_null() -> None:
     groups = np.concatenate([day[::2], day[1::2]])
     knows = EmbeddingReference.fit(moved[::2], moved[1::2], rng=rng, groups=groups)
     still = EmbeddingReference.fit(*np.split(gaussian(rng, 1000), 2), rng=rng, groups=groups)
-    assert still.day_shift == 0.0 < knows.day_shift
+    assert still.moving == 0.0 < knows.moving
     look = gaussian(rng, 60) + direction
     assert knows.log_bets(look)[:3].max() < 1.0 < still.log_bets(look)[:3].max()
+
+
+def test_hours_that_move_are_part_of_the_null() -> None:
+    rng = np.random.default_rng(9)
+    hour, day = np.arange(2000) % 24, np.arange(2000) // 200
+    night = np.where(hour < 6, 1.0, 0.0)[:, None] * (rng.normal(size=20) @ MIX) / np.sqrt(20) * 2
+    rows = gaussian(rng, 2000) + night
+    halves = (rows[::2], rows[1::2])
+
+    def pair(values: np.ndarray) -> np.ndarray:
+        return np.concatenate([values[::2], values[1::2]])
+
+    knows = EmbeddingReference.fit(*halves, rng=rng, groups=pair(day), hours=pair(hour))
+    ignores = EmbeddingReference.fit(*halves, rng=rng, groups=pair(day))
+    look = gaussian(rng, 60) + night[0]
+    assert knows.log_bets(look).max() < 1.0 < ignores.log_bets(look)[:3].max()
+    with pytest.raises(ValueError, match=r"0\.\.23"):
+        EmbeddingReference.fit(*halves, rng=rng, hours=pair(hour) + 1)
 
 
 def test_most_changed_rows_come_first() -> None:
