@@ -28,6 +28,7 @@ class LabelCodes:
         self._codes: Int8 = np.full((slots, 8), -1, dtype=np.int8)
         self._admitted: NDArray[np.int64] = np.zeros(slots, dtype=np.int64)
         self.names: list[tuple[str, ...]] = [()] * slots  # by slot, in the order of the codes
+        self.unsorted: set[int] = set()  # slots whose names are not in order
 
     def grow(self, slots: int) -> None:
         more = slots - len(self.names)
@@ -41,6 +42,7 @@ class LabelCodes:
         self._admitted[slots] = 0
         for slot in slots.tolist():
             self.names[slot] = ()
+        self.unsorted.difference_update(slots.tolist())
         if len(self._columns) > _COMPACT:
             self._compact()
 
@@ -48,6 +50,12 @@ class LabelCodes:
         """Take over a stored row's names: name i has code i."""
         for name in names:
             self._admit(slot, name)
+
+    def renumber(self, slot: int) -> None:
+        """Give a row's names codes in sorted order."""
+        self.names[slot] = tuple(sorted(self.names[slot]))
+        self._codes[slot, [self._columns[name] for name in self.names[slot]]] = np.arange(len(self.names[slot]))
+        self.unsorted.discard(slot)
 
     def codes(self, slots: Int64, name_codes: Int64, names: Sequence[str]) -> Int64:
         """Row-local code of each (row, name), in offset order, admitting new names.
@@ -95,6 +103,8 @@ class LabelCodes:
             wider[:, : self._codes.shape[1]] = self._codes
             self._codes = wider
         self._codes[slot, column] = len(self.names[slot])
+        if self.names[slot] and name < self.names[slot][-1]:
+            self.unsorted.add(slot)
         self.names[slot] += (name,)
         self._admitted[slot] += 1
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,8 +73,8 @@ class Shard:
             at = slots == slot
             self.set_users(slot, heavy_hitters.streamed(before, users[at], weights[at]))
 
-    def states(self, slots: Sequence[int], names: Sequence[Labels]) -> list[bytes]:
-        """Stored forms. slots: ascending; names: per slot and family, in the order of the label codes."""
+    def states(self, slots: Sequence[int], labels: Sequence[Labels]) -> list[bytes]:
+        """Stored forms. slots: ascending; labels: per slot, sorted and in the order of the label codes."""
         run = self.cells
         wanted = np.asarray(slots, dtype=np.int64)
         starts = np.searchsorted(run.keys, wanted << CELL_BITS)
@@ -83,13 +82,16 @@ class Shard:
         if int((ends - starts).sum()) < run.keys.size:
             kept = np.concatenate([np.arange(a, b) for a, b in zip(starts, ends, strict=True)])
             run = Cells(*(column[kept] for column in run))
-        ordered = [_sorted(families) for families in names]
-        if any(given != wanted for given, wanted in zip(names, ordered, strict=True)):
-            # Codes of the rows' own order to those of the sorted names.
-            mapping = np.concatenate([label_mapping(old, new) for old, new in zip(names, ordered, strict=True)])
-            rows = np.searchsorted(wanted, run.keys >> CELL_BITS)
-            run = cells.reduced(*with_labels(run, mapping, rows * (len(FAMILIES) + 1)))
-        return packing.pack_rows(run, list(slots), ordered, self._users_of(wanted))
+        return packing.pack_rows(run, list(slots), list(labels), self._users_of(wanted))
+
+    def renumber(self, slots: Sequence[int], before: Sequence[Labels], after: Sequence[Labels]) -> None:
+        """Label codes of these slots, ascending, from their places in `before` to those in `after`."""
+        mapping = np.concatenate([label_mapping(old, new) for old, new in zip(before, after, strict=True)])
+        held = self.cells.keys >> CELL_BITS
+        at = np.isin(held, slots)
+        rows = np.searchsorted(np.asarray(slots), held[at]) * (len(FAMILIES) + 1)
+        renumbered = with_labels(Cells(*(column[at] for column in self.cells)), mapping, rows)
+        self.cells = cells.add(Cells(*(column[~at] for column in self.cells)), cells.reduced(*renumbered))
 
     def _users_of(self, slots: Int64) -> UsersOfRows:
         sizes = np.searchsorted(self._slots, slots, side="right") - np.searchsorted(self._slots, slots)
@@ -100,11 +102,6 @@ class Shard:
             return UsersOfRows(sizes, self._users, self._weights, errors)
         kept = np.isin(self._slots, slots)
         return UsersOfRows(sizes, self._users[kept], self._weights[kept], errors)
-
-
-@lru_cache(maxsize=4096)
-def _sorted(labels: Labels) -> Labels:
-    return tuple(tuple(sorted(family)) for family in labels)
 
 
 def _by_slot_and_user(slots: Int64, users: UInt64) -> Int64:

@@ -207,7 +207,22 @@ class SummaryTable:
             ]
             if parts:
                 shard.add(*parts)
+        self._sort_labels()
         self._give_users()
+
+    def _sort_labels(self) -> None:
+        """Rows that admitted a label since they were last settled are numbered in the order of stored labels."""
+        slots = sorted(set().union(*(family.unsorted for family in self._labels)))
+        if not slots:
+            return
+        before = [tuple(family.names[slot] for family in self._labels) for slot in slots]
+        for slot in slots:
+            for family in self._labels:
+                family.renumber(slot)
+        after = [tuple(family.names[slot] for family in self._labels) for slot in slots]
+        for i in np.unique(np.array(slots) >> _SHARD_BITS).tolist():
+            inside = slice(*np.searchsorted(slots, (i << _SHARD_BITS, (i + 1) << _SHARD_BITS)))
+            self._shards[i].renumber(slots[inside], before[inside], after[inside])
 
     def _give_users(self) -> None:
         if not self._users:
