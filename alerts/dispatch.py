@@ -146,7 +146,7 @@ class Dispatcher:
     def _rest(self, name: str, outcomes: list[Outcome], now_us: int) -> None:
         """Leave a sink alone when a whole batch did not get through: with a thousand rows waiting, one batch
         probes a target that is down, not all of them."""
-        retries = [outcome for outcome in outcomes if isinstance(outcome, Retry)]
+        retries = [outcome for outcome in outcomes if isinstance(outcome, Retry) and not outcome.partly]
         if len(retries) < len(outcomes):
             self._failures[name] = 0
             self._quiet_until_us[name] = 0

@@ -34,12 +34,17 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """The target could not be told now. ``after_us``: the delay it asked for; ``at_most_us``: not later than that."""
+    """The target could not be told now.
+
+    ``after_us``: the delay it asked for. ``at_most_us``: not later than that. ``partly``: a part of the target
+    has it (one peer of two), so the sink as a whole is not down.
+    """
 
     error: str
     remote: Mapping[str, Any] = field(default_factory=dict)
     after_us: int | None = None
     at_most_us: int | None = None
+    partly: bool = False
 
 
 @dataclass(frozen=True, slots=True)

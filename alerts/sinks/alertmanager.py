@@ -162,6 +162,7 @@ class AlertmanagerSink:
                 remote,
                 after_us=max(asked) if asked else None,
                 at_most_us=self._peers.resend_every_us,
+                partly=any(peer.get("revision") == delivery.revision for peer in peers.values()),
             )
         return Sent(remote, self._again(delivery, peers, now_us))
 

@@ -39,9 +39,27 @@ Connect = Callable[[KafkaTopic], Any]
 def connect(topic: KafkaTopic) -> Any:
     """A producer that gives up on a record after ``timeout_s``. Raises kafka.errors.KafkaError without brokers."""
     from kafka import KafkaProducer
+    from kafka.net.compat import KafkaNetClient
 
+    clients = []
+
+    def client(**options: Any) -> Any:
+        clients.append(KafkaNetClient(**options))
+        return clients[-1]
+
+    try:
+        return _producer(KafkaProducer, topic, client)
+    except BaseException:
+        for made in clients:  # a producer that finds no broker leaves its sockets open
+            with suppress(Exception):
+                made.close()
+        raise
+
+
+def _producer(make: Callable[..., Any], topic: KafkaTopic, client: Callable[..., Any]) -> Any:
     milliseconds = round(topic.timeout_s * 1000)
-    return KafkaProducer(
+    return make(
+        kafka_client=client,
         bootstrap_servers=topic.bootstrap.split(","),
         client_id="driftline-alerts",
         security_protocol=topic.security_protocol,
@@ -78,7 +96,10 @@ class KafkaSink:
             self._drop()
             return [Retry(_explain(error), delivery.remote) for delivery in deliveries]
         deadline = time.monotonic() + self._topic.timeout_s
-        return [self._await(future, delivery, deadline) for future, delivery in zip(futures, deliveries, strict=True)]
+        return [
+            found if isinstance(found, Refused) else self._await(found, delivery, deadline)
+            for found, delivery in zip(futures, deliveries, strict=True)
+        ]
 
     def close(self) -> None:
         self._drop()
