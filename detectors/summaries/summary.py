@@ -37,6 +37,9 @@ Int64 = NDArray[np.int64]
 _BULK = 256  # stored rows read together
 
 
+_BY_ID = {m.id: m for m in METRICS.values()}
+
+
 @dataclass(frozen=True, slots=True)
 class StagesByLatency:
     """Where time goes, by how slow the event was: k latency buckets x s stages.
@@ -220,7 +223,7 @@ class Summary:
         np.add.at(counts, group, self._cells.counts)
         np.add.at(sums, group, self._cells.sums)
         for key, count, sum_ in zip(keys.tolist(), counts.tolist(), sums.tolist(), strict=True):
-            m = BY_ID[key >> (METRIC_SHIFT - BUCKET_BITS)]
+            m = _BY_ID[key >> (METRIC_SHIFT - BUCKET_BITS)]
             if m.kind != "joint":
                 thinned = bool(key >> (THINNED_SHIFT - BUCKET_BITS) & 1)
                 label = self._label_name(m, key & LABEL_MASK) if m.family else ""
