@@ -6,18 +6,17 @@ closed, the samples still pending are embedded, the last ticks evaluated, and wh
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
 
 import structlog
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, TaskID
 
 from monitor.config.model import Config
 from monitor.ingest.consumer import TopicPartition
 from monitor.ingest.worker import IngestWorker
+from monitor.progress import bars
 from monitor.store import samples
 from monitor.store.engine import Store
 from monitor.supervise import Supervisor
@@ -26,6 +25,7 @@ from monitor.workers import DispatchPart, IngestPart, Upkeep, evaluate_worker, p
 CAUGHT_UP_EVERY = 0.5  # seconds between questions to the broker whether there is more
 ASSIGNMENT_SECONDS = 60.0
 STOP_SECONDS = 30.0
+LEASE_PATIENCE = 10.0  # seconds beyond evaluation.lease to wait for the lead
 SEND_SECONDS = 20.0  # how long a drain waits for sinks; what they do not take stays in the outbox
 
 log = structlog.stdlib.get_logger("driftline.drain")
@@ -41,15 +41,7 @@ def drain(roles: Iterable[str], store: Store, config: Config, interrupted: Calla
     beside = Supervisor(
         [part for part in parts_of(chosen & {"embed", "evaluate"}, store, lambda: config) if part.name != "dispatch"]
     )
-    console = Console(stderr=True)
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        disable=not sys.stderr.isatty(),
-    ) as progress:
+    with bars() as progress:
         beside.start()
         try:
             done = "ingest" not in chosen or _ingest(store, config, interrupted, progress)
@@ -106,9 +98,7 @@ def _expect(worker: IngestWorker, progress: Progress, task: TaskID) -> None:
     progress.update(task, total=worker.records + sum(lag.values()))
 
 
-def _await_samples(
-    store: Store, beside: Supervisor, interrupted: Callable[[], bool], progress: Progress
-) -> bool:
+def _await_samples(store: Store, beside: Supervisor, interrupted: Callable[[], bool], progress: Progress) -> bool:
     """The embed part works on by itself; wait until nothing is pending."""
     task: TaskID | None = None
     waiting = threading.Event()
@@ -132,14 +122,24 @@ def _raise_failure(supervisor: Supervisor) -> None:
 
 
 def _evaluate(store: Store, config: Config, interrupted: Callable[[], bool], progress: Progress) -> bool:
+    """Evaluate to the end; a leader that was killed lately keeps the lead until its lease runs out."""
     evaluator = evaluate_worker(store, config)
-    task = progress.add_task("steps of evaluation", total=None)
-    while not interrupted():
-        if not evaluator.step():
-            break
-        progress.advance(task)
-    else:
-        return False
+    task = progress.add_task("ticks", total=None)
+    lead_by = time.monotonic() + config.evaluation.lease / 1e6 + LEASE_PATIENCE
+    try:
+        while not interrupted():
+            if evaluator.step():
+                progress.update(task, completed=evaluator.ticks)
+            elif evaluator.leading:
+                break
+            elif time.monotonic() > lead_by:
+                raise DrainFailed("another process leads the evaluation; stop it, or let it evaluate")
+            else:
+                time.sleep(0.2)
+        else:
+            return False
+    finally:
+        evaluator.close()
     Upkeep(store, lambda: config).step()
     _send(store, config, interrupted)
     return True

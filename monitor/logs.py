@@ -20,7 +20,8 @@ _BEARER = re.compile(r"\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}", re.I)
 _LONGEST = 2000  # characters of one value: a stack of SQL parameters is no log line
 
 # Chatty below warning, and their messages carry addresses and payload sizes that nobody asked for.
-_QUIET = ("httpx", "httpcore", "kafka", "alembic", "sqlalchemy", "PIL", "urllib3", "uvicorn.access", "asyncio", "grafana_client")
+_QUIET = ("httpx", "httpcore", "kafka", "alembic", "sqlalchemy", "PIL", "urllib3", "uvicorn.access", "asyncio",
+          "grafana_client")  # fmt: skip
 
 
 def clean(text: str) -> str:
@@ -42,7 +43,8 @@ class _Masker(logging.Filter):
     """Masks records of libraries that log through the standard library."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = clean(record.getMessage()), ()
+        if not isinstance(record.msg, dict):  # a dict is an event of structlog, masked by `_masked`
+            record.msg, record.args = clean(record.getMessage()), ()
         return True
 
 

@@ -27,6 +27,7 @@ from monitor.workers import measured_workers, parts_of
 
 ROLES = ("ingest", "embed", "evaluate", "serve")
 STOP_SECONDS = 10.0
+SAME_REQUEST = 0.5  # seconds: a signal to a process and to its group arrives twice
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 log = structlog.stdlib.get_logger("driftline.service")
@@ -56,6 +57,7 @@ class Service:
         self._wake = threading.Event()
         self._signals: list[int] = []
         self._stopping = False
+        self._told = 0.0
         self._supervisor = Supervisor([])
         self._reloads = {"taken": 0, "refused": 0}
 
@@ -100,7 +102,8 @@ class Service:
                 log.warning("not listening: the port is taken", host=host, port=port, option="--port")
                 return None
             raise ServiceError(
-                f"cannot listen on {host}:{port}: {error.strerror or error}; set serve.port (0 picks a free one) or --port"
+                f"cannot listen on {host}:{port}: {error.strerror or error}; set serve.port (0 picks a free one) "
+                "or --port"
             ) from None
         log.info("listening", url=f"http://{_shown(host)}:{listener.getsockname()[1]}/", roles=list(self.roles))
         return listener
@@ -141,9 +144,10 @@ class Service:
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         if number != signal.SIGHUP:
-            if self._stopping:
+            now = time.monotonic()
+            if self._stopping and now - self._told > SAME_REQUEST:
                 os._exit(128 + number)  # a second request: at once, which loses nothing either
-            self._stopping = True
+            self._stopping, self._told = True, now if not self._stopping else self._told
         self._signals.append(number)
         self._wake.set()
 
@@ -159,7 +163,9 @@ class Service:
         log.info("stopping", seconds_at_most=STOP_SECONDS)
         late = self._supervisor.stop(STOP_SECONDS)
         if late:
-            log.warning("stopped without waiting longer; nothing is lost, its last batch will be done again", parts=late)
+            log.warning(
+                "stopped without waiting longer; nothing is lost, its last batch will be done again", parts=late
+            )
             os._exit(0)
         log.info("stopped")
         return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import sys
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import click
 
@@ -99,7 +99,7 @@ def export(config_path: Path, reason: str | None, out: Path | None) -> None:
     from monitor.store import letters
 
     with opened_store(read_config(config_path)) as store, store.read() as connection:
-        target = out.open("wb") if out else click.get_binary_stream("stdout")
+        target: IO[bytes] = out.open("wb") if out else click.get_binary_stream("stdout")
         try:
             for row in letters.stream_letters(connection, reason=reason):
                 target.write(msgspec.json.encode({**_head(row), **_body(row.original)}) + b"\n")

@@ -43,9 +43,7 @@ class Refused(Exception):
 class Access:
     """Decides about requests. ``loopback``: the listener can be reached from this machine only."""
 
-    def __init__(
-        self, store: Store, *, loopback: bool, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, store: Store, *, loopback: bool, clock: Callable[[], float] = time.time) -> None:
         self._store = store
         self._loopback = loopback
         self._clock = clock
@@ -62,7 +60,9 @@ class Access:
             return "open"
         secret = _presented(request.headers.get("authorization"))
         if secret is None:
-            raise Refused(401, "a token is needed; send `Authorization: Bearer TOKEN` (`driftline token create` makes one)")
+            raise Refused(
+                401, "a token is needed; send `Authorization: Bearer TOKEN` (`driftline token create` makes one)"
+            )
         role = self._role_of(secret)
         if role is None:
             raise Refused(401, "this token does not work: it is unknown, revoked or has expired")
@@ -99,8 +99,8 @@ class Access:
         if not (host == "localhost" or _is_loopback_address(host)):
             raise Refused(
                 400,
-                f"the Host header names {host!r:.80}, and without tokens only this machine is answered; ask for 127.0.0.1 "
-                "or localhost, or make a token",
+                f"the Host header names {host[:80]!r}, and without tokens only this machine is answered; ask for "
+                "127.0.0.1 or localhost, or make a token",
             )
 
 

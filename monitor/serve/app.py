@@ -23,15 +23,18 @@ from monitor.serve.models import Problem
 from monitor.store.engine import StoreUnavailable
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_POLICY = (
+    b"default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; "
+    b"frame-ancestors 'none'"
+)
 HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-resource-policy", b"same-origin"),
-    (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
-     b"form-action 'none'; frame-ancestors 'none'"),
+    (b"content-security-policy", _POLICY),
     (b"cache-control", b"no-store"),
-)  # fmt: skip
+)
 
 log = structlog.stdlib.get_logger("driftline.serve")
 Answer = Callable[[Request, str], Response]
@@ -65,11 +68,11 @@ def create_app(context: Context) -> ASGIApp:
         ),
     ]
     if context.everything:
-        routes.append(Route("/", _guarded(access, "viewer", lambda request, role: _page(context, request, role)), methods=["GET"]))
+        routes.append(
+            Route("/", _guarded(access, "viewer", lambda request, role: _page(context, request, role)), methods=["GET"])
+        )
         routes.append(Route("/api/openapi.json", _guarded(access, "viewer", _openapi), methods=["GET"]))
-        routes += [
-            Route(e.path, _guarded(access, e.need, _answering(context, e)), methods=["GET"]) for e in ENDPOINTS
-        ]
+        routes += [Route(e.path, _guarded(access, e.need, _answering(context, e)), methods=["GET"]) for e in ENDPOINTS]
     handlers: dict[Any, Any] = {HTTPException: _http_problem, Exception: _defect}
     # Outside of Starlette, whose answer to a defect would miss headers that a middleware within it adds.
     return SecurityHeaders(Starlette(routes=routes, exception_handlers=handlers))
@@ -114,7 +117,7 @@ def _page(context: Context, request: Request, role: str) -> Response:
 def _ready(context: Context) -> Response:
     """200 when every part of this process runs and the store answers, else 503 with the parts that do not."""
     states = context.states()
-    waiting = {state.name: state.state for state in states if not state.ready}
+    waiting: dict[str, str] = {state.name: state.state for state in states if not state.ready}
     try:
         context.store.ping()
     except StoreUnavailable:
@@ -142,7 +145,9 @@ async def _http_problem(request: Request, error: Exception) -> Response:
 
 
 async def _defect(request: Request, error: Exception) -> Response:
-    log.error("request failed", path=request.scope.get("route") and request.scope["route"].path, error=type(error).__name__)
+    log.error(
+        "request failed", path=request.scope.get("route") and request.scope["route"].path, error=type(error).__name__
+    )
     return _problem(500, "a defect in driftline; its log has the details")
 
 

@@ -101,7 +101,9 @@ def anomaly(context: Context, request: Request, query: parameters.Nothing, role:
     return models.Anomaly(queries.anomaly_head(row), row.document, deliveries)
 
 
-def dead_letters(context: Context, request: Request, query: parameters.DeadLetterQuery, role: str) -> models.DeadLetters:
+def dead_letters(
+    context: Context, request: Request, query: parameters.DeadLetterQuery, role: str
+) -> models.DeadLetters:
     with context.store.read() as connection:
         rows = letters.list_letters(connection, reason=query.reason, limit=query.limit + 1, offset=query.offset)
         reasons = letters.count_by_reason(connection)
@@ -128,16 +130,25 @@ def status(context: Context, request: Request, query: parameters.Nothing, role: 
 
 
 ENDPOINTS = (
-    Endpoint("/api/segments", "viewer", parameters.Range, models.Segments, "Segments with their main figures.", segments),
+    Endpoint(
+        "/api/segments", "viewer", parameters.Range, models.Segments, "Segments with their main figures.", segments
+    ),
     Endpoint(
         "/api/summaries", "viewer", parameters.SummaryQuery, models.Summaries, "Every signal of one segment.", summaries
     ),
     Endpoint("/api/samples", "viewer", parameters.SampleQuery, models.Samples, "Sampled events.", samples),
     Endpoint("/api/samples/{id}", "viewer", parameters.Nothing, models.Sample, "One sampled event.", sample),
     Endpoint("/api/anomalies", "viewer", parameters.AnomalyQuery, models.Anomalies, "Anomalies.", anomalies),
-    Endpoint("/api/anomalies/{id}", "viewer", parameters.Nothing, models.Anomaly, "One anomaly, and who was told.", anomaly),
     Endpoint(
-        "/api/dead-letters", "admin", parameters.DeadLetterQuery, models.DeadLetters, "Records that could not be used.", dead_letters
+        "/api/anomalies/{id}", "viewer", parameters.Nothing, models.Anomaly, "One anomaly, and who was told.", anomaly
+    ),
+    Endpoint(
+        "/api/dead-letters",
+        "admin",
+        parameters.DeadLetterQuery,
+        models.DeadLetters,
+        "Records that could not be used.",
+        dead_letters,
     ),
     Endpoint(
         "/api/dead-letters/{topic}/{partition}/{offset}",
@@ -147,7 +158,9 @@ ENDPOINTS = (
         "One such record with its original bytes.",
         dead_letter,
     ),
-    Endpoint("/api/status", "viewer", parameters.Nothing, models.Status, "What has been read, stored and found.", status),
+    Endpoint(
+        "/api/status", "viewer", parameters.Nothing, models.Status, "What has been read, stored and found.", status
+    ),
 )
 
 

@@ -43,6 +43,7 @@ class Segment(Struct, frozen=True):
     route: str
     stakes: str
     events: int
+    late_events: Annotated[int, Meta(description="Of these, how many came behind their partition's watermark.")]
     open_anomalies: int
     figures: list[Figure]
 
@@ -55,6 +56,13 @@ class Segments(Struct, frozen=True):
     segments: list[Segment]
 
 
+class Gap(Struct, frozen=True):
+    """A stretch that can no longer be told apart, since retention deleted the finer rows it needs."""
+
+    since: Iso
+    until: Iso
+
+
 class Summary(Struct, frozen=True):
     """Every signal of one segment over one stretch of event time."""
 
@@ -63,6 +71,9 @@ class Summary(Struct, frozen=True):
     since: Iso
     until: Iso
     events: int
+    late_events: Annotated[int, Meta(description="Of these, how many came behind their partition's watermark.")]
+    other_events: Annotated[int, Meta(description="Events in a folded segment or version `other`.")]
+    missing: list[Gap]
     figures: list[Figure]
 
 

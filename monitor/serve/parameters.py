@@ -17,7 +17,11 @@ Offset = Annotated[int, Meta(ge=0, le=10_000_000, description="Entries left out 
 Text = Annotated[str, Meta(max_length=300)]
 Time = Annotated[
     str,
-    Meta(max_length=40, description="RFC 3339 or a day (UTC) or epoch milliseconds.", extra_json_schema={"format": "date-time"}),
+    Meta(
+        max_length=40,
+        description="RFC 3339 or a day (UTC) or epoch milliseconds.",
+        extra_json_schema={"format": "date-time"},
+    ),
 ]
 
 
@@ -35,9 +39,9 @@ class Range(Struct, frozen=True, forbid_unknown_fields=True, rename={"since": "f
 class SummaryQuery(Struct, frozen=True, forbid_unknown_fields=True, rename={"since": "from", "until": "to"}):
     segment: Annotated[Text, Meta(description="Segment; `all` is the sum of all.")] = "all"
     version: Annotated[Text, Meta(description="Model and prompt version, as stored.")] | None = None
-    by: Annotated[Literal["range", "hour", "day"], Meta(description="One summary for the range, or one per hour or day (UTC).")] = (
-        "range"
-    )
+    by: Annotated[
+        Literal["range", "hour", "day"], Meta(description="One summary for the range, or one per hour or day (UTC).")
+    ] = "range"
     since: Time | None = None
     until: Time | None = None
 
@@ -93,8 +97,8 @@ def read(kind: type[Q], given: QueryParams) -> Q:
         return msgspec.convert(dict(given), kind, strict=False)
     except msgspec.ValidationError as error:
         text = str(error)
-        name = text.rpartition("`$.")[2].rstrip("`") if "`$." in text else None
-        raise BadParameter(name, text.partition(" - at ")[0]) from None
+        at = text.rpartition("`$.")[2].rstrip("`") if "`$." in text else None
+        raise BadParameter(at, text.partition(" - at ")[0]) from None
 
 
 def span(since: str | None, until: str | None) -> tuple[int | None, int | None]:

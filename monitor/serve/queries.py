@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 from typing import Any, Literal
 
 from sqlalchemy import Connection, func, select
@@ -12,9 +11,11 @@ from sqlalchemy import Connection, func, select
 from detectors.summaries.signals import Measurement, Signal, measure, measure_all
 from detectors.summaries.summary import Summary as Measured
 from monitor.config.model import Config
+from monitor.evaluate.streams import Ownership
 from monitor.serve import measured, models
 from monitor.serve.parameters import MOST, SampleQuery
 from monitor.status import closed_until
+from monitor.store import reads
 from monitor.store.anomalies import AnomalyRow
 from monitor.store.letters import LetterRow
 from monitor.store.tables import anomalies, sample_content, sample_parts
@@ -45,38 +46,31 @@ def segments(connection: Connection, config: Config, low: int | None, high: int 
     found = asked_range(connection, low, high)
     if found is None:
         return models.Segments(None, None, [])
-    parts = measured.merged_segments(connection, *found)
+    places = measured.by_place(connection, *found)
+    ownership = Ownership(config)
     waiting = _open_by_segment(connection)
     rows = [
         models.Segment(
-            segment, route, stakes_of(config, route, segment), s.events(), waiting.get(segment, 0), main_figures(s)
+            segment,
+            route,
+            ownership.stakes(segment, route),
+            place.summary.events(),
+            place.late_events,
+            waiting.get(segment, 0),
+            main_figures(place.summary),
         )
-        for (route, segment), s in parts.items()
+        for (route, segment), place in places.items()
     ]
     rows.sort(key=lambda row: (_STAKES[row.stakes], -row.events, row.name))
-    if parts:
-        whole = Measured.merge_all(parts[key] for key in sorted(parts))
-        rows.insert(0, models.Segment("all", "", "", whole.events(), sum(waiting.values()), main_figures(whole)))
+    if places:
+        whole = Measured.merge_all(place.summary for place in places.values())
+        late = sum(place.late_events for place in places.values())
+        rows.insert(0, models.Segment("all", "", "", whole.events(), late, sum(waiting.values()), main_figures(whole)))
     return models.Segments(iso(found[0]), iso(found[1]), rows)
 
 
 def main_figures(summary: Measured) -> list[models.Figure]:
     return [_figure(name, "", _unit(name), measure(summary, name)) for name in MAIN]
-
-
-def stakes_of(config: Config, route: str, segment: str) -> str:
-    """Stakes of a stored segment: of the first rule whose name it can carry, else of its route."""
-    for rule in config.segments.rules:
-        if rule.stakes is not None and rule.route in (None, route) and _carries(rule.name, segment):
-            return rule.stakes
-    configured = config.routes.get(route)
-    return configured.stakes if configured is not None else "medium"
-
-
-def _carries(template: str, segment: str) -> bool:
-    """Whether a rule of this name, its {attributes} replaced by any value, can have named the segment."""
-    pieces = re.split(r"\{[^}]*\}", template)
-    return re.fullmatch(".+".join(re.escape(piece) for piece in pieces), segment, re.DOTALL) is not None
 
 
 def summaries(
@@ -100,14 +94,29 @@ def summaries(
     wanted = None if segment == "all" else segment
     for start in range(begin, until, step):
         low_us, high_us = max(start, since), min(start + step, until)
-        summary = measured.merged(connection, low_us, high_us, segment=wanted, version=version)
+        merged = reads.merged_with_notes(connection, low_us, high_us, segment=wanted, version=version)
+        summary = merged.summary
         if summary.events():
             figures = [_figure(s.name, label, s.unit, m) for s, label, m in measure_all(summary) if m.n]
-            rows.append(models.Summary(segment, version, iso(low_us), iso(high_us), summary.events(), figures))
+            rows.append(
+                models.Summary(
+                    segment,
+                    version,
+                    iso(low_us),
+                    iso(high_us),
+                    merged.events,
+                    merged.late_events,
+                    merged.other_events,
+                    [models.Gap(iso(begin), iso(end)) for begin, end in merged.missing],
+                    figures,
+                )
+            )
     return rows
 
 
-def samples(connection: Connection, query: SampleQuery, low: int | None, high: int | None, most: int) -> list[models.SampleHead]:
+def samples(
+    connection: Connection, query: SampleQuery, low: int | None, high: int | None, most: int
+) -> list[models.SampleHead]:
     t = sample_table.c
     statement = select(sample_table)
     for column, value in ((t.segment, query.segment), (t.state, query.state), (t.event_id, query.event_id)):

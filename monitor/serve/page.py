@@ -1,0 +1,136 @@
+"""The one page: segments, open and recent anomalies, and how driftline itself is doing. Plain HTML, no script."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from monitor.serve import models, queries
+from monitor.serve.context import Context
+from monitor.status import closed_until, status_of
+from monitor.store.anomalies import list_anomalies
+from monitor.times import DAY_US, MINUTE_US
+
+RECENT = 20
+MOST_OPEN = 100
+MOST_SEGMENTS = 200
+_SEVERITIES = {"page": 0, "ticket": 1, "report": 2}
+_COLUMNS = (
+    ("cost_total", "spend"),
+    ("cost_p95", "cost p95"),
+    ("latency_total_p50", "latency p50"),
+    ("latency_total_p95", "latency p95"),
+    ("error_rate", "errors"),
+    ("schema_violation_rate", "schema broken"),
+    ("citation_ungrounded_rate", "ungrounded"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A figure as it is shown: the value and, below it, its interval or why there is no value."""
+
+    text: str
+    note: str
+
+
+def render(context: Context) -> str:
+    """The page as HTML. Everything that came from events is escaped."""
+    with context.store.read() as connection:
+        config = context.config()
+        found = queries.segments(connection, config, None, None)
+        status = status_of(connection, config)
+        waiting = [queries.anomaly_head(row) for row in list_anomalies(connection, state="open", limit=MOST_OPEN)]
+        recent = [queries.anomaly_head(row) for row in list_anomalies(connection, state="resolved", limit=RECENT)]
+        closed = closed_until(connection)
+    waiting.sort(key=lambda row: (_SEVERITIES.get(row.severity, 3), row.opened))
+    currency = config.prices.currency
+    rows = [
+        {"segment": s, "cells": [cell(_figure(s, name), currency) for name, _ in _COLUMNS]}
+        for s in found.segments[: MOST_SEGMENTS + 1]
+    ]
+    html: str = _template().render(
+        columns=[label for _, label in _COLUMNS],
+        rows=rows,
+        left_out=max(0, len(found.segments) - len(rows)),
+        since=found.since,
+        until=found.until,
+        open=waiting,
+        recent=recent,
+        status=status,
+        behind=None if closed is None else _behind(context.clock(), closed),
+        states=[state for state in context.states() if not state.ready],
+        currency=currency,
+    )
+    return html
+
+
+def cell(figure: models.Figure, currency: str) -> Cell:
+    """A figure in words: ``4.21 s`` over ``4.10 – 4.33``."""
+    if figure.value is None:
+        return Cell("–", {"not_enough_data": "not enough data", "not_measured": ""}.get(figure.status, figure.status))
+    rate = figure.unit == "1"
+    note = ""
+    if figure.low is not None and figure.high is not None and figure.low != figure.high:
+        low, high = (_percent(v) if rate else _plain(v) for v in (figure.low, figure.high))
+        note = f"{low} – {high}"
+    if rate:
+        return Cell(f"{_percent(figure.value)} %", note)
+    unit = {"currency": currency}.get(figure.unit, figure.unit)
+    return Cell(f"{_plain(figure.value)} {unit}", note)
+
+
+def clock_text(text: str | None) -> str:
+    """``2026-11-02 09:14`` of an RFC 3339 time."""
+    return "" if text is None else text[:16].replace("T", " ")
+
+
+def count_text(value: int) -> str:
+    """Thousands apart by a thin space: 12 345."""
+    return f"{value:,}".replace(",", "\u202f")
+
+
+def _figure(segment: models.Segment, name: str) -> models.Figure:
+    return next(figure for figure in segment.figures if figure.signal == name)
+
+
+def _plain(value: float) -> str:
+    if value and abs(value) < 0.001:
+        return f"{value:.2g}"
+    digits = 0 if abs(value) >= 100 else 2 if abs(value) >= 1 else 4
+    return f"{value:,.{digits}f}".replace(",", "\u202f")
+
+
+def _percent(share: float) -> str:
+    percent = 100 * share
+    return f"{percent:.0f}" if percent in (0, 100) else f"{percent:.2f}" if percent < 10 else f"{percent:.1f}"
+
+
+def _behind(now: float, closed_us: int) -> str:
+    """How far the newest closed window is behind the clock, in words."""
+    minutes = max(0, int(now * 1e6) - closed_us) // MINUTE_US
+    if minutes < 120:
+        return f"{minutes} min"
+    return f"{minutes // 60} h" if minutes < 48 * 60 else f"{minutes * MINUTE_US // DAY_US} days"
+
+
+_lock = threading.Lock()
+_loaded: list[Any] = []
+
+
+def _template() -> Any:
+    with _lock:
+        if not _loaded:
+            environment = Environment(
+                loader=PackageLoader("monitor.serve", "templates"),
+                autoescape=True,
+                undefined=StrictUndefined,
+                trim_blocks=True,
+                lstrip_blocks=True,
+            )
+            environment.filters.update(clock=clock_text, count=count_text)
+            _loaded.append(environment.get_template("overview.html"))
+        return _loaded[0]
