@@ -51,11 +51,20 @@ class LabelCodes:
         for name in names:
             self._admit(slot, name)
 
-    def renumber(self, slot: int) -> None:
-        """Give a row's names codes in sorted order."""
-        self.names[slot] = tuple(sorted(self.names[slot]))
-        self._codes[slot, [self._columns[name] for name in self.names[slot]]] = np.arange(len(self.names[slot]))
-        self.unsorted.discard(slot)
+    def sort(self) -> tuple[list[int], Int64]:
+        """Number the names of every row in sorted order.
+
+        Returns the rows whose numbers changed, ascending, and their codes: int64[r, labels], old -> new.
+        """
+        slots = sorted(self.unsorted)
+        codes = np.tile(np.arange(OTHER_CODE + 1), (len(slots), 1))
+        for new_of, slot in zip(codes, slots, strict=True):
+            before = self.names[slot]
+            self.names[slot] = tuple(sorted(before))
+            for old, name in enumerate(before):
+                new_of[old] = self._codes[slot, self._columns[name]] = self.names[slot].index(name)
+        self.unsorted.clear()
+        return slots, codes
 
     def codes(self, slots: Int64, name_codes: Int64, names: Sequence[str]) -> Int64:
         """Row-local code of each (row, name), in offset order, admitting new names.

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from detectors.summaries import cells, heavy_hitters, packing
 from detectors.summaries.cells import Cells
 from detectors.summaries.heavy_hitters import CAPACITY, Users, UsersOfRows
-from detectors.summaries.label_merge import label_mapping, with_labels
-from detectors.summaries.metrics import CELL_BITS, FAMILIES
+from detectors.summaries.metrics import BUCKET_BITS, CELL_BITS, LABEL_MASK, METRIC_SHIFT
 from detectors.summaries.packing import Labels
 
 Int64 = NDArray[np.int64]
@@ -84,14 +83,18 @@ class Shard:
             run = Cells(*(column[kept] for column in run))
         return packing.pack_rows(run, list(slots), list(labels), self._users_of(wanted))
 
-    def renumber(self, slots: Sequence[int], before: Sequence[Labels], after: Sequence[Labels]) -> None:
-        """Label codes of these slots, ascending, from their places in `before` to those in `after`."""
-        mapping = np.concatenate([label_mapping(old, new) for old, new in zip(before, after, strict=True)])
-        held = self.cells.keys >> CELL_BITS
-        at = np.isin(held, slots)
-        rows = np.searchsorted(np.asarray(slots), held[at]) * (len(FAMILIES) + 1)
-        renumbered = with_labels(Cells(*(column[at] for column in self.cells)), mapping, rows)
-        self.cells = cells.add(Cells(*(column[~at] for column in self.cells)), cells.reduced(*renumbered))
+    def renumber(self, slots: Sequence[int], metric_ids: Sequence[int], codes: Int64) -> None:
+        """New label codes for the cells of some metrics: codes[i, old] = new, a permutation, for the i-th slot."""
+        keys, counts, sums = self.cells
+        metrics = np.asarray(slots)[:, None] << (CELL_BITS - METRIC_SHIFT) | np.asarray(metric_ids)
+        starts, ends = (np.searchsorted(keys, (metrics + i) << METRIC_SHIFT).ravel().tolist() for i in (0, 1))
+        at = np.concatenate([np.arange(a, b) for a, b in zip(starts, ends, strict=True)])
+        slot = np.searchsorted(np.asarray(slots), keys[at] >> CELL_BITS)
+        old = keys[at] >> BUCKET_BITS & LABEL_MASK
+        renumbered = keys[at] ^ ((old ^ codes[slot, old]) << BUCKET_BITS)
+        order = np.argsort(renumbered)
+        for column, values in ((keys, renumbered), (counts, counts[at]), (sums, sums[at])):
+            column[at] = values[order]  # the keys of a slot and metric stay where they were, in a new order
 
     def _users_of(self, slots: Int64) -> UsersOfRows:
         sizes = np.searchsorted(self._slots, slots, side="right") - np.searchsorted(self._slots, slots)

@@ -212,17 +212,13 @@ class SummaryTable:
 
     def _sort_labels(self) -> None:
         """Rows that admitted a label since they were last settled are numbered in the order of stored labels."""
-        slots = sorted(set().union(*(family.unsorted for family in self._labels)))
-        if not slots:
-            return
-        before = [tuple(family.names[slot] for family in self._labels) for slot in slots]
-        for slot in slots:
-            for family in self._labels:
-                family.renumber(slot)
-        after = [tuple(family.names[slot] for family in self._labels) for slot in slots]
-        for i in np.unique(np.array(slots) >> _SHARD_BITS).tolist():
-            inside = slice(*np.searchsorted(slots, (i << _SHARD_BITS, (i + 1) << _SHARD_BITS)))
-            self._shards[i].renumber(slots[inside], before[inside], after[inside])
+        for family, codes_of in zip(FAMILIES, self._labels, strict=True):
+            slots, codes = codes_of.sort()
+            metric_ids = [m.id for m in METRICS.values() if m.family == family]
+            shard_of = np.array(slots, dtype=np.int64) >> _SHARD_BITS
+            for i in np.unique(shard_of).tolist():
+                a, b = np.searchsorted(shard_of, (i, i + 1)).tolist()
+                self._shards[i].renumber(slots[a:b], metric_ids, codes[a:b])
 
     def _give_users(self) -> None:
         if not self._users:
