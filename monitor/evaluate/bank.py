@@ -1,0 +1,359 @@
+"""All streams as arrays, stepped together.
+
+A stream is (owner, segment, signal) with its limits from the active reference and its evidence. Rates, tail shares
+and the mix look at every tick at which they have data; volume and embeddings look every hour. Nothing here reads the
+store or a clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.drift.agreement import AgreementReference
+from detectors.drift.embedding import EmbeddingReference
+from detectors.evidence import FundedSR, Onset, Recovery, onset
+from detectors.evidence.packing import pack, unpack
+from detectors.rates import RateReference, log_bets
+from detectors.rates.volume import VolumeBets, VolumeReference
+from monitor.evaluate.cells import bucket_of
+from monitor.evaluate.references import FittedStream, Reference
+from monitor.evaluate.streams import StreamSpec
+
+Float = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+Bool = NDArray[np.bool_]
+
+BETS = 8
+HOURS = 168
+RING_US = 24 * 3_600_000_000
+HOURLY_RING = 96  # hourly looks remembered for the onset: four days
+_KIND = "stream"
+NEVER = -1
+
+
+@dataclass(slots=True)
+class Stream:
+    """One stream's identity and reference."""
+
+    owner: str
+    segment: str
+    route: str
+    severity: str  # page | ticket | report
+    fitted: FittedStream
+    reference_id: str
+    hourly: bool
+    bets: int
+    code: int = 0  # of the tail's threshold bucket
+    volume: int = -1  # position among the volume bets
+
+    @property
+    def spec(self) -> StreamSpec:
+        return self.fitted.spec
+
+    @property
+    def signal(self) -> str:
+        return self.fitted.spec.signal
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return self.owner, self.segment, self.signal
+
+
+@dataclass(slots=True)
+class _Arrays:
+    upper: Float = field(default_factory=lambda: np.ones((0, HOURS)))
+    lower: Float = field(default_factory=lambda: np.zeros((0, HOURS)))
+    temper: Float = field(default_factory=lambda: np.ones(0))
+    both: Bool = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
+    bets: Int64 = field(default_factory=lambda: np.ones(0, dtype=np.int64))
+    hourly: Bool = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
+
+
+class StreamBank:
+    """Every stream there is. ``tick_us`` is the length of a tick."""
+
+    def __init__(self, tick_us: int) -> None:
+        self.streams: list[Stream] = []
+        self.index: dict[tuple[str, str, str], int] = {}
+        self.ring = max(1, RING_US // tick_us)
+        self.tick_us = tick_us
+        self.sr = FundedSR(0, BETS)
+        self.recovery = Recovery(0, BETS)
+        self.volume = VolumeBets()
+        self._arrays = _Arrays()
+        self.share = np.zeros(0)  # alarms per µs of event time that the stream is funded with in this hour
+        self.last_look = np.zeros(0, dtype=np.int64)
+        self.last_data = np.zeros(0, dtype=np.int64)
+        self.supported = np.zeros(0, dtype=np.int64)  # when an open change was last supported
+        self.floor = np.zeros(0, dtype=np.int64)  # a change cannot have begun before this
+        self.hour_max = np.zeros(0)
+        self.hits = np.zeros((0, self.ring), dtype=np.int64)
+        self.trials = np.zeros((0, self.ring), dtype=np.int64)
+        self.looks = np.zeros((0, HOURLY_RING, BETS), dtype=np.float32)
+        self.counts = np.zeros((0, HOURLY_RING), dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.streams)
+
+    # -- membership -----------------------------------------------------------------------------------------
+
+    def add_reference(
+        self, reference: Reference, reference_id: str, owner: str, severity: str, now_us: int
+    ) -> list[int]:
+        """Streams for every signal of the reference that can be judged, from zero evidence."""
+        added = []
+        for signal in sorted(reference.streams):
+            fitted = reference.streams[signal]
+            if fitted.enough:
+                added.append(self._append(reference, reference_id, owner, severity, fitted, now_us))
+        self._refresh()
+        return added
+
+    def _append(
+        self, reference: Reference, reference_id: str, owner: str, severity: str, fitted: FittedStream, now_us: int
+    ) -> int:
+        spec = fitted.spec
+        hourly = spec.kind in ("volume", "embedding", "agreement")
+        bets = {"volume": VolumeBets.K, "embedding": EmbeddingReference.K, "agreement": AgreementReference.K}.get(
+            spec.kind, 8 if spec.direction == "both" else 4
+        )
+        stream = Stream(owner, reference.segment, reference.route, severity, fitted, reference_id, hourly, bets)
+        if spec.kind == "tail":
+            stream.code = bucket_of(spec.metric, fitted.threshold)
+        if isinstance(fitted.fit, VolumeReference):
+            stream.volume = self.volume.append(fitted.fit)
+        at = len(self.streams)
+        self.streams.append(stream)
+        self.index[stream.key] = at
+        n = at + 1
+        self.sr.grow(n)
+        self.recovery.grow(n)
+        self.share = np.append(self.share, 0.0)
+        self.last_look = np.append(self.last_look, now_us)
+        self.last_data = np.append(self.last_data, now_us)
+        self.supported = np.append(self.supported, now_us)
+        self.floor = np.append(self.floor, now_us)
+        self.hour_max = np.append(self.hour_max, 0.0)
+        self.hits = np.vstack([self.hits, np.zeros((1, self.ring), dtype=np.int64)])
+        self.trials = np.vstack([self.trials, np.zeros((1, self.ring), dtype=np.int64)])
+        self.looks = np.concatenate([self.looks, np.zeros((1, HOURLY_RING, BETS), dtype=np.float32)])
+        self.counts = np.vstack([self.counts, np.zeros((1, HOURLY_RING), dtype=np.int64)])
+        return at
+
+    def _refresh(self) -> None:
+        n = len(self.streams)
+        a = _Arrays(np.ones((n, HOURS)), np.zeros((n, HOURS)), np.ones(n))
+        a.both = np.array([s.spec.direction == "both" for s in self.streams], dtype=np.bool_)
+        a.bets = np.array([s.bets for s in self.streams], dtype=np.int64)
+        a.hourly = np.array([s.hourly for s in self.streams], dtype=np.bool_)
+        for i, stream in enumerate(self.streams):
+            fit = stream.fitted.fit
+            if isinstance(fit, RateReference):
+                a.upper[i], a.lower[i], a.temper[i] = fit.upper, fit.lower, fit.temper
+        self._arrays = a
+
+    def drop_segment(self, owner: str, segment: str) -> list[tuple[str, str, str]]:
+        """Remove a segment's streams (a new reference takes their place); returns their keys."""
+        gone = [i for i, s in enumerate(self.streams) if s.segment == segment and s.owner == owner]
+        if not gone:
+            return []
+        keys = [self.streams[i].key for i in gone]
+        kept = [i for i in range(len(self.streams)) if i not in set(gone)]
+        bets = VolumeBets()
+        states = {}
+        for i in kept:
+            stream = self.streams[i]
+            if isinstance(stream.fitted.fit, VolumeReference):
+                states[i] = self.volume.to_state(stream.volume)
+        self.sr.drop(gone)
+        self.recovery.sums = np.delete(self.recovery.sums, gone, axis=0)
+        for name in (
+            "share",
+            "last_look",
+            "last_data",
+            "supported",
+            "floor",
+            "hour_max",
+            "hits",
+            "trials",
+            "looks",
+            "counts",
+        ):
+            setattr(self, name, np.delete(getattr(self, name), gone, axis=0))
+        for i in kept:
+            stream = self.streams[i]
+            if isinstance(stream.fitted.fit, VolumeReference):
+                stream.volume = bets.append(stream.fitted.fit)
+                bets.from_state(stream.volume, states[i])
+        self.volume = bets
+        self.streams = [self.streams[i] for i in kept]
+        self.index = {stream.key: i for i, stream in enumerate(self.streams)}
+        self._refresh()
+        return keys
+
+    # -- ticks ----------------------------------------------------------------------------------------------
+
+    def tick_bets(self, hits: Int64, trials: Int64, slots: Int64) -> Float:
+        """Log bets float64[ticks, n, 8] of every tick; hits, trials: int64[ticks, n]; slots: hour of the week."""
+        ticks, n = hits.shape
+        a = self._arrays
+        out = np.zeros((ticks, n, BETS))
+        t, i = np.nonzero(trials)
+        if t.size:
+            found = log_bets(
+                hits[t, i],
+                trials[t, i],
+                a.upper[i, slots[t]],
+                a.lower[i, slots[t]],
+                direction="both",
+                temper=a.temper[i],
+            )
+            found[~a.both[i], 4:] = 0.0
+            out[t, i] = found
+        return out
+
+    def step(self, logs: Float, looking: Bool, end_us: int) -> tuple[Int64, Float]:
+        """One tick: streams in ``looking`` have data. Returns the streams that alarmed, and everyone's evidence."""
+        since = np.minimum(end_us - self.last_look, 3_600_000_000)
+        funding = np.where(looking, self.share * since, 0.0)
+        result = self.sr.step(logs, funding, self._arrays.bets if len(self.streams) else None)
+        self.last_look[looking] = end_us
+        self.last_data[looking] = end_us
+        np.maximum(self.hour_max, result.value, out=self.hour_max)
+        still = self.recovery.step(logs)
+        self.supported[still & looking] = end_us
+        return np.flatnonzero(result.alarms), result.value
+
+    def remember(self, tick_end_us: int, hits: Int64, trials: Int64) -> None:
+        """Keep a tick's counts for the onset and the effect."""
+        slot = (tick_end_us // self.tick_us) % self.ring
+        self.hits[:, slot] = hits
+        self.trials[:, slot] = trials
+
+    def remember_look(self, i: int, hour_end_us: int, logs: Float, count: int) -> None:
+        """Keep an hourly look."""
+        slot = (hour_end_us // 3_600_000_000) % HOURLY_RING
+        self.looks[i, slot] = logs
+        self.counts[i, slot] = count
+
+    def window(self, i: int, end_us: int, from_us: int) -> tuple[int, int]:
+        """(hits, trials) of a stream over the remembered ticks that begin at or after ``from_us``."""
+        ends = end_us - self.tick_us * np.arange(self.ring, dtype=np.int64)
+        ends = ends[ends - self.tick_us >= from_us]
+        slots = (ends // self.tick_us) % self.ring
+        return int(self.hits[i, slots].sum()), int(self.trials[i, slots].sum())
+
+    def hour_counts(self, i: int, end_us: int, from_us: int) -> tuple[Int64, Int64]:
+        """(counts, starts in µs) of a stream's remembered hours that begin at or after ``from_us``."""
+        ends = end_us - 3_600_000_000 * np.arange(HOURLY_RING, dtype=np.int64)
+        ends = ends[ends - 3_600_000_000 >= from_us]
+        return self.counts[i, (ends // 3_600_000_000) % HOURLY_RING], ends - 3_600_000_000
+
+    def onset_of(self, i: int, end_us: int, slots_of: Callable[[Int64], Int64]) -> Onset:
+        """Since when the stream that alarmed at ``end_us`` has changed; ``slots_of`` gives hours of the week."""
+        stream = self.streams[i]
+        if stream.hourly:
+            hour = 3_600_000_000
+            last = end_us // hour * hour
+            starts = last - hour * np.arange(HOURLY_RING, 0, -1, dtype=np.int64)
+            logs = self.looks[i, ((starts + hour) // hour) % HOURLY_RING].astype(np.float64)
+        else:
+            starts = end_us - self.tick_us * np.arange(self.ring, 0, -1, dtype=np.int64)
+            slots = (starts // self.tick_us + 1) % self.ring
+            a = self._arrays
+            of_week = slots_of(starts)
+            logs = log_bets(
+                self.hits[i, slots],
+                self.trials[i, slots],
+                a.upper[i, of_week],
+                a.lower[i, of_week],
+                direction="both",
+                temper=np.full(starts.size, a.temper[i]),
+            )
+            if not a.both[i]:
+                logs[:, 4:] = 0.0
+        kept = starts >= self.floor[i]
+        kept[-1] = True
+        return onset(logs[kept][:, : stream.bets], starts[kept])
+
+    def open(self, i: int, end_us: int) -> None:
+        """An anomaly was opened: no funding until `close`."""
+        self.sr.suspend([i])
+        self.recovery.start([i])
+        self.recovery.sums[i, self.streams[i].bets :] = 0.0  # columns that are not bet on would never fall
+        self.supported[i] = end_us
+
+    def close(self, i: int, end_us: int) -> None:
+        """Resolved: from zero evidence."""
+        self.sr.resume([i])
+        self.recovery.sums[i] = 0.0
+        self.last_look[i] = end_us
+        self.floor[i] = end_us
+
+    # -- state ----------------------------------------------------------------------------------------------
+
+    def to_state(self, i: int) -> bytes:
+        """One stream's versioned bytes; its reference is kept apart."""
+        stream = self.streams[i]
+        scalars: dict[str, Any] = {
+            "reference": stream.reference_id,
+            "sr": self.sr.to_state(i),
+            "volume": self.volume.to_state(stream.volume) if stream.volume >= 0 else b"",
+            "share": float(self.share[i]),
+            "last_look": int(self.last_look[i]),
+            "last_data": int(self.last_data[i]),
+            "supported": int(self.supported[i]),
+            "floor": int(self.floor[i]),
+            "hour_max": float(self.hour_max[i]),
+        }
+        arrays: dict[str, NDArray[Any]] = {"recovery": self.recovery.sums[i]}
+        if stream.hourly:
+            arrays |= {"looks": self.looks[i], "counts": self.counts[i]}
+        else:
+            at = np.flatnonzero(self.trials[i])
+            arrays |= {
+                "at": at.astype(np.int32),
+                "hits": self.hits[i, at].astype(np.int32),
+                "trials": self.trials[i, at].astype(np.int32),
+            }
+        return pack(_KIND, scalars, arrays)
+
+    def from_state(self, i: int, state: bytes) -> bool:
+        """Put a stream's bytes back. False where they belong to another reference: the stream starts from zero."""
+        scalars, arrays = unpack(_KIND, state)
+        stream = self.streams[i]
+        if scalars["reference"] != stream.reference_id:
+            return False
+        self.sr.from_state(i, scalars["sr"])
+        if stream.volume >= 0 and scalars["volume"]:
+            self.volume.from_state(stream.volume, scalars["volume"])
+        self.share[i] = scalars["share"]
+        for name in ("last_look", "last_data", "supported", "floor", "hour_max"):
+            getattr(self, name)[i] = scalars[name]
+        self.recovery.sums[i] = arrays["recovery"]
+        if stream.hourly:
+            self.looks[i], self.counts[i] = arrays["looks"], arrays["counts"]
+        elif arrays["at"].size == 0 or int(arrays["at"].max()) < self.ring:
+            self.hits[i, arrays["at"]] = arrays["hits"]
+            self.trials[i, arrays["at"]] = arrays["trials"]
+        return True
+
+
+def shares(streams: Sequence[Stream], present: Bool, allowance_per_us: dict[tuple[str, str], float]) -> Float:
+    """Each stream's funding per µs: its owner's allowance of its severity, divided over those present.
+
+    ``allowance_per_us`` is keyed by (owner, severity).
+    """
+    found = np.zeros(len(streams))
+    pots: dict[tuple[str, str], list[int]] = {}
+    for i, stream in enumerate(streams):
+        if present[i]:
+            pots.setdefault((stream.owner, stream.severity), []).append(i)
+    for pot, members in pots.items():
+        found[members] = allowance_per_us[pot] / len(members)
+    return found

@@ -1,0 +1,132 @@
+"""Learning a segment's reference from its own first days, when it has none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import structlog
+from sqlalchemy import Connection
+
+from detectors.rates.reference import MIN_TRIALS
+from monitor.evaluate.calendar import HOUR_US
+from monitor.evaluate.cells import Cells, SummaryRow, added_runs
+from monitor.evaluate.references import Reference, learn
+from monitor.store import evaluation, references
+from monitor.store.evaluation import NotLeader
+
+if TYPE_CHECKING:
+    from monitor.evaluate.session import Batch, SegmentInfo, Session
+
+log = structlog.stdlib.get_logger("driftline.evaluate")
+
+DAY_US = 24 * HOUR_US
+
+
+def period(session: Session, info: SegmentInfo) -> tuple[int, int]:
+    """From when to when a segment's reference is learned: its first full hour on, without what is skipped."""
+    config = session.config
+    begin = -(-info.first_us // HOUR_US) * HOUR_US + -(-config.reference.skip // HOUR_US) * HOUR_US
+    length = max(config.reference.learn, config.evaluation.min_history, HOUR_US)
+    return begin, begin + -(-length // HOUR_US) * HOUR_US
+
+
+def learning_segments(session: Session) -> list[str]:
+    """Segments that have no reference and none that waits for approval."""
+    return [name for name, info in sorted(session.segments.items()) if name not in session.active and not info.drafted]
+
+
+def keep_history(session: Session, cells: Cells, hour: int) -> None:
+    """Keep the hour that ends at ``hour`` for segments that are learning, so that it need not be read again."""
+    learning = learning_segments(session)
+    if not learning:
+        session.history, session.history_from_us = [], None
+        return
+    if session.history_from_us is None:
+        session.history_from_us = hour - HOUR_US
+    codes = [session.decoder.segments.get(name) for name in learning]
+    mine = cells.where((cells.window >= hour - HOUR_US) & (cells.window < hour))
+    if len(mine):
+        session.history.append(mine.where(np.isin(mine.segment, codes)).by_hour())
+
+
+def learn_due(session: Session, hour: int, now: int, batch: Batch) -> None:
+    """Learn every segment whose time has come at ``hour``. With too little traffic it is tried again each day."""
+    for name in learning_segments(session):
+        info = session.segments[name]
+        begin, end = period(session, info)
+        latest = begin + max(session.config.evaluation.history, end - begin)
+        if hour < end or hour > latest or (hour - end) % DAY_US:
+            continue
+        reference = fit(session, name, info.route, begin, hour)
+        if reference.sessions < MIN_TRIALS and hour + DAY_US <= latest:
+            continue
+        keep(session, reference, now, batch)
+
+
+def hour_cells(session: Session, segment: str, begin: int, end: int) -> Cells:
+    """Thinned cells by hour of a segment's hours in [begin, end)."""
+    if session.history_from_us is not None and session.history_from_us <= begin:
+        return added_runs(session.history)
+    rows = evaluation.on_time_rows(session.store, begin, end, [segment], hourly=True)
+    return session.decoder.decode(SummaryRow(window, name, state) for window, _, name, state in rows).by_hour()
+
+
+def fit(session: Session, segment: str, route: str, begin: int, end: int) -> Reference:
+    """A reference of [begin, end), full hours."""
+    cells = hour_cells(session, segment, begin, end)
+    config = session.config
+    return learn(
+        segment,
+        route,
+        cells,
+        session.decoder.segments.code(segment),
+        session.decoder.labels,
+        evaluation.embedded_samples(session.store, begin, end, segment),
+        from_us=begin,
+        to_us=end,
+        calendar=session.calendar,
+        confidence=config.evaluation.confidence,
+        min_rows=config.reference.min_rows,
+        max_rows=config.reference.max_rows,
+    )
+
+
+def keep(session: Session, reference: Reference, now: int, batch: Batch) -> None:
+    """Write a learned reference with the batch, and activate it where that needs no approval."""
+    content = reference.to_content()
+    with session.store.read() as connection:
+        version = references.next_version(connection, reference.segment)
+    identity = references.reference_id(reference.segment, version, content)
+    activate = session.config.reference.auto_activate
+
+    def write(connection: Connection) -> None:
+        written = references.add(
+            connection,
+            segment=reference.segment,
+            encoder=reference.encoder,
+            from_us=reference.from_us,
+            to_us=reference.to_us,
+            origin="learned",
+            rows=len(reference.rows),
+            content=content,
+            samples=reference.rows,
+            state="active" if activate else "draft",
+        )
+        if written != identity:
+            raise NotLeader(f"another reference of {reference.segment} was made meanwhile")
+
+    batch.steps.append(write)
+    if activate:
+        batch.dropped += session.activate(reference, identity, now)
+    else:
+        session.segments[reference.segment].drafted = True
+    log.info(
+        "learned a reference from the first days" + ("" if activate else "; it waits for approval"),
+        segment=reference.segment,
+        reference=identity,
+        sessions=reference.sessions,
+        signals=sorted(reference.streams),
+        encoder=reference.encoder or None,
+        embedded=len(reference.rows),
+    )

@@ -1,0 +1,330 @@
+"""Learning a segment's reference, and its stored form.
+
+A reference is learned once from a stretch of history and never changed: thresholds and limits of every signal, the
+fitted embeddings with the rows they rest on, and the thinned cells of the whole stretch, from which `diff` tells in
+words what two references hold. A signal that is not in it has no stream.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.drift.agreement import AgreementReference
+from detectors.drift.embedding import EmbeddingReference
+from detectors.evidence import Verdict
+from detectors.rates import ExceedanceReference, RateReference
+from detectors.rates.volume import VolumeReference
+from detectors.summaries.metrics import METRICS
+from monitor.evaluate.calendar import HOUR_US, Calendar
+from monitor.evaluate.cells import Cells, Names, upper_edges
+from monitor.evaluate.streams import CATALOGUE, SLICE_PREFIX, StreamSpec, spec_of, stage_spec
+from monitor.store.evaluation import SampleRow
+from monitor.store.references import ReferenceSample
+
+Int64 = NDArray[np.int64]
+Fit = RateReference | VolumeReference | EmbeddingReference | AgreementReference
+
+FORMAT = 1
+MIN_EMBEDDED_HALF = 40
+
+
+class ReferenceFormatError(ValueError):
+    """A stored reference cannot be read by this version."""
+
+
+@dataclass(frozen=True, slots=True)
+class FittedStream:
+    """One signal of a reference. ``threshold`` is the boundary of a tail, in the metric's stored unit."""
+
+    spec: StreamSpec
+    fit: Fit
+    threshold: float = 0.0
+
+    @property
+    def enough(self) -> bool:
+        """Whether the history supports judging the stream."""
+        if isinstance(self.fit, RateReference | VolumeReference):
+            return self.fit.verdict is Verdict.OK
+        return True
+
+
+@dataclass(slots=True)
+class Reference:
+    """What a segment (or slice) was. Times in event time, µs."""
+
+    segment: str
+    route: str
+    from_us: int
+    to_us: int
+    encoder: str = ""
+    streams: dict[str, FittedStream] = field(default_factory=dict)
+    sessions: int = 0
+    totals: dict[str, Any] = field(default_factory=dict)  # per metric what `diff` tells
+    rows: list[ReferenceSample] = field(default_factory=list)
+
+    def to_content(self) -> bytes:
+        """Versioned bytes; equal references give equal bytes."""
+        streams = [
+            [signal, stream.spec.label, stream.threshold, _KINDS[type(stream.fit)], stream.fit.to_state()]
+            for signal, stream in sorted(self.streams.items())
+        ]
+        return msgspec.msgpack.encode(
+            {
+                "format": FORMAT,
+                "segment": self.segment,
+                "route": self.route,
+                "from_us": self.from_us,
+                "to_us": self.to_us,
+                "encoder": self.encoder,
+                "sessions": self.sessions,
+                "streams": streams,
+                "totals": dict(sorted(self.totals.items())),
+            }
+        )
+
+    @classmethod
+    def from_content(cls, content: bytes) -> Reference:
+        """The inverse of `to_content`, without the rows. Raises ReferenceFormatError."""
+        try:
+            found = msgspec.msgpack.decode(content)
+            version = found["format"]
+        except (msgspec.DecodeError, KeyError, TypeError) as error:
+            raise ReferenceFormatError(f"not a reference: {error}; build it again") from None
+        if version != FORMAT:
+            raise ReferenceFormatError(
+                f"the reference has format {version}, this driftline reads {FORMAT}; build it again"
+            )
+        reference = cls(
+            found["segment"], found["route"], found["from_us"], found["to_us"], found["encoder"],
+            sessions=found["sessions"], totals=found["totals"],
+        )  # fmt: skip
+        for signal, label, threshold, kind, state in found["streams"]:
+            reference.streams[signal] = FittedStream(
+                stream_spec(signal, label), _TYPES[kind].from_state(state), threshold
+            )
+        return reference
+
+
+_TYPES: dict[str, Any] = {
+    "rate": RateReference,
+    "volume": VolumeReference,
+    "embedding": EmbeddingReference,
+    "agreement": AgreementReference,
+}
+_KINDS: dict[type, str] = {kind: name for name, kind in _TYPES.items()}
+
+
+def stream_spec(signal: str, label: str) -> StreamSpec:
+    """The spec of a signal of a segment or of a slice."""
+    return spec_of(signal, label)
+
+
+def learn(
+    segment: str,
+    route: str,
+    hours: Cells,
+    segment_code: int,
+    labels: Names,
+    samples: Sequence[SampleRow],
+    *,
+    from_us: int,
+    to_us: int,
+    calendar: Calendar,
+    confidence: float,
+    min_rows: int,
+    max_rows: int,
+) -> Reference:
+    """Fit a reference on [from, to), full hours. ``hours`` are thinned cells by hour, of any segments."""
+    span = (hours.segment == segment_code) & (hours.window >= from_us) & (hours.window < to_us)
+    cells = hours.where(span)
+    times = np.arange(from_us, to_us, HOUR_US, dtype=np.int64)
+    grid = _Grid(cells, times, calendar, confidence)
+    events = cells.where(cells.metric == METRICS["events"].id)
+    reference = Reference(segment, route, from_us, to_us, sessions=int(events.counts.sum()))
+    for spec in specs_for(cells, labels):
+        fitted = grid.fit(spec, labels)
+        if fitted is not None:
+            reference.streams[spec.signal] = fitted
+    _learn_embeddings(reference, samples, calendar, confidence, min_rows, max_rows)
+    reference.totals = _totals(cells)
+    return reference
+
+
+def specs_for(cells: Cells, labels: Names) -> Iterable[StreamSpec]:
+    """The catalogue's streams that are read from summaries, with one per stage that occurs."""
+    for spec in CATALOGUE:
+        if spec.kind in ("rate", "tail", "volume"):
+            yield spec
+    stages = np.unique(cells.label[cells.metric == METRICS["latency_stage"].id]).tolist()
+    for name in sorted(labels.names[code] for code in stages):
+        yield stage_spec(name.partition("/")[2])
+    tier = cells.metric == METRICS["tier"].id
+    if tier.any():
+        counts = np.bincount(cells.label[tier], cells.counts[tier])
+        best = max(range(counts.size), key=lambda code: (counts[code], labels.names[code]))
+        if np.count_nonzero(counts) > 1:  # with one tier alone nothing is mixed
+            yield spec_of("routing_mix", labels.names[best].partition("/")[2])
+
+
+class _Grid:
+    """A segment's cells laid out by hour, to fit streams on."""
+
+    def __init__(self, cells: Cells, times: Int64, calendar: Calendar, confidence: float) -> None:
+        self.cells = cells
+        self.times = times
+        self.hour = (cells.window - int(times[0])) // HOUR_US if times.size else cells.window
+        self.day = calendar.days(times)
+        self.slot = calendar.hours_of_week(times)
+        self.confidence = confidence
+
+    def _count(self, chosen: NDArray[np.bool_], what: Int64) -> NDArray[np.float64]:
+        counted = np.bincount(self.hour[chosen], what[chosen], self.times.size)
+        return np.asarray(counted, dtype=np.float64)
+
+    def fit(self, spec: StreamSpec, labels: Names) -> FittedStream | None:
+        """The stream's limits, or None where the segment does not have the signal."""
+        chosen = self.cells.metric == METRICS[spec.metric].id
+        if spec.kind == "tail" and spec.label:
+            chosen &= self.cells.label == labels.get(f"stage/{spec.label}")
+        if not chosen.any():
+            return None
+        common: dict[str, Any] = {"day": self.day, "hour_of_week": self.slot, "min_effect": spec.min_effect}
+        if spec.kind == "volume":
+            counts = self._count(chosen, self.cells.counts)
+            # Before a segment's first event nobody knows whether it was there.
+            first = int(np.flatnonzero(counts)[0])
+            fit = VolumeReference.fit(
+                counts[first:], self.slot[first:], self.day[first:], self.confidence, min_effect=spec.min_effect
+            )
+            return FittedStream(spec, fit)
+        if spec.kind == "tail":
+            edges = upper_edges(spec.metric)
+            cells = []
+            for hour in range(self.times.size):
+                at = chosen & (self.hour == hour)
+                cells.append((edges[self.cells.bucket[at]], self.cells.counts[at]))
+            found = ExceedanceReference.fit(cells, spec.quantile, self.confidence, **common)
+            return FittedStream(spec, found.rate, found.threshold)
+        trials = self._count(chosen, self.cells.counts)
+        if spec.kind == "mix":
+            usual = chosen & (self.cells.label == labels.get(f"tier/{spec.label}"))
+            hits = trials - self._count(usual, self.cells.counts)
+        else:
+            hits = self._count(chosen, self.cells.sums)
+        return FittedStream(spec, RateReference.fit(hits, trials, self.confidence, **common))
+
+
+def session_vectors(
+    samples: Sequence[SampleRow], modality: str, encoder: str
+) -> tuple[NDArray[np.float32], list[SampleRow]]:
+    """One row per session: the mean of its parts' vectors, float32[n, d], and the samples it is of."""
+    rows, of = [], []
+    for sample in samples:
+        if sample.encoder != encoder:
+            continue
+        parts = [np.frombuffer(v, dtype="<f2") for kind, v, _, _ in sample.parts if kind == modality and v is not None]
+        if parts:
+            rows.append(np.mean(np.stack(parts).astype(np.float32), axis=0))
+            of.append(sample)
+    return (np.stack(rows) if rows else np.zeros((0, 0), dtype=np.float32)), of
+
+
+def agreements(samples: Sequence[SampleRow]) -> tuple[NDArray[np.float64], list[SampleRow]]:
+    """One image-text cosine per session (the mean over its pairs)."""
+    values, of = [], []
+    for sample in samples:
+        pairs = [a for _, _, a, _ in sample.parts if a is not None]
+        if pairs:
+            values.append(float(np.mean(pairs)))
+            of.append(sample)
+    return np.array(values, dtype=np.float64), of
+
+
+def _rank(sample: SampleRow) -> bytes:
+    return hashlib.blake2b(sample.sample_id.encode(), digest_size=8, person=b"reference").digest()
+
+
+def _learn_embeddings(
+    reference: Reference,
+    samples: Sequence[SampleRow],
+    calendar: Calendar,
+    confidence: float,
+    min_rows: int,
+    max_rows: int,
+) -> None:
+    """Image and text drift, and agreement, from the samples of the encoder that embedded most of them."""
+    used: dict[str, int] = {}
+    for sample in samples:
+        if sample.encoder:
+            used[sample.encoder] = used.get(sample.encoder, 0) + 1
+    if not used:
+        return
+    reference.encoder = max(used, key=lambda name: (used[name], name))
+    # The first by a hash are a uniform choice, the same in every run.
+    chosen = sorted((s for s in samples if s.encoder == reference.encoder), key=_rank)[:max_rows]
+    halves: dict[str, str] = {s.sample_id: "fit" if i % 2 == 0 else "held" for i, s in enumerate(chosen)}
+    for signal, modality in (("image_drift", "image"), ("text_drift", "text")):
+        rows, of = session_vectors(chosen, modality, reference.encoder)
+        fit = np.array([halves[s.sample_id] == "fit" for s in of], dtype=np.bool_)
+        enough = min(int(fit.sum()), int((~fit).sum())) >= MIN_EMBEDDED_HALF
+        if len(of) < min_rows or not enough:
+            continue
+        days = np.array([calendar.of(s.window_us)[1] for s in of], dtype=np.int64)
+        seed = int.from_bytes(hashlib.sha256(f"{reference.segment}\x00{signal}".encode()).digest()[:8], "big")
+        fitted = EmbeddingReference.fit(
+            rows[fit],
+            rows[~fit],
+            rng=np.random.default_rng(seed),
+            groups=np.concatenate([days[fit], days[~fit]]),
+            confidence=confidence,
+        )
+        reference.streams[signal] = FittedStream(spec_of(signal), fitted)
+    scores, of = agreements(chosen)
+    if len(of) >= max(min_rows, 100):
+        days = np.array([calendar.of(s.window_us)[1] for s in of], dtype=np.int64)
+        reference.streams["agreement"] = FittedStream(
+            spec_of("agreement"), AgreementReference.fit(scores, days, confidence)
+        )
+    reference.rows = [
+        ReferenceSample(s.sample_id, halves[s.sample_id], _pack_vectors(s)) for s in chosen if _has_vector(s)
+    ]
+
+
+def _has_vector(sample: SampleRow) -> bool:
+    return any(vector is not None for _, vector, _, _ in sample.parts)
+
+
+def _pack_vectors(sample: SampleRow) -> bytes:
+    kept = [[modality, vector] for modality, vector, _, _ in sample.parts if vector is not None]
+    return msgspec.msgpack.encode({"format": FORMAT, "parts": kept})
+
+
+def _totals(cells: Cells) -> dict[str, Any]:
+    """Per metric: [sessions, hits] of a rate; [sessions, p50, p95, p99] (upper edges) of a distribution."""
+    totals: dict[str, Any] = {}
+    for m in METRICS.values():
+        chosen = cells.metric == m.id
+        if m.family or m.kind in ("joint", "total") or not chosen.any():
+            continue
+        counts = cells.counts[chosen]
+        if m.kind == "rate":
+            totals[m.name] = [int(counts.sum()), int(cells.sums[chosen].sum())]
+            continue
+        by_bucket = np.bincount(cells.bucket[chosen], counts)
+        below = np.cumsum(by_bucket)
+        edges = upper_edges(m.name)
+        marks = [float(edges[np.searchsorted(below, q * below[-1])]) for q in (0.5, 0.95, 0.99)]
+        totals[m.name] = [int(below[-1]), *marks]
+    return totals
+
+
+def is_slice(segment: str) -> bool:
+    """Whether a stream's segment is a slice."""
+    return segment.startswith(SLICE_PREFIX)

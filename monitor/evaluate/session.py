@@ -1,0 +1,239 @@
+"""A leader's memory: streams, open anomalies and learned segments, carried from tick to tick.
+
+Read from the store when the lead is taken, and written back with every batch; dropped whenever a batch fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import numpy as np
+import structlog
+from sqlalchemy import Connection
+
+from alerts import lifecycle
+from alerts.anomaly import Anomaly, from_json, to_json
+from monitor.config.model import Config
+from monitor.evaluate import judging, learning
+from monitor.evaluate.bank import StreamBank, shares
+from monitor.evaluate.calendar import HOUR_US, Calendar
+from monitor.evaluate.cells import Cells, Decoder, SummaryRow, added_runs
+from monitor.evaluate.counts import CountPlan
+from monitor.evaluate.references import Reference
+from monitor.evaluate.streams import Ownership, severity_of
+from monitor.store import evaluation, references
+from monitor.store.engine import Store
+from monitor.store.evaluation import Lead, Results, SampleRow, StreamState
+
+log = structlog.stdlib.get_logger("driftline.evaluate")
+
+FORMAT = 1
+DAY_US = 24 * HOUR_US
+PRESENT_US = DAY_US  # a stream without data for this long gets no funding
+
+Step = Callable[[Connection], None]
+
+
+@dataclass(slots=True)
+class SegmentInfo:
+    """What is known of a segment beside its streams. ``drafted``: a learned reference waits for approval."""
+
+    route: str
+    first_us: int
+    drafted: bool = False
+
+
+@dataclass(slots=True)
+class Batch:
+    """What a batch has come to so far."""
+
+    now_us: int
+    evidence: list[dict[str, Any]] = field(default_factory=list)
+    changed: dict[str, Anomaly] = field(default_factory=dict)
+    told: dict[str, Anomaly] = field(default_factory=dict)
+    dropped: list[tuple[str, str, str]] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+
+
+class Session:
+    """See the module. Raises StoreUnavailable from anything that reads."""
+
+    def __init__(self, store: Store, config: Config, lead: Lead) -> None:
+        self.store = store
+        self.config = config
+        self.calendar = Calendar(config.timezone)
+        self.ownership = Ownership(config)
+        self.decoder = Decoder()
+        self.bank = StreamBank(config.evaluation.every)
+        self.segments: dict[str, SegmentInfo] = {}
+        self.references: dict[str, Reference] = {}  # active, by segment
+        self.active: dict[str, str] = {}
+        self.open: dict[tuple[str, str, str], Anomaly] = {}
+        self.history: list[Cells] = []  # hours of segments that are learning, since history_from_us
+        self.history_from_us: int | None = None
+        self.samples: list[SampleRow] = []
+        self._plan: CountPlan | None = None
+        self._hour: tuple[int, Cells] | None = None  # the begun hour's cells, so that a tick need not read it again
+        self.rules = judging.sending_rules(config)
+        self._load(lead)
+
+    # -- reading --------------------------------------------------------------------------------------------
+
+    def _load(self, lead: Lead) -> None:
+        if lead.state:
+            state = msgspec.json.decode(lead.state)
+            if state.get("format") != FORMAT:
+                raise ValueError(
+                    f"the evaluation's state has format {state.get('format')!r}, this driftline reads {FORMAT}; "
+                    "it was written by a newer version: use that one"
+                )
+            self.segments = {
+                name: SegmentInfo(route, first, drafted) for name, (route, first, drafted) in state["segments"].items()
+            }
+        at_us = lead.done_until_us or 0
+        self._take_references(references.active_ids(self.store), at_us)
+        for row in evaluation.stream_rows(self.store):
+            i = self.bank.index.get((row.owner, row.segment, row.signal))
+            if i is not None:
+                self.bank.from_state(i, row.state)
+        for _, document in evaluation.open_documents(self.store):
+            anomaly = from_json(document)
+            self.open[anomaly.owner, anomaly.subject, anomaly.signal] = anomaly
+
+    def _take_references(self, active: dict[str, str], at_us: int) -> None:
+        """Make streams for active references that are new here."""
+        for segment in sorted(active):
+            if self.active.get(segment) == active[segment]:
+                continue
+            row = references.get(self.store, active[segment])
+            self.activate(Reference.from_content(row.content), active[segment], at_us)
+
+    def activate(self, reference: Reference, identity: str, at_us: int) -> list[tuple[str, str, str]]:
+        """Streams of a reference, in place of those of the one before; returns the keys that went."""
+        segment = reference.segment
+        owner = self.ownership.owner(segment)
+        gone = self.bank.drop_segment(owner, segment)
+        severity = severity_of(self.ownership.stakes(segment, reference.route))
+        self.bank.add_reference(reference, identity, owner, severity, at_us)
+        self.references[segment], self.active[segment] = reference, identity
+        for key in gone:
+            # The change was found against another reference: whether it is still there is asked of the new one.
+            if key in self.open and (i := self.bank.index.get(key)) is not None:
+                self.bank.open(i, at_us)
+        return gone
+
+    # -- a batch --------------------------------------------------------------------------------------------
+
+    def evaluate(self, start_us: int, end_us: int, now_us: int) -> tuple[Results, list[Step]]:
+        """Step the ticks in [start, end), both multiples of the tick length."""
+        batch = Batch(now_us)
+        active = references.active_ids(self.store)
+        for segment in [name for name in self.active if name not in active]:
+            owner = self.ownership.owner(segment)
+            batch.dropped += self.bank.drop_segment(owner, segment)
+            del self.active[segment], self.references[segment]
+            self.history, self.history_from_us = [], None  # it learns again, from hours that were not kept
+        known = dict(self.active)
+        self._take_references(active, start_us)
+        if known != self.active:
+            self._share_out(start_us)
+        rows, cells = self._read(start_us, end_us)
+        self.samples = judging.read_samples(self, start_us, end_us)
+        every = self.config.evaluation.every
+        at = start_us
+        while at < end_us:
+            boundary = at // HOUR_US * HOUR_US + HOUR_US
+            # The last tick of a block is the one that reaches the hour's end.
+            stop = min(end_us, -(-boundary // every) * every)
+            self._note_segments(rows, at, stop)
+            self._block(cells, at, stop, batch)
+            at = stop
+        hour = end_us // HOUR_US * HOUR_US
+        self._hour = (hour, cells.where(cells.window >= hour))
+        return self._results(end_us, batch), batch.steps
+
+    def _read(self, start_us: int, end_us: int) -> tuple[list[tuple[int, str, str]], Cells]:
+        """Rows' (window, route, segment) from ``start_us`` on, and cells from the beginning of its hour."""
+        hour = start_us // HOUR_US * HOUR_US
+        if self._hour is not None and self._hour[0] == hour:
+            before, read_from = [self._hour[1]], start_us
+        else:
+            before, read_from = [], hour
+        found = evaluation.on_time_rows(self.store, read_from, end_us)
+        cells = self.decoder.decode(SummaryRow(window, segment, state) for window, _, segment, state in found)
+        rows = [(window, route, segment) for window, route, segment, _ in found if window >= start_us]
+        return rows, added_runs([*before, cells])
+
+    def _note_segments(self, rows: list[tuple[int, str, str]], at: int, stop: int) -> None:
+        for window, route, segment in rows:
+            if at <= window < stop:
+                info = self.segments.get(segment)
+                if info is None:
+                    self.segments[segment] = SegmentInfo(route, window)
+                elif info.route != route:
+                    info.route = ""
+
+    def plan(self) -> CountPlan:
+        if self._plan is None or not self._plan.fits(self.bank, self.decoder):
+            self._plan = CountPlan(self.bank, self.decoder)
+        return self._plan
+
+    def _block(self, cells: Cells, at: int, stop: int, batch: Batch) -> None:
+        """The ticks in [at, stop), of which only the last one may reach an hour's end."""
+        every = self.config.evaluation.every
+        ticks = (stop - at) // every
+        mine = cells.where((cells.window >= at) & (cells.window < stop))
+        hits, trials = self.plan().count(mine, at, every, ticks)
+        starts = at + every * np.arange(ticks, dtype=np.int64)
+        logs = self.bank.tick_bets(hits, trials, self.calendar.hours_of_week(starts))
+        for t in range(ticks):
+            end = at + (t + 1) * every
+            looking = trials[t] > 0
+            self.bank.remember(end, hits[t], trials[t])
+            first = (end - every) // HOUR_US * HOUR_US + HOUR_US
+            boundaries = range(first, end + 1, HOUR_US)
+            for hour in boundaries:
+                judging.hourly_looks(self, cells, hour, logs[t], looking)
+            alarms, values = self.bank.step(logs[t], looking, end)
+            judging.note_open(self, end, batch)
+            for i in alarms.tolist():
+                judging.open_stream(self, i, float(values[i]), end, batch)
+            for hour in boundaries:
+                self._hour_end(cells, hour, end, batch)
+
+    def _hour_end(self, cells: Cells, hour: int, now: int, batch: Batch) -> None:
+        judging.note_hour(self, hour, batch)
+        judging.review_open(self, now, batch)
+        learning.keep_history(self, cells, hour)
+        learning.learn_due(self, hour, now, batch)
+        self._share_out(now)
+
+    def _share_out(self, now: int) -> None:
+        """Who is funded in the hour that begins, and with how much: known before its looks."""
+        volume = np.array([s.volume >= 0 for s in self.bank.streams], dtype=np.bool_)
+        present = (self.bank.last_data > now - PRESENT_US) | volume
+        present &= ~self.bank.sr.suspended
+        pots = {(s.owner, s.severity): self.ownership.allowance(s.owner, s.severity).per_us for s in self.bank.streams}
+        self.bank.share = shares(self.bank.streams, present, pots)
+
+    def _results(self, end_us: int, batch: Batch) -> Results:
+        state = {
+            "format": FORMAT,
+            "segments": {n: [s.route, s.first_us, s.drafted] for n, s in sorted(self.segments.items())},
+        }
+        results = Results(end_us, msgspec.json.encode(state), dropped=batch.dropped)
+        results.streams = [
+            StreamState(s.owner, s.segment, s.signal, s.spec.detector, self.bank.to_state(i))
+            for i, s in enumerate(self.bank.streams)
+        ]
+        results.evidence_rows = batch.evidence
+        results.anomaly_rows = [judging.anomaly_row(a, to_json(a)) for _, a in sorted(batch.changed.items())]
+        results.messages = [
+            message
+            for _, anomaly in sorted(batch.told.items())
+            for message in lifecycle.messages(anomaly, self.rules, batch.now_us)
+        ]
+        return results
