@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
-from scipy.special import chdtri, chndtr, stdtrit
+from scipy.special import betaincinv, chdtri, chndtr, stdtrit
 
 from detectors.drift.noncentral import log_density
 from detectors.evidence.effect import Effect, Verdict
@@ -62,6 +62,7 @@ class EmbeddingReference:
     norm_limit: float  # novelty thresholds
     off_limit: float
     novelty: RateReference
+    novelty_limit: float  # p+ of novelty, days that move included
     rows: int
 
     K = len(DELTAS) + len(ODDS)
@@ -146,12 +147,21 @@ class EmbeddingReference:
 
         nu = trace**2 / trace_square if trace_square > 0 else 1.0
         error = trace / nu * float(chdtri(nu, 1.0 - confidence)) / total if k else 0.0
-        shift = 0.0
+        moving, novelty_limit = 0.0, novelty.p_plus
         if k:
             around = pulled - middle
-            by_day = 0.0 if groups is None else _group_shift(around, day, trace, trace_square)
-            by_hour = 0.0 if hour is None else _group_shift(around, hour, trace, trace_square)
-            shift = float(np.sqrt(by_day) + np.sqrt(by_hour)) ** 2
+            still = _Movement(0.0, 1, np.zeros(k))
+            by_day = still if groups is None else _movement(around, day, trace, trace_square)
+            by_hour = still if hour is None else _movement(around, hour, trace, trace_square)
+            moving = (by_day.limit(DAY_CONFIDENCE) + by_hour.limit(DAY_CONFIDENCE)) ** 2
+            # A day that lies farther out carries more rows over the thresholds: what those of the held-out half
+            # would do on the far days that the reference leads one to expect.
+            for far in (by_day.limit(confidence), -by_day.limit(confidence)):
+                moved = np.linalg.norm(z_held + far * by_day.direction, axis=1)
+                hits = int(((moved > norm_limit) | (offs > off_limit)).sum())
+                if far and hits > int(new.sum()):
+                    limit = float(betaincinv(hits + 1, m - hits, confidence)) if hits < m else 1.0
+                    novelty_limit = max(novelty_limit, limit)
         return cls(
             centre=centre,
             axes=axes,
@@ -162,10 +172,11 @@ class EmbeddingReference:
             trace_square=trace_square,
             norm_variance=norm_variance,
             error=error,
-            moving=shift,
+            moving=moving,
             norm_limit=norm_limit,
             off_limit=off_limit,
             novelty=novelty,
+            novelty_limit=novelty_limit,
             rows=total,
         )
 
@@ -193,7 +204,7 @@ class EmbeddingReference:
             shifts = null + m * np.square(DELTAS) / unit
             bets[: len(DELTAS)] = log_density(q / unit, df, shifts) - log_density(q / unit, df, null)
         hits = int(self._novel(z, off).sum())
-        bets[len(DELTAS) :] = rate_bets([hits], [m], [self.novelty.p_plus], temper=self.novelty.temper)[0]
+        bets[len(DELTAS) :] = rate_bets([hits], [m], [self.novelty_limit], temper=self.novelty.temper)[0]
         return bets
 
     def verdict(self, rows: int) -> Verdict:
@@ -245,6 +256,7 @@ class EmbeddingReference:
             "radius": self.radius, "trace": self.trace, "trace_square": self.trace_square,
             "norm_variance": self.norm_variance, "error": self.error, "moving": self.moving,
             "norm_limit": self.norm_limit, "off_limit": self.off_limit, "rows": self.rows,
+            "novelty_limit": self.novelty_limit,
             "novelty": self.novelty.to_state(),
         }  # fmt: skip
         arrays: dict[str, NDArray[Any]] = {
@@ -340,26 +352,38 @@ def _moments(y: Float) -> tuple[float, float, float]:
     return trace, max(pairs, trace**2 / y.shape[1] * 0.25), float(square.var())
 
 
-def _group_shift(y: Float, group: Int64, trace: float, trace_square: float) -> float:
-    """Upper limit of the squared shift of a day's (an hour's) mean, 0 where they differ no more than chance lets."""
-    ids, of_day = np.unique(group, return_inverse=True)
-    if ids.size < 3:
-        return 0.0
-    count = np.bincount(of_day).astype(np.float64)
+@dataclass(frozen=True, slots=True)
+class _Movement:
+    """How the means of days (or hours of the day) differ: variance, its degrees of freedom, where to."""
+
+    between: float
+    df: int
+    direction: Float
+
+    def limit(self, confidence: float) -> float:
+        """Upper limit of the length of a day's shift. They may differ along one direction: then it is a Student t."""
+        return float(np.sqrt(self.between) * stdtrit(self.df, confidence))
+
+
+def _movement(y: Float, group: Int64, trace: float, trace_square: float) -> _Movement:
+    """By moments; none where the groups differ no more than chance lets them."""
+    ids, of_group = np.unique(group, return_inverse=True)
+    count = np.bincount(of_group).astype(np.float64)
     sums = np.zeros((ids.size, y.shape[1]))
-    np.add.at(sums, of_day, y)
-    square = ((sums / count[:, None]) ** 2).sum(axis=1)
+    np.add.at(sums, of_group, y)
     keep = count >= 3
-    if int(keep.sum()) < 3:
-        return 0.0
-    days = int(keep.sum())
-    excess = float((square[keep] - trace / count[keep]).mean())
-    chance = float(np.sqrt((2.0 * trace_square / count[keep] ** 2).sum())) / days
-    between = (excess - 0.84 * chance) * days / (days - 1)  # less what chance gives one reference in five
+    count, means = count[keep], sums[keep] / count[keep, None]
+    size = count.size
+    none = _Movement(0.0, 1, np.zeros(y.shape[1]))
+    if size < 3:
+        return none
+    excess = float(((means**2).sum(axis=1) - trace / count).mean())
+    chance = float(np.sqrt((2.0 * trace_square / count**2).sum())) / size
+    between = (excess - 0.84 * chance) * size / (size - 1)  # less what chance gives one reference in five
     if between <= 0:
-        return 0.0
-    # The days may differ along one direction: then a day's shift is as a Student t.
-    return between * float(stdtrit(days - 1, DAY_CONFIDENCE)) ** 2
+        return none
+    _, _, vt = np.linalg.svd(means * np.sqrt(count)[:, None], full_matrices=False)
+    return _Movement(between, size - 1, np.asarray(vt[0], dtype=np.float64))
 
 
 def _noncentrality(x: float, df: float, probability: float) -> float:
