@@ -76,7 +76,7 @@ def export(
         _towers(encoder, folder, context_length)
         if int8:
             for name in ("image.onnx", "text.onnx"):
-                _quantise(folder / name)
+                quantise(folder / name)
         shutil.copyfile(merges, folder / MERGES)
         document = {
             "v": VERSION,
@@ -162,7 +162,8 @@ def _towers(encoder: OpenClipEncoder, folder: Path, context_length: int) -> None
             raise EncoderError(f"torch cannot export the {name} tower to ONNX: {error}") from error
 
 
-def _quantise(path: Path) -> None:
+def quantise(path: Path) -> None:
+    """Quantise a tower in place: matrix products to int8 per channel, activation scales per call."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
