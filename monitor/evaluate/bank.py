@@ -90,6 +90,7 @@ class StreamBank:
         self.last_look = np.zeros(0, dtype=np.int64)
         self.last_data = np.zeros(0, dtype=np.int64)
         self.supported = np.zeros(0, dtype=np.int64)  # when an open change was last supported
+        self.alive = np.zeros((0, BETS), dtype=np.bool_)  # bets by which an open change is still there
         self.floor = np.zeros(0, dtype=np.int64)  # a change cannot have begun before this
         self.hour_max = np.zeros(0)
         self.hits = np.zeros((0, self.ring), dtype=np.int64)
@@ -137,6 +138,7 @@ class StreamBank:
         self.last_look = np.append(self.last_look, now_us)
         self.last_data = np.append(self.last_data, now_us)
         self.supported = np.append(self.supported, now_us)
+        self.alive = np.vstack([self.alive, np.zeros((1, BETS), dtype=np.bool_)])
         self.floor = np.append(self.floor, now_us)
         self.hour_max = np.append(self.hour_max, 0.0)
         self.hits = np.vstack([self.hits, np.zeros((1, self.ring), dtype=np.int64)])
@@ -177,6 +179,7 @@ class StreamBank:
             "last_look",
             "last_data",
             "supported",
+            "alive",
             "floor",
             "hour_max",
             "hits",
@@ -225,8 +228,10 @@ class StreamBank:
         self.last_look[looking] = end_us
         self.last_data[looking] = end_us
         np.maximum(self.hour_max, result.value, out=self.hour_max)
-        still = self.recovery.step(logs)
-        self.supported[still & looking] = end_us
+        self.recovery.step(logs)
+        # A sum that fell to 0 has to climb to the cap again: at 0 every single hit lifts it a little.
+        self.alive = (self.alive & (self.recovery.sums > 0.0)) | (self.recovery.sums >= self.recovery.cap)
+        self.supported[self.alive.any(axis=1) & looking] = end_us
         return np.flatnonzero(result.alarms), result.value
 
     def remember(self, tick_end_us: int, hits: Int64, trials: Int64) -> None:
@@ -286,6 +291,7 @@ class StreamBank:
         self.sr.suspend([i])
         self.recovery.start([i])
         self.recovery.sums[i, self.streams[i].bets :] = 0.0  # columns that are not bet on would never fall
+        self.alive[i] = self.recovery.sums[i] > 0.0
         self.supported[i] = end_us
 
     def close(self, i: int, end_us: int) -> None:
@@ -311,7 +317,7 @@ class StreamBank:
             "floor": int(self.floor[i]),
             "hour_max": float(self.hour_max[i]),
         }
-        arrays: dict[str, NDArray[Any]] = {"recovery": self.recovery.sums[i]}
+        arrays: dict[str, NDArray[Any]] = {"recovery": self.recovery.sums[i], "alive": self.alive[i]}
         if stream.hourly:
             arrays |= {"looks": self.looks[i], "counts": self.counts[i]}
         else:
@@ -335,7 +341,7 @@ class StreamBank:
         self.share[i] = scalars["share"]
         for name in ("last_look", "last_data", "supported", "floor", "hour_max"):
             getattr(self, name)[i] = scalars[name]
-        self.recovery.sums[i] = arrays["recovery"]
+        self.recovery.sums[i], self.alive[i] = arrays["recovery"], arrays["alive"]
         if stream.hourly:
             self.looks[i], self.counts[i] = arrays["looks"], arrays["counts"]
         elif arrays["at"].size == 0 or int(arrays["at"].max()) < self.ring:

@@ -276,21 +276,22 @@ def _learn_embeddings(
         enough = min(int(fit.sum()), int((~fit).sum())) >= MIN_EMBEDDED_HALF
         if len(of) < min_rows or not enough:
             continue
-        days = np.array([calendar.of(s.window_us)[1] for s in of], dtype=np.int64)
+        slots, days = np.array([calendar.of(s.window_us) for s in of], dtype=np.int64).T
         seed = int.from_bytes(hashlib.sha256(f"{reference.segment}\x00{signal}".encode()).digest()[:8], "big")
         fitted = EmbeddingReference.fit(
             rows[fit],
             rows[~fit],
             rng=np.random.default_rng(seed),
             groups=np.concatenate([days[fit], days[~fit]]),
+            hours=np.concatenate([slots[fit], slots[~fit]]) % 24,
             confidence=confidence,
         )
         reference.streams[signal] = FittedStream(spec_of(signal), fitted)
     scores, of = agreements(chosen)
     if len(of) >= max(min_rows, 100):
-        days = np.array([calendar.of(s.window_us)[1] for s in of], dtype=np.int64)
+        slots, days = np.array([calendar.of(s.window_us) for s in of], dtype=np.int64).T
         reference.streams["agreement"] = FittedStream(
-            spec_of("agreement"), AgreementReference.fit(scores, days, confidence)
+            spec_of("agreement"), AgreementReference.fit(scores, days, confidence, hours=slots % 24)
         )
     reference.rows = [
         ReferenceSample(s.sample_id, halves[s.sample_id], _pack_vectors(s)) for s in chosen if _has_vector(s)
