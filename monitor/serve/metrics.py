@@ -11,6 +11,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -27,6 +28,8 @@ from monitor.store.engine import Store
 from monitor.store.tables import dead_letters, evaluation, partitions, samples, summaries
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+PART_US = 300_000_000  # the default tick: what a window is merged from and slides by
 
 ANOMALY_LABELS = ("id", "segment", "route", "signal", "severity", "owner", "path")
 
@@ -132,8 +135,8 @@ class ProductMetrics(Collector):
         spans = sorted(self._slices)
         gaps = zip([from_us, *(end for _, end in spans)], [*(begin for begin, _ in spans), until_us], strict=True)
         for begin, end in gaps:
-            if begin < end:
-                self._slices[begin, end] = _summaries(conn, begin, end)
+            for part in _parts(begin, end):
+                self._slices[part] = _summaries(conn, *part)
         parts: dict[tuple[str, str, str], list[Summary]] = {}
         for span in sorted(self._slices):
             for key, summary in self._slices[span].items():
@@ -165,6 +168,12 @@ def registry(self_metrics: SelfMetrics, product: ProductMetrics | None = None) -
 def render(found: CollectorRegistry) -> bytes:
     """The text that Prometheus reads (`CONTENT_TYPE`)."""
     return generate_latest(found)
+
+
+def _parts(begin_us: int, end_us: int) -> list[tuple[int, int]]:
+    """[begin, end) cut at multiples of `PART_US`, so that a sliding window drops a part at a time."""
+    cuts = [begin_us, *range(begin_us - begin_us % PART_US + PART_US, end_us, PART_US), end_us]
+    return [(begin, end) for begin, end in pairwise(cuts) if begin < end]
 
 
 def _summaries(conn: Connection, from_us: int, to_us: int) -> dict[tuple[str, str, str], Summary]:

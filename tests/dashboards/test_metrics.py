@@ -1,0 +1,153 @@
+"""/metrics: what is shown, from a store filled through the real summaries, and that every name is documented."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import Connection, insert, select
+
+from detectors.summaries import Histogram, Summary
+from monitor.serve import metrics
+from monitor.serve.metrics import CATALOGUE, render
+from monitor.serve.series import supported
+from monitor.store.engine import Store, open_store
+from monitor.store.tables import summaries
+from tests.dashboards.watched import END, MINUTE, SEGMENTS, VERSIONS, fill, metrics_of
+
+DOCS = Path(__file__).parents[2] / "docs" / "metrics.md"
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    opened = open_store(f"sqlite:///{tmp_path / 'driftline.db'}")
+    fill(opened)
+    yield opened
+    opened.close()
+
+
+def scrape(text: bytes) -> Samples:
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text.decode())
+        for sample in family.samples
+    }
+
+
+def value(samples: Samples, name: str, **labels: str) -> float:
+    return samples[name, frozenset(labels.items())]
+
+
+def truth(store: Store, segment: str, version: str | None = None) -> Summary:
+    query = select(summaries.c.state).where(summaries.c.segment == segment)
+    if version:
+        query = query.where(summaries.c.version == version)
+    with store.read() as conn:
+        return Summary.merge_all([bytes(state) for (state,) in conn.execute(query)])
+
+
+def test_product_series_are_what_the_summaries_say(store: Store) -> None:
+    samples = scrape(render(metrics_of(store)[0]))
+    for segment in SEGMENTS:
+        whole, place = truth(store, segment), {"route": "invoice-extract", "segment": segment}
+        assert value(samples, "driftline_events", **place) == whole.events()
+        cost = whole.histogram("cost")
+        assert value(samples, "driftline_spend", **place) == pytest.approx(cost.sum / 1e9, rel=1e-12)
+        for q in (0.5, 0.95, 0.99, 0.999):
+            assert value(samples, "driftline_cost", **place, quantile=str(q)) == pytest.approx(cost.quantile(q) / 1e9)
+        assert value(samples, "driftline_cost_top1_share", **place) == pytest.approx(cost.tail_share(0.01))
+        for rate in ("error", "schema_violation", "citation_ungrounded"):
+            found = whole.rate(rate)
+            assert value(samples, "driftline_rate", **place, rate=rate) == found.value
+            assert value(samples, "driftline_rate_trials", **place, rate=rate) == found.trials
+        latency = whole.histogram("latency_total")
+        assert value(samples, "driftline_latency_seconds", **place, quantile="0.95") == pytest.approx(
+            latency.quantile(0.95) / 1e6
+        )
+        by_version = [value(samples, "driftline_version_events", **place, version=v) for v in VERSIONS]
+        assert sum(by_version) == whole.events()
+
+
+def test_the_window_slides_and_reads_only_what_is_new(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    found, product = metrics_of(store)
+    read: list[tuple[int, int]] = []
+    real = metrics._summaries
+
+    def watched(conn: Connection, from_us: int, to_us: int) -> dict[tuple[str, str, str], Summary]:
+        read.append((from_us, to_us))
+        return real(conn, from_us, to_us)
+
+    monkeypatch.setattr(metrics, "_summaries", watched)
+    with store.write() as conn:
+        row = dict(conn.execute(select(summaries).limit(1)).mappings().one())
+        conn.execute(insert(summaries), [{**row, "window_us": END, "segment": SEGMENTS[0]}])
+    product.refresh(END + MINUTE)
+    place = {"route": "invoice-extract", "segment": SEGMENTS[0]}
+    with store.read() as conn:
+        held = conn.execute(
+            select(summaries.c.events).where(
+                summaries.c.segment == SEGMENTS[0], summaries.c.window_us >= END - 59 * MINUTE
+            )
+        )
+        expected = sum(events for (events,) in held)
+    assert value(scrape(render(found)), "driftline_events", **place) == expected
+    assert (END, END + MINUTE) in read
+    assert sum(to - since for since, to in read) <= metrics.PART_US + MINUTE, "one part at the edge and the new minute"
+    read.clear()
+    product.refresh(END + MINUTE)
+    assert read == []
+
+
+def test_segments_beyond_the_cap_are_counted_under_other(store: Store) -> None:
+    found, product = metrics_of(store)
+    product.settings = metrics.ProductSettings("USD", (), lambda row: "none", max_segments=1)
+    product.refresh(END)
+    samples = scrape(render(found))
+    shown = {dict(labels)["segment"]: count for (name, labels), count in samples.items() if name == "driftline_events"}
+    assert "other" in shown
+    assert sum(shown.values()) == sum(truth(store, segment).events() for segment in SEGMENTS)
+    assert value(samples, "driftline_segments_folded") == 1
+
+
+def test_who_no_longer_leads_shows_only_itself(store: Store) -> None:
+    found, product = metrics_of(store)
+    product.clear()
+    names = {name for name, _ in scrape(render(found))}
+    assert "driftline_part_up" in names
+    assert not names & {series.name for title in ("Product", "The store") for series in CATALOGUE[title][1]}
+
+
+def test_a_store_without_events_is_no_error(tmp_path: Path) -> None:
+    empty = open_store(f"sqlite:///{tmp_path / 'empty.db'}")
+    found, product = metrics_of(empty)
+    product.refresh(None)
+    assert b"driftline_budget_allowed" in render(found)
+    empty.close()
+
+
+def test_a_quantile_without_support_has_no_series() -> None:
+    for n in (1, 5, 40, 72, 73, 74, 200, 368, 369, 3687, 3688, 5000):
+        values = np.arange(1, n + 1)
+        histogram = Histogram(values, values, np.ones(n, dtype=np.int64), values)
+        for q in (0.05, 0.5, 0.95, 0.99, 0.999):
+            assert supported(n, q) == (histogram.quantile_interval(q) is not None), (n, q)
+
+
+def test_every_metric_is_documented_and_every_documented_metric_is_shown(store: Store) -> None:
+    documented = set(re.findall(r"^\| `(\w+)`", DOCS.read_text(), flags=re.MULTILINE))
+    shown = {name for name, _ in scrape(render(metrics_of(store)[0])) if not name.startswith("process_")}
+    assert shown == documented
+
+
+def test_the_page_is_what_the_code_says() -> None:
+    assert DOCS.read_text() == metrics.document(), "run `python -m monitor.serve.metrics > docs/metrics.md`"
+
+
+def test_no_series_names_a_user(store: Store) -> None:
+    labels = {label for _, catalogue in CATALOGUE.values() for series in catalogue for label in series.labels}
+    assert not labels & {"user", "user_key", "session", "event", "trace_id"}
