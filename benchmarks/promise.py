@@ -121,24 +121,39 @@ def heavy(rng: np.random.Generator) -> Sample:
 
 
 def embedding_world(
-    rng: np.random.Generator, n: int, days: int, world: Callable[[np.random.Generator], Sample], day_sd: float = 0.0
+    rng: np.random.Generator,
+    n: int,
+    days: int,
+    world: Callable[[np.random.Generator], Sample],
+    *,
+    day_sd: float = 0.0,
+    diurnal: float = 0.0,
 ) -> dict[str, float]:
-    """Embeddings at 30 sessions an hour, 1,000 reference rows over 14 days."""
+    """Embeddings at 30 sessions an hour, 1,000 reference rows over 14 days; sizes in sd of one of 40 directions."""
     alpha = float(divide(PAGE_PER_US, HOUR_US, np.ones(STREAMS))[0])
     alarms = 0
     for _ in range(n):
         draw = world(rng)
         direction = rng.normal(size=DIMENSION)
-        direction *= day_sd * np.sqrt(draw(rng, 400).var(axis=0).sum() / 40) / np.linalg.norm(direction)
-        of_day = np.arange(1000) % 14
-        rows = draw(rng, 1000) + rng.normal(size=14)[of_day, None] * direction
+        direction *= np.sqrt(draw(rng, 400).var(axis=0).sum() / 40) / np.linalg.norm(direction)
+        of_day, of_hour = np.arange(1000) % 14, rng.integers(0, 24, 1000)
+
+        def moved(day: Float, hour: NDArray[np.int64] | int, direction: Float = direction) -> Float:
+            size = day_sd * day + diurnal * np.sin(2 * np.pi * np.asarray(hour) / 24)
+            return np.asarray(np.atleast_1d(size)[:, None] * direction)
+
+        rows = draw(rng, 1000) + moved(rng.normal(size=14)[of_day], of_hour)
         reference = EmbeddingReference.fit(
-            rows[::2], rows[1::2], rng=rng, groups=np.concatenate([of_day[::2], of_day[1::2]])
+            rows[::2],
+            rows[1::2],
+            rng=rng,
+            groups=np.concatenate([of_day[::2], of_day[1::2]]),
+            hours=np.concatenate([of_hour[::2], of_hour[1::2]]),
         )
         procedure = FundedSR(1, reference.K)
         shift = rng.normal(size=days)
         for hour in range(days * 24):
-            bets = reference.log_bets(draw(rng, 30) + shift[hour // 24] * direction)
+            bets = reference.log_bets(draw(rng, 30) + moved(shift[[hour // 24]], hour % 24))
             alarms += int(procedure.step(bets[None], [alpha]).alarms[0])
     return {"alarms": alarms, "funded": alpha * n * days * 24}
 
@@ -199,6 +214,17 @@ def embedding_delay(rng: np.random.Generator, change: str, runs: int) -> float:
     return float(np.median(found))
 
 
+def tick_seconds(rng: np.random.Generator, n: int, looks: int = 50) -> float:
+    """Processor time of one tick of n rate streams: division, bets, evidence."""
+    upper, trials = rng.uniform(0.001, 0.1, n), rng.poisson(10, n)
+    hits = rng.binomial(trials, 0.01)
+    procedure = FundedSR(n)
+    begun = time.process_time()
+    for _ in range(looks):
+        procedure.step(log_bets(hits, trials, upper), divide(PAGE_PER_US, HOUR_US // 12, np.ones(n)))
+    return (time.process_time() - begun) / looks
+
+
 def main() -> None:
     """Print each world's figures, then one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -225,6 +251,7 @@ def main() -> None:
         "volume_7d": lambda: volume_world(rng(8), n, days, 7),
         "embedding_kinds": lambda: embedding_world(rng(9), few, days, kinds),
         "embedding_heavy": lambda: embedding_world(rng(10), few, days, heavy),
+        "embedding_diurnal": lambda: embedding_world(rng(12), few, days, kinds, diurnal=0.5),
         "embedding_day_effect": lambda: embedding_world(rng(11), few, days, heavy, day_sd=0.3),
     }
     result: dict[str, object] = {}
@@ -246,6 +273,9 @@ def main() -> None:
     if not args.json:
         for name, hours in delays.items():
             print(f"{name:28s} {hours:.2f} h")
+    result["tick_milliseconds_1000_streams"] = round(1e3 * tick_seconds(rng(30), 1000), 2)
+    if not args.json:
+        print(f"{'tick of 1,000 streams':28s} {result['tick_milliseconds_1000_streams']} ms")
     result["seconds"] = round(time.monotonic() - begun, 1)
     result["machine"] = {"processors": os.cpu_count(), "system": platform.platform(), "python": sys.version.split()[0]}
     print(json.dumps(result))

@@ -153,7 +153,8 @@ class EmbeddingReference:
             still = _Movement(0.0, 1, np.zeros(k))
             by_day = still if groups is None else _movement(around, day, trace, trace_square)
             by_hour = still if hour is None else _movement(around, hour, trace, trace_square)
-            moving = (by_day.limit(DAY_CONFIDENCE) + by_hour.limit(DAY_CONFIDENCE)) ** 2
+            # Every hour of the day is in the reference; of days there will be others.
+            moving = (by_day.limit(DAY_CONFIDENCE) + by_hour.limit(confidence)) ** 2
             # A day that lies farther out carries more rows over the thresholds: what those of the held-out half
             # would do on the far days that the reference leads one to expect.
             for far in (by_day.limit(confidence), -by_day.limit(confidence)):
@@ -379,7 +380,8 @@ def _movement(y: Float, group: Int64, trace: float, trace_square: float) -> _Mov
         return none
     excess = float(((means**2).sum(axis=1) - trace / count).mean())
     chance = float(np.sqrt((2.0 * trace_square / count**2).sum())) / size
-    between = (excess - 0.84 * chance) * size / (size - 1)  # less what chance gives one reference in five
+    # Less what chance gives one reference in twenty: the limit multiplies what is left by the square of a t quantile.
+    between = (excess - 1.64 * chance) * size / (size - 1)
     if between <= 0:
         return none
     _, _, vt = np.linalg.svd(means * np.sqrt(count)[:, None], full_matrices=False)
