@@ -86,6 +86,11 @@ def compressed(users: Users) -> Users:
     return Users(users.keys[kept], weights[kept], users.errors + cut)
 
 
+def bounded(users: Users) -> Users:
+    """Compressed once, if there are more than CAPACITY."""
+    return compressed(users) if users.keys.size > CAPACITY else users
+
+
 def streamed(users: Users, keys: UInt64, weights: Int64) -> Users:
     """Add events in offset order, compressing at each event that brings a user beyond CAPACITY."""
     at = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -102,7 +102,9 @@ class Summary:
         taken = list(parts)
         states = [part for part in taken if not isinstance(part, Summary)]
         summaries = [part for part in taken if isinstance(part, Summary)]
-        summaries.extend(cls._of_rows(unpack(states[start : start + _BULK])) for start in range(0, len(states), _BULK))
+        for start in range(0, len(states), _BULK):
+            rows = unpack(states[start : start + _BULK])
+            summaries.extend(_sums(rows, np.zeros(rows.sizes.size, np.int64), 1))
         if not summaries:
             return cls()
         labels = united([s._labels for s in summaries])
@@ -110,25 +112,29 @@ class Summary:
         return cls(
             cells.add(*(relabelled(s._cells, s._labels, labels) for s in summaries)),
             labels,
-            heavy_hitters.compressed(users) if users.keys.size > heavy_hitters.CAPACITY else users,
+            heavy_hitters.bounded(users),
         )
 
     @classmethod
-    def _of_rows(cls, rows: Rows) -> Summary:
-        """The sum of several rows, with all of their users (even beyond CAPACITY)."""
-        distinct = sorted(set(rows.labels))
-        labels = united(distinct)
-        run = rows.cells
-        if len(distinct) > 1:
-            mapping = np.concatenate([label_mapping(old, labels) for old in distinct])
-            row = np.array([distinct.index(of_row) for of_row in rows.labels]) * (len(FAMILIES) + 1)
-            run = with_labels(run, mapping, np.repeat(row, rows.sizes))
-        elif distinct and distinct[0] != labels:
-            run = with_labels(run, label_mapping(distinct[0], labels), 0)
-        run = cells.reduced(*run, key_bits=CELL_BITS)
-        users = rows.users
-        keys, weights = heavy_hitters.summed(users.keys, users.weights)
-        return cls(run, labels, Users(keys, weights, users.errors.sum(axis=0)))
+    def merge_groups(cls, groups: Sequence[Sequence[bytes]]) -> list[Summary]:
+        """``[merge_all(group) for group in groups]``, read together: faster for many small groups."""
+        out: list[Summary] = []
+        at = 0
+        while at < len(groups):
+            stop, rows = at + 1, len(groups[at])
+            while stop < len(groups) and rows + len(groups[stop]) <= _BULK:
+                rows += len(groups[stop])
+                stop += 1
+            if stop == at + 1:
+                out.append(cls.merge_all(groups[at]))
+            else:
+                chunk = groups[at:stop]
+                states = [state for group in chunk for state in group]
+                group_of = np.repeat(np.arange(len(chunk)), [len(group) for group in chunk])
+                found = _sums(unpack(states), group_of, len(chunk))
+                out.extend(cls(s._cells, s._labels, heavy_hitters.bounded(s._users)) for s in found)
+            at = stop
+        return out
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Summary) and self.to_state() == other.to_state()
@@ -308,3 +314,38 @@ class Summary:
 
 
 _READER = {"exponential": "histogram", "linear": "histogram", "rate": "rate", "total": "total", "joint": "<name>"}
+
+
+def _sums(rows: Rows, group_of: Int64, groups: int) -> list[Summary]:
+    """The sum of the rows of each group, with all of their users (even beyond CAPACITY).
+
+    group_of: int64[r], ascending.
+    """
+    ends = np.searchsorted(group_of, np.arange(groups), side="right").tolist()
+    starts = [0, *ends[:-1]]
+    labels = [united(sorted(set(rows.labels[a:b]))) for a, b in zip(starts, ends, strict=True)]
+    pairs = [(old, labels[group]) for old, group in zip(rows.labels, group_of.tolist(), strict=True)]
+    run = rows.cells
+    if any(old != new for old, new in pairs):
+        distinct = {pair: i for i, pair in enumerate(dict.fromkeys(pairs))}
+        mapping = np.concatenate([label_mapping(old, new) for old, new in distinct])
+        row = np.array([distinct[pair] for pair in pairs]) * (len(FAMILIES) + 1)
+        run = with_labels(run, mapping, np.repeat(row, rows.sizes))
+    keys = run.keys | np.repeat(group_of, rows.sizes) << CELL_BITS
+    run = cells.reduced(keys, run.counts, run.sums, key_bits=CELL_BITS + groups.bit_length())
+    cuts = np.searchsorted(run.keys, np.arange(groups + 1) << CELL_BITS).tolist()
+    keys = run.keys & ((1 << CELL_BITS) - 1)
+    users, users_at = rows.users, [0, *np.cumsum(rows.users.sizes).tolist()]
+    out = []
+    for g, (a, b) in enumerate(zip(starts, ends, strict=True)):
+        low, high = cuts[g], cuts[g + 1]
+        some = slice(users_at[a], users_at[b])
+        user_keys, weights = heavy_hitters.summed(users.keys[some], users.weights[some])
+        out.append(
+            Summary(
+                Cells(keys[low:high], run.counts[low:high], run.sums[low:high]),
+                labels[g],
+                Users(user_keys, weights, users.errors[a:b].sum(axis=0)),
+            )
+        )
+    return out

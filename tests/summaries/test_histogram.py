@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom, norm
 
 from detectors.summaries import Histogram, Rate, Summary, SummaryTable, buckets
+from detectors.summaries.histogram import _binomial_quantile
 from tests.summaries.events import of_costs
 
 DISTRIBUTIONS = {
@@ -111,6 +112,11 @@ def test_quantile_intervals_cover(n: int, q: float) -> None:
         low, high = Histogram(lower, upper, counts, lower * counts).quantile_interval(q)
         covered += low <= true <= high
     assert covered >= binom.ppf(0.001, runs, 0.95)
+
+
+@given(st.integers(1, 10**7), st.floats(0.001, 0.9999), st.sampled_from([0.0005, 0.025, 0.975, 0.9995]))
+def test_binomial_quantile_is_scipys(n: int, p: float, probability: float) -> None:
+    assert _binomial_quantile(probability, n, p) == int(binom.ppf(probability, n, p))
 
 
 @pytest.mark.parametrize(("trials", "p"), [(20, 0.01), (100, 0.08), (400, 0.5), (400, 0.995)])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.summaries import StateError, Summary, SummaryTable
@@ -35,6 +37,7 @@ def test_merge_is_associative_and_commutative(seed: int, labels: int) -> None:
     assert Summary().merge(a).to_state() == a.to_state()
 
 
+@settings(max_examples=25)
 @given(st.integers(0, 2**32), st.integers(2, 12), st.sampled_from([2, 60]), st.randoms(use_true_random=False))
 def test_any_tree_of_merges_gives_the_same_bytes(seed: int, count: int, labels: int, random: object) -> None:
     parts = summaries(seed, count, labels)
@@ -46,6 +49,7 @@ def test_any_tree_of_merges_gives_the_same_bytes(seed: int, count: int, labels: 
     assert left[0].to_state() == flat
 
 
+@settings(max_examples=25)
 @given(st.integers(0, 2**32))
 def test_rows_of_one_table_merge_to_the_row_of_all(seed: int) -> None:
     """Summarising together or apart is the same, while labels stay below the cap."""
@@ -72,6 +76,26 @@ def test_more_rows_than_are_read_at_once() -> None:
     table.update(np.arange(700), of_costs(np.arange(700)))
     merged = Summary.merge_all(table.states(table.row_ids()))
     assert (merged.events(), merged.total("cost").sum) == (700, 699 * 350)
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 2**32), st.lists(st.integers(0, 5), max_size=8), st.sampled_from([2, 60]))
+def test_groups_merge_as_each_alone(seed: int, sizes: list[int], labels: int) -> None:
+    states = [part.to_state() for part in summaries(seed, sum(sizes), labels)]
+    groups = [[states.pop() for _ in range(size)] for size in sizes]
+    expected = [Summary.merge_all(group).to_state() for group in groups]
+    assert [merged.to_state() for merged in Summary.merge_groups(groups)] == expected
+
+
+def test_large_groups_and_users_beyond_the_capacity() -> None:
+    table = SummaryTable()
+    user = np.arange(1, 4801, dtype=np.uint64)
+    table.update(np.arange(4800) % 600, replace(of_costs(np.arange(4800)), user=user))
+    states = table.states(table.row_ids())
+    groups = [states[:300], states[300:310], states[310:]]
+    expected = [Summary.merge_all(group).to_state() for group in groups]
+    assert [merged.to_state() for merged in Summary.merge_groups(groups)] == expected
+    assert [merged.users() for merged in Summary.merge_groups(groups)] == [None, 80, None]
 
 
 @given(st.integers(0, 2**32), st.data())

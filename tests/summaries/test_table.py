@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.summaries import EventColumns, Labelled, Ragged, Summary, SummaryTable, buckets
@@ -37,6 +37,7 @@ def states_of(rows: np.ndarray, cols: EventColumns, cuts: list[int], reload: boo
     return dict(zip(ids, table.states(ids), strict=True))
 
 
+@settings(max_examples=40)
 @given(
     st.integers(0, 2**32),
     st.integers(1, 400),
