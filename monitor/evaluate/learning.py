@@ -68,8 +68,8 @@ def hour_cells(session: Session, segment: str, begin: int, end: int) -> Cells:
     """Thinned cells by hour of a segment's hours in [begin, end)."""
     if session.history_from_us is not None and session.history_from_us <= begin:
         return added_runs(session.history)
-    rows = evaluation.on_time_rows(session.store, begin, end, [segment], hourly=True)
-    return session.decoder.decode(SummaryRow(window, name, state) for window, _, name, state in rows).by_hour()
+    rows = evaluation.on_time_hours(session.store, begin, end, segment)
+    return session.decoder.decode(SummaryRow(*row) for row in rows).by_hour()
 
 
 def fit(session: Session, segment: str, route: str, begin: int, end: int) -> Reference:

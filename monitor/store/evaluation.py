@@ -6,12 +6,13 @@ Everything a batch of ticks led to is written in one transaction whose first sta
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, func, or_, select, update
+from sqlalchemy import delete, func, or_, select, update
 
+from monitor.store import coverage, reads
 from monitor.store.engine import Store
 from monitor.store.outbox import Message, enqueue_many
 from monitor.store.tables import (
@@ -26,8 +27,6 @@ from monitor.store.tables import (
 )
 
 LEADER = "leader"
-HOUR_US = 3_600_000_000
-
 
 class NotLeader(Exception):
     """Another process took the lead, or these ticks are done already: nothing was written."""
@@ -146,56 +145,22 @@ def closed(store: Store) -> Closed:
     return Closed(until, min((t for t in (first, hourly) if t is not None), default=None), pending)
 
 
-def on_time_rows(
-    store: Store, from_us: int, to_us: int, segments: Iterable[str] | None = None, *, hourly: bool = False
-) -> list[tuple[int, str, str, bytes]]:
-    """(window, route, segment, state) of on-time rows with from <= window < to, in a fixed order.
-
-    With ``hourly`` (from and to are full hours) hours whose minutes are no longer kept come as hours. Sums are exact,
-    so it makes no difference to what they add up to.
-    """
+def on_time_rows(store: Store, from_us: int, to_us: int) -> list[tuple[int, str, str, bytes]]:
+    """(window, route, segment, state) of on-time minutes with from <= window < to."""
     columns = (summaries.c.window_us, summaries.c.route, summaries.c.segment, summaries.c.state)
-    order = (
-        summaries.c.window_us,
-        summaries.c.route,
-        summaries.c.segment,
-        summaries.c.version,
-        summaries.c.topic,
-        summaries.c.partition,
+    query = select(*columns).where(
+        summaries.c.level == 0, ~summaries.c.late, summaries.c.window_us >= from_us, summaries.c.window_us < to_us
     )
-    wanted = [~summaries.c.late]
-    if segments is not None:
-        wanted.append(summaries.c.segment.in_(sorted(segments)))
     with store.read() as connection:
-        start = from_us
-        found: list[Any] = []
-        if hourly:
-            start = min(to_us, max(from_us, _first_minutes(connection)))
-            span = and_(summaries.c.window_us >= from_us, summaries.c.window_us < start)
-            found += connection.execute(
-                select(*columns).where(summaries.c.level == 1, span, *wanted).order_by(*order)
-            ).all()
-        span = and_(summaries.c.window_us >= start, summaries.c.window_us < to_us)
-        found += connection.execute(
-            select(*columns).where(summaries.c.level == 0, span, *wanted).order_by(*order)
-        ).all()
-    return [(row.window_us, row.route, row.segment, bytes(row.state)) for row in found]
+        rows = connection.execute(query.order_by(summaries.c.window_us)).all()
+    return [(row.window_us, row.route, row.segment, bytes(row.state)) for row in rows]
 
 
-def _first_minutes(connection: Connection) -> int:
-    """The first full hour (µs) whose minutes are all kept; what is before it is kept by hour."""
-    first = connection.execute(
-        select(func.min(summaries.c.window_us)).where(summaries.c.level == 0, ~summaries.c.late)
-    ).scalar()
-    if first is None:
-        return 2**62
-    hour = int(first) // HOUR_US * HOUR_US
-    rolled = connection.execute(
-        select(summaries.c.window_us)
-        .where(summaries.c.level == 1, ~summaries.c.late, summaries.c.window_us == hour)
-        .limit(1)
-    ).first()
-    return hour if rolled is None else hour + HOUR_US
+def on_time_hours(store: Store, from_us: int, to_us: int, segment: str) -> list[tuple[int, str, bytes]]:
+    """(window, segment, state) of on-time rows of a segment in [from, to), full hours: rolled up where that is done,
+    else minutes. Sums are exact, so it makes no difference to what an hour adds up to."""
+    rows, _ = reads.covering(store, from_us, to_us, coarsest=coverage.HOUR, segment=segment, late=False)
+    return [(row.window_us, row.segment, row.state) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)

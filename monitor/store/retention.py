@@ -21,6 +21,7 @@ from monitor.store.rollups import save
 from monitor.store.tables import (
     anomalies,
     dead_letters,
+    evaluation,
     evidence,
     sample_content,
     sample_parts,
@@ -81,6 +82,10 @@ def _bound(connection: Connection, state: Coverage, level: int) -> int:
     bounds = [kept_from(connection, state, kind)]
     for coarser in range(level + 1, DAY + 1):
         bounds += [state.done_until(coarser, late) // HOUR_US * HOUR_US for late in (False, True)]
+    if level == MINUTE:
+        # Minutes that no tick has read yet stay, however far the evaluator is behind.
+        evaluated = connection.execute(select(evaluation.c.done_until_us)).scalars().all()
+        bounds += [(done or 0) // HOUR_US * HOUR_US for done in evaluated]
     return min(bounds)
 
 
