@@ -92,7 +92,7 @@ def count_by_state(conn: Connection) -> dict[str, int]:
     """Number of anomalies per state; both states are always there."""
     counts = {"open": 0, "resolved": 0}
     query = select(anomalies.c.state, func.count()).group_by(anomalies.c.state)
-    counts.update(dict(conn.execute(query).tuples().all()))
+    counts.update({row[0]: row[1] for row in conn.execute(query)})
     return counts
 
 

@@ -81,7 +81,7 @@ def stream_letters(connection: Connection, *, reason: str | None = None) -> Iter
 def count_by_reason(connection: Connection) -> dict[str, int]:
     """How many dead letters are kept, by reason."""
     query = select(dead_letters.c.reason, func.count()).group_by(dead_letters.c.reason)
-    return dict(connection.execute(query.order_by(dead_letters.c.reason)).tuples().all())
+    return {str(row[0]): int(row[1]) for row in connection.execute(query.order_by(dead_letters.c.reason))}
 
 
 def _matching(query: Select[Any], reason: str | None) -> Select[Any]:
