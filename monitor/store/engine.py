@@ -214,7 +214,7 @@ def parse_url(url: str) -> URL:
     write = "write sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DB"
     try:
         parsed = make_url(url)
-    except ArgumentError:  # the text may hold a password: it is not repeated
+    except (ArgumentError, ValueError):  # the text may hold a password: it is not repeated
         raise ValueError(f"the store's address is not a URL; {write}") from None
     if parsed.drivername in ("sqlite", "sqlite+pysqlite"):
         if parsed.database in (None, "", ":memory:"):
