@@ -1,4 +1,4 @@
-"""The configured sinks, and which of them an anomaly is told to."""
+"""The configured sinks, and by which road on-call hears of an anomaly."""
 
 from __future__ import annotations
 
@@ -32,18 +32,6 @@ def build_sinks(config: Config) -> dict[str, Sink]:
 def build_dispatcher(config: Config, store: Transactions, generator: random.Random | None = None) -> Dispatcher:
     """A dispatcher on the wall clock for every sink of the configuration."""
     return Dispatcher(store, build_sinks(config), lambda: time.time_ns() // 1000, generator or random.Random())
-
-
-def anomaly_sinks(config: Config, *, severity: str, historic: bool) -> tuple[str, ...]:
-    """Names of the sinks that an anomaly is enqueued for.
-
-    A historic one is told to nobody unless ``alerts.send_historic``. Alertmanager wakes people: it is not told
-    of severity ``report``, nor of anything when ``alerts.path`` is ``rules`` (then rules on the metric do that).
-    """
-    if historic and not config.alerts.send_historic:
-        return ()
-    wakes = severity != "report" and config.alerts.path == "push"
-    return tuple(name for name, sink in config.alerts.sinks.items() if wakes or sink.kind != "alertmanager")
 
 
 def road(config: Config, *, severity: str, historic: bool) -> str:

@@ -156,9 +156,12 @@ def _read(part: str, worker: object) -> Iterable[tuple[str, tuple[str, ...], flo
 
 
 def _told(worker: object) -> dict[str, Any]:
+    """Numbers by name: of ``describe()``, else of ``stats``, else plain attributes."""
     describe = getattr(worker, "describe", None)
     if callable(describe):
         return dict(describe())
     stats = getattr(worker, "stats", None)
     names = getattr(type(stats), "__slots__", None) or getattr(stats, "__dict__", {})
-    return {name: getattr(stats, name) for name in names} if stats is not None else {}
+    if stats is not None:
+        return {name: getattr(stats, name) for name in names}
+    return {name: getattr(worker, name) for name in _PLAIN if hasattr(worker, name)}

@@ -39,6 +39,7 @@ log = structlog.get_logger("driftline.embed")
 BATCH = {"sqlite": 1000, "postgresql": 200}  # samples a transaction; PostgreSQL holds row locks meanwhile
 BATCH_SECONDS = 5.0  # after this long what is finished is written
 CACHE_BYTES = 192_000_000
+FETCH_THREADS = 16
 _SHA256 = re.compile(r"^[0-9a-f]{64}$")
 _REMOTE = ("http:", "https:", "s3:")
 
@@ -84,6 +85,7 @@ class EmbedStats:
     texts_encoded: int = 0
     cache_hits: int = 0
     failures: int = 0
+    encode_seconds: float = 0.0
 
 
 @dataclass(slots=True)
@@ -120,8 +122,10 @@ class EmbedWorker:
         self._batch = BATCH[store.dialect] if batch is None else batch
         self._images: ByteCache[ImageFindings | Missing] = ByteCache(cache_bytes * 3 // 4)
         self._texts: ByteCache[TextFindings] = ByteCache(cache_bytes // 4)
-        self._pool = concurrent.futures.ThreadPoolExecutor(
-            min(8, 2 * (os.cpu_count() or 1)), thread_name_prefix="driftline-embed"
+        # Fetching waits, decoding computes and holds one full image a thread: hence two pools.
+        self._fetching = concurrent.futures.ThreadPoolExecutor(FETCH_THREADS, thread_name_prefix="driftline-fetch")
+        self._decoding = concurrent.futures.ThreadPoolExecutor(
+            min(4, os.cpu_count() or 1), thread_name_prefix="driftline-decode"
         )
         self._config = config
         self._fetcher = PayloadFetcher(config.payloads)
@@ -133,7 +137,8 @@ class EmbedWorker:
         previous.close()
 
     def close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._fetching.shutdown(wait=False, cancel_futures=True)
+        self._decoding.shutdown(wait=False, cancel_futures=True)
         self._fetcher.close()
 
     def run(self, stop: threading.Event, poll_seconds: float = 0.25) -> None:
@@ -309,7 +314,7 @@ class EmbedWorker:
         """Payloads in order. Threads only where something is waited for: a local read is faster than a hand-over."""
         facts = [part.facts for part in parts]
         if any(str(entry.get("uri", "")).lower().startswith(_REMOTE) for entry in facts):
-            return self._pool.map(self._fetcher.fetch, facts)
+            return self._fetching.map(self._fetcher.fetch, facts)
         return map(self._fetcher.fetch, facts)
 
     def _look_and_encode(self, contents: dict[bytes, bytes]) -> dict[bytes, ImageFindings | Missing]:
@@ -318,9 +323,11 @@ class EmbedWorker:
         results: dict[bytes, ImageFindings | Missing] = {}
         for start in range(0, len(digests), size):
             group = digests[start : start + size]
-            looked = list(self._pool.map(self._look, [contents[digest] for digest in group]))
+            looked = list(self._decoding.map(self._look, [contents[digest] for digest in group]))
             good = [entry for entry in looked if isinstance(entry, _Looked)]
+            began = time.monotonic()
             vectors = iter(self._encode_images([entry.image for entry in good]))
+            self.stats.encode_seconds += time.monotonic() - began
             for digest, entry in zip(group, looked, strict=True):
                 result: ImageFindings | Missing
                 if isinstance(entry, Missing):
@@ -377,7 +384,10 @@ class EmbedWorker:
         size = max(1, self._config.encoder.batch)
         for start in range(0, len(fresh), size):
             group = fresh[start : start + size]
-            for text, vector in zip(group, self.encoder.encode_texts(group), strict=True):
+            began = time.monotonic()
+            encoded = self.encoder.encode_texts(group)
+            self.stats.encode_seconds += time.monotonic() - began
+            for text, vector in zip(group, encoded, strict=True):
                 facts = _json({"v": conditions.VERSION, "characters": len(text)})
                 found[text] = TextFindings(vector, _stored(vector), facts)
                 self._texts.put(_text_key(text), found[text], found[text].size)

@@ -53,6 +53,7 @@ class EvaluateWorker:
         self._session: Session | None = None
         self._lock = threading.Lock()
         self.last_seconds = 0.0  # how long the last batch took
+        self.tick_seconds = 0.0  # time spent on batches since the start
         self.ticks = 0  # ticks evaluated since the start
 
     @property
@@ -141,6 +142,7 @@ class EvaluateWorker:
         self._session = session
         self.ticks += (span[1] - span[0]) // self._config.evaluation.every
         self.last_seconds = time.monotonic() - began
+        self.tick_seconds += self.last_seconds
         return True
 
     def _span(self, lead: Lead) -> tuple[int, int] | None:
