@@ -78,6 +78,7 @@ class IngestWorker:
         self._last_idle_check = monotonic()
         self._subscribed = False
         self.records = 0
+        self.bytes = 0
         self.commits = 0
         self.store_failures = 0
 
@@ -115,6 +116,7 @@ class IngestWorker:
                 continue
             before = owned.next_offset
             owned.process(records)
+            self.bytes += sum(map(len, filter(None, records.values)))
             self._reading_from[tp] = records.offsets[-1] + 1
             self._last_record[tp] = now
             count += len(records) if records.offsets[0] >= before else max(0, records.offsets[-1] + 1 - before)
@@ -372,6 +374,7 @@ class IngestWorker:
         """Numbers about this process for its own metrics."""
         return {
             "records": self.records,
+            "bytes": self.bytes,
             "commits": self.commits,
             "store_failures": self.store_failures,
             "partitions": len(self._owned),
