@@ -107,3 +107,26 @@ def add(*runs: Cells) -> Cells:
         np.concatenate([run.counts for run in runs]),
         np.concatenate([run.sums for run in runs]),
     )
+
+
+def insert(held: Cells, run: Cells) -> Cells:
+    """The sum of two runs, the second much shorter: half the time of `add`, but it takes over the arrays of `held`."""
+    place = np.searchsorted(held.keys, run.keys)
+    known = place < held.keys.size
+    known[known] = held.keys[place[known]] == run.keys[known]
+    at = place[known]
+    held.counts[at] += run.counts[known]
+    held.sums[at] += run.sums[known]
+    new = np.flatnonzero(~known)
+    if new.size == 0:
+        return held
+    slots = place[new] + np.arange(new.size)
+    old = np.ones(held.keys.size + new.size, dtype=np.bool_)
+    old[slots] = False
+    columns = []
+    for before, added in zip(held, run, strict=True):
+        column = np.empty(old.size, dtype=np.int64)
+        column[slots] = added[new]
+        column[old] = before
+        columns.append(column)
+    return Cells(*columns)

@@ -20,6 +20,7 @@ from detectors.summaries.metrics import (
     JOINT_LATENCY_BITS,
     LINEAR_STEP,
     MAX_CONCURRENCY_CODE,
+    MAX_LINEAR,
     METRIC_SHIFT,
     METRICS,
     THINNED_SHIFT,
@@ -105,7 +106,8 @@ def columns(slots: Int64, cols: EventColumns, key_bits: int) -> Iterator[Cells]:
         for m in _LINEAR:
             column = getattr(cols, m.name)[at]
             present = np.flatnonzero(column >= 0)
-            keys.add(which[present] | m.id << METRIC_SHIFT | column[present] // LINEAR_STEP, column[present])
+            values = np.minimum(column[present], MAX_LINEAR)
+            keys.add(which[present] | m.id << METRIC_SHIFT | values // LINEAR_STEP, values)
         latency, timeout = buckets.clipped(cols.latency_total[at]), cols.latency_timeout[at]
         if timeout.any():
             keys.add_column(METRICS["latency_timeout"].id, which, np.where(timeout, latency, -1))

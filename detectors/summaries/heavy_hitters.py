@@ -19,6 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.summaries import buckets
+
 Int64 = NDArray[np.int64]
 UInt64 = NDArray[np.uint64]
 
@@ -59,7 +61,7 @@ def event_weights(cost: Int64, thinned: NDArray[np.bool_]) -> Int64:
     """Weights int64[n, 4] of events. An absent cost adds no spend."""
     out = np.empty((cost.size, 4), dtype=np.int64)
     out[:, 0] = 1
-    np.maximum(cost, 0, out=out[:, 1])
+    np.clip(cost, 0, buckets.MAX_VALUE, out=out[:, 1])
     out[:, 2] = thinned
     np.multiply(out[:, 1], thinned, out=out[:, 3])
     return out

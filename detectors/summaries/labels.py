@@ -7,6 +7,7 @@ long as the row is open. Within one row a name keeps its code; stored rows list 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,12 @@ Int8 = NDArray[np.int8]
 
 MAX_NAME = 200  # characters of a name that are kept
 _COMPACT = 4096  # names known to the table beyond which those of closed rows are forgotten
+
+
+@lru_cache(maxsize=4096)
+def _kept(name: str) -> str:
+    """The name as it is kept: cut, and without what UTF-8 cannot hold (lone surrogates)."""
+    return name[:MAX_NAME].encode(errors="replace").decode()
 
 
 class LabelCodes:
@@ -71,7 +78,7 @@ class LabelCodes:
 
         slots, name_codes: int64[n]; name_codes index `names`, all >= 0.
         """
-        kept = [name[:MAX_NAME] for name in names]
+        kept = [_kept(name) for name in names]
         columns = np.array([self._columns.get(name, -1) for name in kept], dtype=np.int64)
         folded = np.array([name == OTHER for name in kept], dtype=np.bool_)
         column = columns[name_codes]

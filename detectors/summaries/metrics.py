@@ -15,6 +15,7 @@ FAMILIES: tuple[Family, ...] = ("stage", "tier", "model", "error_type")
 LABEL_CAP = 16  # labels of a family that one row admits, in offset order; further ones are counted as OTHER
 OTHER = "other"
 LINEAR_STEP = 10_000  # width of a linear bucket, in millionths
+MAX_LINEAR = 100_000_000  # larger values of a linear metric are counted as this one
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,11 @@ class Shard:
         self._errors: dict[int, Int64] = {}  # slots whose users overflowed
 
     def add(self, *runs: Cells) -> None:
-        self.cells = cells.add(self.cells, *runs)
+        new = cells.add(*runs)
+        if new.keys.size * 8 < self.cells.keys.size:
+            self.cells = cells.insert(self.cells, new)
+        else:
+            self.cells = cells.add(self.cells, new)
 
     def drop(self, slots: Int64) -> None:
         kept = ~np.isin(self.cells.keys >> CELL_BITS, slots)

@@ -163,7 +163,10 @@ class Summary:
         bucket, counts, sums = self._by_bucket(m, label, thinned)
         if m.kind == "linear":
             lower = bucket * LINEAR_STEP
-            return Histogram(lower, lower + LINEAR_STEP - 1, counts, sums, linear=True)
+            upper = lower + LINEAR_STEP - 1
+            if name == "confidence":
+                np.minimum(upper, 1_000_000, out=upper)  # its last bucket holds 1 alone
+            return Histogram(lower, upper, counts, sums, linear=True)
         return Histogram(buckets.smallest()[bucket], buckets.largest()[bucket], counts, sums)
 
     def rate(self, name: str, thinned: bool = False) -> Rate:

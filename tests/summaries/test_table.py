@@ -185,6 +185,28 @@ def test_stage_named_other_is_the_fold_itself() -> None:
     assert table.summary(0).histogram("latency_stage", OTHER).sum == 18
 
 
+def test_hostile_values_and_names_stay_in_their_place() -> None:
+    names = ["a" * 300, "a" * 200, "\ud800", "", "b"]
+    cols = replace(
+        nothing(5),
+        tier=Labelled(np.arange(5, dtype=np.int32), names),
+        context_used=np.array([0, 2_000_000, 2**62, 1, 2]),
+        cost=np.full(5, 2**62),
+        user=np.full(5, 7, dtype=np.uint64),
+        concurrency=np.full(5, 2**62),
+        latency_total=np.full(5, 2**62),
+        input_bytes=np.full(5, 2**62),
+    )
+    table = SummaryTable()
+    table.update(np.zeros(5, np.int64), cols)
+    s = Summary.from_state(table.state(0))
+    assert {name: t.count for name, t in s.labelled("tier").items()} == {"": 1, "?": 1, "a" * 200: 2, "b": 1}
+    assert s.histogram("context_used").count == 5
+    assert s.events() == 5
+    assert s.heavy_hitters("spend")[0].low == s.total("cost").sum == 5 * buckets.MAX_VALUE
+    assert [h.sum for h in s.latency_by_concurrency().values()] == [5 * buckets.MAX_VALUE]
+
+
 def test_rows_are_dropped_and_their_slots_used_again() -> None:
     rng = np.random.default_rng(8)
     table = SummaryTable()
