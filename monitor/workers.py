@@ -62,6 +62,7 @@ class IngestPart:
         worker = self.worker
         return {
             "records": worker.records,
+            "bytes": worker.bytes,
             "commits": worker.commits,
             "store_failures": worker.store_failures,
             "lag": {f"{tp.topic}/{tp.partition}": behind for tp, behind in worker.lag().items()},
@@ -125,3 +126,9 @@ def parts_of(roles: Iterable[str], store: Store, config: Callable[[], Config]) -
 def measured_workers(parts: Iterable[Part]) -> dict[str, object]:
     """The live workers by part name, as /metrics reads them."""
     return {part.name: part.worker for part in parts if part.worker is not None}
+
+
+def records_behind(parts: Iterable[Part]) -> int | None:
+    """How many records the ingest part of this process is behind its partitions; None without one."""
+    found = [part.worker.worker.lag() for part in parts if isinstance(part.worker, IngestPart)]
+    return sum(found[0].values()) if found else None

@@ -15,13 +15,14 @@ from monitor.supervise import PartState
 class Context:
     """``everything`` is False in a process without the role serve: then only the probes and /metrics answer.
 
-    ``metrics`` renders /metrics; ``clock`` is the wall clock in seconds.
+    ``metrics`` renders /metrics; ``lag`` says how many records this process is behind, None without ingest; ``clock`` is the wall clock in seconds.
     """
 
     store: Store
     config: Callable[[], Config]
     states: Callable[[], list[PartState]]
     metrics: Callable[[], bytes]
+    lag: Callable[[], int | None] = lambda: None
     loopback: bool = True
     everything: bool = True
     clock: Callable[[], float] = time.time

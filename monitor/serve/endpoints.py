@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -175,10 +174,3 @@ def _page(limit: int, offset: int, found: int) -> models.Page:
 
 def _small(text: str) -> bool:
     return text.isdigit() and len(text) <= 18
-
-
-def openapi_text() -> str:
-    """The OpenAPI document as it is checked in at docs/openapi.json."""
-    from monitor.serve.openapi import document
-
-    return json.dumps(document(), indent=2, sort_keys=False, ensure_ascii=False) + "\n"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -81,3 +83,12 @@ def _version() -> str:
         return version("driftline")
     except PackageNotFoundError:
         return "0"
+
+
+def text() -> str:
+    """The document as it is checked in at docs/openapi.json (``python -m monitor.serve.openapi``)."""
+    return json.dumps(document(), indent=2, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(text())

@@ -61,6 +61,7 @@ def render(context: Context) -> str:
         open=waiting,
         recent=recent,
         status=status,
+        lag=context.lag(),
         behind=None if closed is None else _behind(context.clock(), closed),
         states=[state for state in context.states() if not state.ready],
         currency=currency,

@@ -194,7 +194,7 @@ def _unit(name: str) -> str:
 
 def _open_by_segment(connection: Connection) -> dict[str, int]:
     query = select(anomalies.c.segment, func.count()).where(anomalies.c.state == "open").group_by(anomalies.c.segment)
-    return dict(connection.execute(query).tuples().all())
+    return {str(row[0]): int(row[1]) for row in connection.execute(query)}
 
 
 def _sample_head(row: Any) -> models.SampleHead:
