@@ -28,6 +28,7 @@ from monitor.store.tables import (
 
 LEADER = "leader"
 
+
 class NotLeader(Exception):
     """Another process took the lead, or these ticks are done already: nothing was written."""
 
@@ -210,6 +211,18 @@ def embedded_samples(store: Store, from_us: int, to_us: int, segment: str | None
         SampleRow(r.sample_id, r.window_us, r.route, r.segment, r.pi, r.encoder, r.facts, tuple(parts))
         for r, parts in found.values()
     ]
+
+
+def latest_encoder(store: Store, segment: str) -> str:
+    """Identity of the encoder of the segment's newest embedded sample, '' where there is none."""
+    query = (
+        select(samples.c.encoder)
+        .where(samples.c.segment == segment, samples.c.state == "embedded", samples.c.encoder != "")
+        .order_by(samples.c.window_us.desc(), samples.c.sample_id)
+        .limit(1)
+    )
+    with store.read() as connection:
+        return connection.execute(query).scalar() or ""
 
 
 def stream_rows(store: Store) -> list[StreamState]:

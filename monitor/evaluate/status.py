@@ -1,0 +1,107 @@
+"""How each stream is doing, for `/metrics`, the pages and `driftline status`: read from the store alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+from sqlalchemy import Connection, func, select
+
+from detectors.evidence.packing import unpack
+from monitor.evaluate.references import Reference
+from monitor.evaluate.streams import CATALOGUE
+from monitor.store import references
+from monitor.store.engine import Store
+from monitor.store.evaluation import LEADER
+from monitor.store.tables import anomalies, evaluation, samples, stream_states
+
+State = Literal["learning", "draft", "ok", "not_enough_data", "open", "encoder_mismatch", "not_measured"]
+
+DAY_US = 86_400_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class StreamStatus:
+    """One stream. ``evidence`` is between 0 and 1, where an anomaly opens; ``reference_id`` '' without one.
+
+    ``status``: ``learning`` (no reference yet), ``draft`` (one waits for approval), ``ok``, ``not_enough_data`` (the
+    reference does not support a judgement), ``open`` (an anomaly is), ``encoder_mismatch`` (samples are embedded with
+    another encoder than the reference's: nothing is compared), ``not_measured`` (the segment has no such signal).
+    """
+
+    owner: str
+    segment: str
+    signal: str
+    status: State
+    evidence: float
+    reference_id: str
+
+
+def streams(store: Store) -> list[StreamStatus]:
+    """Every stream of every segment that has been seen, by segment and signal."""
+    with store.read() as connection:
+        kept = {
+            (row.segment, row.signal): (row.owner, _evidence(bytes(row.state)))
+            for row in connection.execute(select(stream_states))
+        }
+        open_ones = set(
+            connection.execute(
+                select(anomalies.c.segment, anomalies.c.signal).where(anomalies.c.state == "open")
+            ).tuples()
+        )
+        seen = _segments(connection)
+        encoders = _encoders(connection)
+    active = {row.segment: row for row in references.list_references(store, state="active")}
+    drafts = {row.segment for state in ("draft", "approved") for row in references.list_references(store, state=state)}
+    found: list[StreamStatus] = []
+    for segment in sorted({*seen, *active}):
+        row = active.get(segment)
+        if row is None:
+            state: State = "draft" if segment in drafts else "learning"
+            found += [StreamStatus("", segment, spec.signal, state, 0.0, "") for spec in CATALOGUE]
+            continue
+        reference = Reference.from_content(row.content)
+        mismatch = bool(reference.encoder) and segment in encoders and reference.encoder not in encoders[segment]
+        for signal in sorted({spec.signal for spec in CATALOGUE} | set(reference.streams)):
+            owner, evidence = kept.get((segment, signal), ("", 0.0))
+            fitted = reference.streams.get(signal)
+            if fitted is None:
+                state = "not_measured"
+            elif (segment, signal) in open_ones:
+                state = "open"
+            elif not fitted.enough:
+                state = "not_enough_data"
+            elif mismatch and fitted.spec.kind in ("embedding", "agreement"):
+                state = "encoder_mismatch"
+            else:
+                state = "ok"
+            found.append(StreamStatus(owner, segment, signal, state, evidence, row.reference_id))
+    return found
+
+
+def _evidence(state: bytes) -> float:
+    scalars, _ = unpack("stream", state)
+    _, arrays = unpack("funded-sr", scalars["sr"])
+    return float(arrays["r"].sum())
+
+
+def _segments(connection: Connection) -> list[str]:
+    state = connection.execute(select(evaluation.c.state).where(evaluation.c.name == LEADER)).scalar()
+    return sorted(msgspec.json.decode(state)["segments"]) if state else []
+
+
+def _encoders(connection: Connection) -> dict[str, set[str]]:
+    """Encoders of each segment's samples of the last day that has any."""
+    newest = connection.execute(select(func.max(samples.c.window_us)).where(samples.c.state == "embedded")).scalar()
+    if newest is None:
+        return {}
+    found: dict[str, set[str]] = {}
+    query = (
+        select(samples.c.segment, samples.c.encoder)
+        .where(samples.c.state == "embedded", samples.c.window_us > newest - DAY_US, samples.c.encoder != "")
+        .distinct()
+    )
+    for segment, encoder in connection.execute(query).tuples():
+        found.setdefault(segment, set()).add(encoder)
+    return found
