@@ -6,12 +6,13 @@ is stale.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Final, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
-from monitor.config.units import Budget, Duration, Size, parse_allowance, parse_duration
+from monitor.config.units import Budget, Duration, Size, format_duration, parse_allowance, parse_duration
 
 Stakes = Literal["low", "medium", "high"]
 
@@ -276,13 +277,13 @@ class Owner(Section):
 
 
 class AlertmanagerSink(Section):
-    kind: Literal["alertmanager"]
+    kind: Literal["alertmanager"] = Field(description="Which kind of sink this is.")
     urls: tuple[str, ...] = Field(min_length=1, description="Every peer of the cluster.")
     resend_every: Duration = Field(written("1m"), description="Re-send firing alerts this often.")
 
 
 class GrafanaSink(Section):
-    kind: Literal["grafana"]
+    kind: Literal["grafana"] = Field(description="Which kind of sink this is.")
     url: str = Field(description="Address of Grafana.")
     token: str | None = Field(
         None,
@@ -294,7 +295,7 @@ class GrafanaSink(Section):
 
 
 class WebhookSink(Section):
-    kind: Literal["webhook"]
+    kind: Literal["webhook"] = Field(description="Which kind of sink this is.")
     url: str = Field(description="Where to POST the anomaly.")
     secret: str | None = Field(
         None, description="Key of the HMAC-SHA256 signature header.", repr=False, json_schema_extra=SECRET
@@ -302,7 +303,7 @@ class WebhookSink(Section):
 
 
 class KafkaSink(Section):
-    kind: Literal["kafka"]
+    kind: Literal["kafka"] = Field(description="Which kind of sink this is.")
     topic: str = Field("driftline.anomalies", description="Topic for anomalies.")
 
 
@@ -355,7 +356,18 @@ class Retention(Section):
 
 class Redaction(Section):
     name: str = Field(description="Name that replaces the match, as [name].")
-    pattern: str = Field(description="Regular expression.")
+    pattern: str = Field(description="Regular expression (Python's re).")
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, value: str) -> str:
+        try:
+            re.compile(value)
+        except re.error as error:
+            raise ValueError(
+                f"expected a regular expression, got {value!r} ({error}); write one for Python's re"
+            ) from None
+        return value
 
 
 class Privacy(Section):
@@ -412,6 +424,16 @@ class Config(Section):
     privacy: Privacy = Privacy()
     serve: Serve = Serve()
     timezone: str = Field("UTC", description="IANA name; months, weeks and hours of the week are in it.")
+
+    @model_validator(mode="after")
+    def _minutes_outlive_lateness(self) -> Config:
+        if self.retention.minute < self.kafka.allowed_lateness + 86_400_000_000:
+            raise ValueError(
+                "retention.minute must be at least kafka.allowed_lateness and a day more, since late events still "
+                f"change minutes; got {format_duration(self.retention.minute)} and "
+                f"{format_duration(self.kafka.allowed_lateness)}"
+            )
+        return self
 
     @field_validator("timezone")
     @classmethod
