@@ -28,6 +28,7 @@ POLL_INTERVAL_MS = 600_000  # a store that is down for longer than this costs us
 
 
 READ_BYTES = 1 << 18
+SESSION_TIMEOUT_MS = 10_000  # how long the partitions of a member that was killed stay idle
 
 
 class LargeReadTransport(KafkaTCPTransport):  # type: ignore[misc]  # kafka-python is untyped
@@ -49,9 +50,11 @@ class LargeReadTransport(KafkaTCPTransport):  # type: ignore[misc]  # kafka-pyth
 class KafkaSource:
     """A consumer-group member on kafka-python; checksums by the C package ``crc32c``."""
 
-    def __init__(self, kafka: Kafka, client_id: str = "driftline-ingest") -> None:
+    def __init__(
+        self, kafka: Kafka, client_id: str = "driftline-ingest", session_timeout_ms: int = SESSION_TIMEOUT_MS
+    ) -> None:
         kafka_manager.KafkaTCPTransport = LargeReadTransport
-        self._consumer: Any = KafkaConsumer(**connection(kafka), **_consumption(kafka, client_id))
+        self._consumer: Any = KafkaConsumer(**connection(kafka), **_consumption(kafka, client_id, session_timeout_ms))
         self._consumer._fetcher.PartitionRecords = BatchedPartitionRecords
 
     def subscribe(self, topics: Iterable[str], assigned: Assigned, revoked: Assigned) -> None:
@@ -126,7 +129,7 @@ def connection(kafka: Kafka) -> dict[str, Any]:
     return options
 
 
-def _consumption(kafka: Kafka, client_id: str) -> dict[str, Any]:
+def _consumption(kafka: Kafka, client_id: str, session_timeout_ms: int) -> dict[str, Any]:
     return {
         "client_id": client_id,
         "group_id": kafka.group,
@@ -140,7 +143,7 @@ def _consumption(kafka: Kafka, client_id: str) -> dict[str, Any]:
         "fetch_max_wait_ms": 200,
         "receive_buffer_bytes": 1 << 20,
         "max_poll_interval_ms": POLL_INTERVAL_MS,
-        "session_timeout_ms": 10_000,
+        "session_timeout_ms": session_timeout_ms,
         "heartbeat_interval_ms": 2_000,
     }
 

@@ -20,11 +20,10 @@ START_MS = 1_790_000_000_000
 OVERSIZE = 4_000
 
 
-def config(store_url: str = "sqlite:///unused.db", **kafka: Any) -> Config:
+def config(**kafka: Any) -> Config:
     """A configuration small enough that every cap, window and budget is reached by a few thousand records."""
     return Config.model_validate(
         {
-            "store": {"url": store_url},
             "kafka": {
                 "topics": [TOPIC],
                 "commit_records": 400,
