@@ -1,0 +1,122 @@
+"""`driftline alerts`: list, show, test."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from sqlalchemy import insert
+
+from monitor.cli.alerts import alerts
+from monitor.store.engine import Store, open_store
+from monitor.store.tables import anomalies
+from tests.alerts.parts import Answer, Clock, Target, anomaly, dispatcher, tell
+
+OPEN = anomaly("invoice-extract/acme")
+OVER = anomaly("invoice-extract/globex", state="resolved", opened=OPEN["opened"] - 3_600_000_000)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    opened = open_store(f"sqlite:///{tmp_path / 'driftline.db'}")
+    with opened.write() as conn:
+        conn.execute(insert(anomalies), [row(OPEN), row(OVER)])
+    yield opened
+    opened.close()
+
+
+def row(document: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "anomaly_id": document["id"],
+        "owner": document["owner"],
+        "segment": document["segment"],
+        "signal": document["signal"],
+        "state": document["state"],
+        "severity": document["severity"],
+        "historic": document["historic"],
+        "opened_us": document["opened"],
+        "updated_us": document["updated"],
+        "resolved_us": document["resolved"],
+        "document": json.dumps(document),
+    }
+
+
+def run(tmp_path: Path, *arguments: str, sinks: str = "{}") -> Result:
+    config = tmp_path / "driftline.yaml"
+    config.write_text(
+        f"store: {{url: 'sqlite:///{tmp_path / 'driftline.db'}'}}\n"
+        f"alerts: {{app_url: 'http://app.example', sinks: {sinks}}}\n"
+    )
+    return CliRunner().invoke(alerts, [arguments[0], "--config", str(config), *arguments[1:]])
+
+
+def test_list_newest_first(store: Store, tmp_path: Path) -> None:
+    output = run(tmp_path, "list").output
+    assert output.index(OPEN["id"][:10]) < output.index(OVER["id"][:10])
+    assert f"Resolved: {OVER['explanation']['sentence']}" in output
+    only = run(tmp_path, "list", "--state", "open", "--json").output.splitlines()
+    assert [json.loads(line) for line in only] == [OPEN]
+    assert run(tmp_path, "list", "--segment", "nowhere").output == "no anomalies\n"
+
+
+def test_list_shows_what_is_stuck(store: Store, tmp_path: Path, clock: Clock, web: Target) -> None:
+    from alerts.sinks.webhook import WebhookSink, WebhookTarget
+
+    web.answer = lambda request: Answer(500, b"broken")
+    tell(store, clock, "hook", OPEN)
+    dispatcher(store, clock, {"hook": WebhookSink(WebhookTarget(web.url))}).step()
+    expected = "waiting, 1 attempt: HTTP 500: broken"
+    assert f"hook: anomaly {OPEN['id']} {expected}" in run(tmp_path, "list").output
+    assert f"hook: {expected}" in run(tmp_path, "show", OPEN["id"]).output
+
+
+def test_show_tells_the_story(store: Store, tmp_path: Path) -> None:
+    output = run(tmp_path, "show", OPEN["id"][:12]).output
+    assert output.startswith(OPEN["explanation"]["sentence"])
+    assert f"http://app.example/anomalies/{OPEN['id']}" in output
+    assert "0.14 share (95 % interval 0.11 to 0.18), baseline 0.02" in output
+    assert "told to nobody" in output
+
+
+def test_show_says_what_is_wrong_with_an_id(store: Store, tmp_path: Path) -> None:
+    missing = run(tmp_path, "show", "zz")
+    assert (missing.exit_code, "no anomaly's id begins with 'zz'" in missing.output) == (1, True)
+    several = run(tmp_path, "show", "")
+    assert (several.exit_code, "write more characters" in several.output) == (1, True)
+    assert run(tmp_path, "show", "%").exit_code == 1
+
+
+def test_a_test_goes_through_every_sink(store: Store, tmp_path: Path, web: Target) -> None:
+    sinks = f"{{good: {{kind: webhook, url: '{web.url}/a'}}, bad: {{kind: webhook, url: '{web.url}/b'}}}}"
+    web.answer = lambda request: Answer(403 if request.path == "/b" else 200, b"no")
+    result = run(tmp_path, "test", sinks=sinks)
+    assert result.exit_code == 1
+    assert f"good (webhook {web.url}/a): delivered" in result.output
+    assert f"bad (webhook {web.url}/b): not reached: HTTP 403: no" in result.output
+    assert {request.json["kind"] for request in web.requests} == {"test"}
+    assert "This is a test" in web.requests[0].json["summary"]
+    assert run(tmp_path, "test", "--sink", "good", sinks=sinks).exit_code == 0
+
+
+def test_a_test_needs_a_sink(store: Store, tmp_path: Path) -> None:
+    assert "no sink is configured" in run(tmp_path, "test").output
+    sinks = "{one: {kind: kafka}}"
+    assert (
+        "no sink named two; configured under alerts.sinks: one"
+        in run(tmp_path, "test", "--sink", "two", sinks=sinks).output
+    )
+
+
+@pytest.mark.real
+def test_a_test_reaches_a_real_alertmanager(store: Store, tmp_path: Path, alertmanager: str) -> None:
+    import httpx
+
+    result = run(tmp_path, "test", sinks=f"{{oncall: {{kind: alertmanager, urls: ['{alertmanager}']}}}}")
+    assert result.exit_code == 0, result.output
+    (alert,) = httpx.get(f"{alertmanager}/api/v2/alerts", trust_env=False).json()
+    assert alert["labels"]["segment"] == "driftline-test"
+    assert alert["labels"]["severity"] == "report"
