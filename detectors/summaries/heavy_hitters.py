@@ -71,7 +71,7 @@ def summed(keys: UInt64, weights: Int64) -> tuple[UInt64, Int64]:
     """Distinct users, ascending, with their weights added."""
     if keys.size == 0:
         return keys, weights
-    order = np.argsort(keys, kind="stable")
+    order = np.argsort(keys)
     ordered = keys[order]
     starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
     return ordered[starts], np.add.reduceat(weights[order], starts, axis=0)

@@ -58,7 +58,10 @@ def relabelled(run: Cells, old: Labels, new: Labels) -> Cells:
 
 def with_labels(run: Cells, mapping: Int64, mapping_row: Int64 | int) -> Cells:
     """Label codes replaced by ``mapping[mapping_row + family, code]``; the keys may no longer ascend."""
-    code = run.keys >> BUCKET_BITS & LABEL_MASK
     family = _FAMILY_OF[run.keys >> METRIC_SHIFT & 63]
-    mapped = mapping[mapping_row + family, code]
-    return Cells(run.keys ^ ((code ^ mapped) << BUCKET_BITS), run.counts, run.sums)
+    at = np.flatnonzero(family < len(FAMILIES))
+    keys = run.keys.copy()
+    code = keys[at] >> BUCKET_BITS & LABEL_MASK
+    row = mapping_row if isinstance(mapping_row, int) else mapping_row[at]
+    keys[at] ^= (code ^ mapping[row + family[at], code]) << BUCKET_BITS
+    return Cells(keys, run.counts, run.sums)

@@ -112,9 +112,9 @@ class Shard:
 
 
 def _by_slot_and_user(slots: Int64, users: UInt64) -> Int64:
-    """Stable order by (slot, user). One sort of a 64-bit digest does, where no two users share its bits."""
+    """Order by (slot, user). One sort of a 64-bit digest does, where no two users share its bits."""
     digest = (slots.astype(np.uint64) << np.uint64(58)) | (users >> np.uint64(6))
-    order = np.argsort(digest, kind="stable")
+    order = np.argsort(digest)
     ordered, by = digest[order], users[order]
     if ((ordered[1:] == ordered[:-1]) & (by[1:] != by[:-1])).any():
         order = np.lexsort((users, slots))

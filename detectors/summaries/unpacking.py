@@ -96,10 +96,11 @@ class _Reader:
             lengths = np.zeros(len(self.bodies), dtype=np.int64)
             np.add.at(lengths, row_of, np.where(wide, sizes, 0))
             data = np.frombuffer(self.slices(lengths.tolist()), dtype=np.uint8)
+            plane = out[:, j]
             if wide.all():
-                out[:, j] = data
+                plane[:] = data
             else:
-                out[np.repeat(wide, sizes), j] = data
+                plane[np.repeat(wide, sizes)] = data
         return out.view("<i8").ravel()
 
     def read(self) -> Rows:
