@@ -5,8 +5,8 @@ which a row is pulled in (so that a few far rows cannot pretend to be a shift of
 rows, and the novelty thresholds. The fit never touches the rows that calibrate.
 
 Two channels, bet on together:
-  * location: q = m |mean|^2 in whitened space. Its null is a scaled noncentral chi-square, matched to the mean and
-    variance that the held-out rows give for this m; its noncentrality covers the reference's own error and the
+  * location: q = m |mean|^2 in whitened space. Its null is a scaled noncentral chi-square, matched to three
+    cumulants that the held-out rows give for this m; its noncentrality covers the reference's own error and the
     movement between the reference's days, and hours of the day. Bets: shifts of 0.5, 1 and 2 sd.
   * novelty: the share of rows farther from the centre, or farther off the subspace, than nearly all held-out rows,
     as a rate with its own upper limit. This is what sees a rare new cluster.
@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
-from scipy.special import betaincinv, chdtri, chndtr, stdtrit
+from scipy.special import betaincinv, chdtri, chndtr
 
+from detectors.drift.location import LocationNull, Movement
 from detectors.drift.noncentral import log_density
 from detectors.evidence.effect import Effect, Verdict
 from detectors.evidence.packing import pack, unpack
@@ -37,7 +38,7 @@ Int64 = NDArray[np.int64]
 DELTAS: tuple[float, ...] = (0.5, 1.0, 2.0)
 COMPONENTS = 64
 RIDGE = 0.05  # of the mean variance of the components kept
-RADIUS = 0.99  # held-out quantile of the whitened norm beyond which a row is pulled in
+RADIUS = 0.95  # held-out quantile of the whitened norm beyond which a row is pulled in
 MIN_REFERENCE = 40  # rows in each half
 MIN_ROWS = 5  # rows in a look
 PSEUDO_DAYS = 10
@@ -54,9 +55,7 @@ class EmbeddingReference:
     whiten: Float  # float64[k], factors that give coordinates along the axes unit variance
     middle: Float  # float64[k], mean of the pulled-in whitened rows
     radius: float
-    trace: float  # E |row|^2 of whitened, pulled-in held-out rows
-    trace_square: float  # tr Sigma^2
-    norm_variance: float  # Var |row|^2
+    null: LocationNull  # of the mean of pulled-in rows
     error: float  # upper limit of |error of the centre|^2
     moving: float  # upper limit of |shift of a day and an hour of the day|^2
     norm_limit: float  # novelty thresholds
@@ -135,7 +134,7 @@ class EmbeddingReference:
         pulled = _pull(z_all, radius)
         middle = pulled.mean(axis=0)
         y = pulled[fit.shape[0] :] - middle
-        trace, trace_square, norm_variance = _moments(y)
+        null = LocationNull.fit(y, rng)
 
         m = held.shape[0]
         rank = max(2, int(np.ceil(float(np.clip(8.0 / m, 0.005, 0.05)) / 2.0 * m)))
@@ -145,14 +144,15 @@ class EmbeddingReference:
         new = (norms > norm_limit) | (offs > off_limit) if k else offs > off_limit
         novelty = rate_by_day(new, day[fit.shape[0] :], None if hour is None else hour[fit.shape[0] :], confidence)
 
-        nu = trace**2 / trace_square if trace_square > 0 else 1.0
-        error = trace / nu * float(chdtri(nu, 1.0 - confidence)) / total if k else 0.0
+        error = 0.0
+        if k:
+            offset, unit, df = null.at(total)
+            error = (offset + unit * float(chdtri(df, 1.0 - confidence))) / total
         moving, novelty_limit = 0.0, novelty.p_plus
         if k:
             around = pulled - middle
-            still = _Movement(0.0, 1, np.zeros(k))
-            by_day = still if groups is None else _movement(around, day, trace, trace_square)
-            by_hour = still if hour is None else _movement(around, hour, trace, trace_square)
+            by_day = Movement.fit(around, None if groups is None else day, null)
+            by_hour = Movement.fit(around, hour, null)
             # Every hour of the day is in the reference; of days there will be others.
             moving = (by_day.limit(DAY_CONFIDENCE) + by_hour.limit(confidence)) ** 2
             # A day that lies farther out carries more rows over the thresholds: what those of the held-out half
@@ -169,9 +169,7 @@ class EmbeddingReference:
             whiten=whiten,
             middle=middle,
             radius=radius,
-            trace=trace,
-            trace_square=trace_square,
-            norm_variance=norm_variance,
+            null=null,
             error=error,
             moving=moving,
             norm_limit=norm_limit,
@@ -199,7 +197,7 @@ class EmbeddingReference:
             return bets
         z, off = self._coordinates(x)
         m = x.shape[0]
-        if self.components and self.trace > 0:
+        if self.components and self.null.trace > 0:
             q, unit, df = self._location(z)
             null = m * (np.sqrt(self.error) + np.sqrt(self.moving)) ** 2 / unit
             shifts = null + m * np.square(DELTAS) / unit
@@ -225,15 +223,15 @@ class EmbeddingReference:
         """
         x = _checked(rows, self.dimension, "rows")
         m = x.shape[0]
-        if m == 0 or not self.components or self.trace <= 0:
+        if m == 0 or not self.components or self.null.trace <= 0:
             return Effect(0.0, 0.0, float("inf") if m == 0 else 0.0, 0.0, "sd")
         z, _ = self._coordinates(x)
         q, unit, df = self._location(z)
         tail = (1.0 - confidence) / 2.0
-        value = float(np.sqrt(max(0.0, (q - m * self._mean_part()) / m)))
+        value = float(np.sqrt(max(0.0, (q - unit * df) / m - self.null.trace / self.rows)))
         low = float(np.sqrt(_noncentrality(q / unit, df, 1.0 - tail) * unit / m))
         high = float(np.sqrt(_noncentrality(q / unit, df, tail) * unit / m))
-        slack = float(np.sqrt(self.trace / self.rows))
+        slack = float(np.sqrt(self.null.trace / self.rows))
         return Effect(value, max(0.0, low - slack), high + slack, 0.0, "sd")
 
     def contributions(self, rows: ArrayLike) -> Int64:
@@ -246,7 +244,7 @@ class EmbeddingReference:
             mean = y.mean(axis=0)
             length = float(np.linalg.norm(mean))
             along = y @ mean / length if length > 0 else np.zeros(x.shape[0])
-            spread = max(float(np.sqrt(self.trace / self.components)), 1e-12)
+            spread = max(float(np.sqrt(self.null.trace / self.components)), 1e-12)
             norm = np.linalg.norm(z, axis=1) / max(self.norm_limit, 1e-12)
             score = score + along / spread + np.maximum(0.0, norm - 1.0)
         return np.argsort(-score, kind="stable")
@@ -254,8 +252,7 @@ class EmbeddingReference:
     def to_state(self) -> bytes:
         """Versioned bytes; matrices as float32, which is what :meth:`log_bets` uses anyway."""
         scalars = {
-            "radius": self.radius, "trace": self.trace, "trace_square": self.trace_square,
-            "norm_variance": self.norm_variance, "error": self.error, "moving": self.moving,
+            "radius": self.radius, "null": self.null.to_scalars(), "error": self.error, "moving": self.moving,
             "norm_limit": self.norm_limit, "off_limit": self.off_limit, "rows": self.rows,
             "novelty_limit": self.novelty_limit,
             "novelty": self.novelty.to_state(),
@@ -273,7 +270,8 @@ class EmbeddingReference:
         """The inverse of :meth:`to_state`. Raises ValueError for other bytes."""
         scalars, arrays = unpack(_KIND, state)
         novelty = RateReference.from_state(scalars.pop("novelty"))
-        return cls(**scalars, **arrays, novelty=novelty)
+        null = LocationNull(**scalars.pop("null"))
+        return cls(**scalars, **arrays, null=null, novelty=novelty)
 
     def _coordinates(self, x: Float) -> tuple[Float, Float]:
         return _coordinates(x, self.centre, self.axes, self.whiten)
@@ -284,16 +282,12 @@ class EmbeddingReference:
             far = far | (np.linalg.norm(z, axis=1) > self.norm_limit)
         return np.asarray(far, dtype=np.bool_)
 
-    def _mean_part(self) -> float:
-        return self.trace / self.rows
-
     def _location(self, z: Float) -> tuple[float, float, float]:
-        """q, and the unit and degrees of freedom of its null: q / unit ~ chi-square."""
+        """q less the offset of its null, and that null's unit and degrees of freedom."""
         m = z.shape[0]
         mean = (_pull(z, self.radius) - self.middle).mean(axis=0)
-        variance = self.norm_variance / m + 2.0 * (1.0 - 1.0 / m) * self.trace_square
-        unit = variance / (2.0 * self.trace)
-        return float(m * (mean @ mean)), unit, self.trace / unit
+        offset, unit, df = self.null.at(m)
+        return max(float(m * (mean @ mean)) - offset, 1e-9 * unit), unit, df
 
 
 def _checked(rows: ArrayLike, dimension: int | None, name: str) -> Float:
@@ -339,53 +333,6 @@ def _pull(z: Float, radius: float) -> Float:
     norm = np.linalg.norm(z, axis=1)
     factor = np.where(norm > radius, radius / np.maximum(norm, 1e-300), 1.0)
     return np.asarray(z * factor[:, None], dtype=np.float64)
-
-
-def _moments(y: Float) -> tuple[float, float, float]:
-    """tr Sigma, tr Sigma^2 (unbiased, over pairs of rows) and Var |row|^2."""
-    n = y.shape[0]
-    if y.shape[1] == 0:
-        return 0.0, 0.0, 0.0
-    square = (y**2).sum(axis=1)
-    gram = y.T @ y
-    trace = float(square.mean())
-    pairs = float((gram**2).sum() - (square**2).sum()) / (n * (n - 1))
-    return trace, max(pairs, trace**2 / y.shape[1] * 0.25), float(square.var())
-
-
-@dataclass(frozen=True, slots=True)
-class _Movement:
-    """How the means of days (or hours of the day) differ: variance, its degrees of freedom, where to."""
-
-    between: float
-    df: int
-    direction: Float
-
-    def limit(self, confidence: float) -> float:
-        """Upper limit of the length of a day's shift. They may differ along one direction: then it is a Student t."""
-        return float(np.sqrt(self.between) * stdtrit(self.df, confidence))
-
-
-def _movement(y: Float, group: Int64, trace: float, trace_square: float) -> _Movement:
-    """By moments; none where the groups differ no more than chance lets them."""
-    ids, of_group = np.unique(group, return_inverse=True)
-    count = np.bincount(of_group).astype(np.float64)
-    sums = np.zeros((ids.size, y.shape[1]))
-    np.add.at(sums, of_group, y)
-    keep = count >= 3
-    count, means = count[keep], sums[keep] / count[keep, None]
-    size = count.size
-    none = _Movement(0.0, 1, np.zeros(y.shape[1]))
-    if size < 3:
-        return none
-    excess = float(((means**2).sum(axis=1) - trace / count).mean())
-    chance = float(np.sqrt((2.0 * trace_square / count**2).sum())) / size
-    # Less what chance gives one reference in twenty: the limit multiplies what is left by the square of a t quantile.
-    between = (excess - 1.64 * chance) * size / (size - 1)
-    if between <= 0:
-        return none
-    _, _, vt = np.linalg.svd(means * np.sqrt(count)[:, None], full_matrices=False)
-    return _Movement(between, size - 1, np.asarray(vt[0], dtype=np.float64))
 
 
 def _noncentrality(x: float, df: float, probability: float) -> float:
