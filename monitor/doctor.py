@@ -69,13 +69,13 @@ def _kafka(config: Config) -> str:
     from monitor.ingest.kafka_source import connection
 
     kafka = config.kafka
+    _reach(kafka.bootstrap)  # first, since a client that reaches nobody takes long to say so
     try:
         admin: Any = KafkaAdminClient(**connection(kafka), request_timeout_ms=int(TIMEOUT * 1000))
     except (KafkaError, OSError, ValueError) as error:
         raise Unwell(
-            f"no broker answers at {kafka.bootstrap} ({type(error).__name__})",
-            "check kafka.bootstrap, kafka.security_protocol and the credentials, and that the address is reachable "
-            "from here",
+            f"what listens at {kafka.bootstrap} does not answer as a broker ({type(error).__name__})",
+            "check kafka.security_protocol, the credentials and kafka.ca_file",
         ) from None
     try:
         found = {topic["name"]: topic for topic in admin.describe_topics(list(kafka.topics))}
@@ -87,6 +87,23 @@ def _kafka(config: Config) -> str:
     if absent:
         raise Unwell(f"no topic {', '.join(absent)}", "create it, or correct kafka.topics")
     return ", ".join(f"{t}: {len(found[t]['partitions'])} partitions" for t in kafka.topics)
+
+
+def _reach(bootstrap: str) -> None:
+    refusals = []
+    for part in bootstrap.split(","):
+        host, _, port = part.strip().rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=TIMEOUT).close()
+            return
+        except ValueError:
+            refusals.append(f"{part.strip()}: expected HOST:PORT")
+        except OSError as error:
+            refusals.append(f"{part.strip()}: {error.strerror or error}")
+    raise Unwell(
+        f"no broker can be reached ({'; '.join(refusals)})",
+        "check kafka.bootstrap, and that the address can be reached from here",
+    )
 
 
 def _store(config: Config) -> str:

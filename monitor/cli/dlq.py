@@ -80,7 +80,7 @@ def show(config_path: Path, position: str) -> None:
     elif sys.stdout.isatty():
         click.echo(found.original.decode("utf-8", "backslashreplace").encode("unicode_escape").decode())
     else:
-        click.get_binary_stream("stdout").write(found.original)
+        sys.stdout.buffer.write(found.original)
 
 
 @dlq.command()
@@ -99,7 +99,7 @@ def export(config_path: Path, reason: str | None, out: Path | None) -> None:
     from monitor.store import letters
 
     with opened_store(read_config(config_path)) as store, store.read() as connection:
-        target: IO[bytes] = out.open("wb") if out else click.get_binary_stream("stdout")
+        target: IO[bytes] = out.open("wb") if out else sys.stdout.buffer
         try:
             for row in letters.stream_letters(connection, reason=reason):
                 target.write(msgspec.json.encode({**_head(row), **_body(row.original)}) + b"\n")

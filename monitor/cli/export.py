@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import IO
 
@@ -34,7 +35,7 @@ def export(config_path: Path, kind: str, file_format: str, out: Path | None, vec
         raise click.UsageError(f"--vectors goes with samples, not with {kind}")
     with opened_store(read_config(config_path)) as store:
         try:
-            target: IO[bytes] = out.open("wb") if out else click.get_binary_stream("stdout")
+            target: IO[bytes] = out.open("wb") if out else sys.stdout.buffer
         except OSError as error:
             raise Failure(f"cannot write {out}: {error.strerror}") from None
         try:

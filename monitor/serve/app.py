@@ -72,7 +72,9 @@ def create_app(context: Context) -> ASGIApp:
             Route("/", _guarded(access, "viewer", lambda request, role: _page(context, request, role)), methods=["GET"])
         )
         routes.append(Route("/api/openapi.json", _guarded(access, "viewer", _openapi), methods=["GET"]))
-        routes += [Route(_path(e.path), _guarded(access, e.need, _answering(context, e)), methods=["GET"]) for e in ENDPOINTS]
+        routes += [
+            Route(_path(e.path), _guarded(access, e.need, _answering(context, e)), methods=["GET"]) for e in ENDPOINTS
+        ]
     handlers: dict[Any, Any] = {HTTPException: _http_problem, Exception: _defect}
     # Outside of Starlette, whose answer to a defect would miss headers that a middleware within it adds.
     return SecurityHeaders(Starlette(routes=routes, exception_handlers=handlers))

@@ -37,7 +37,7 @@ def product_settings(config: Config) -> ProductSettings:
     def path_of(row: AnomalyRow) -> str:
         return road(config, severity=row.severity, historic=row.historic)
 
-    return ProductSettings(config.prices.currency, budgets, path_of)
+    return ProductSettings(config.prices.currency, budgets, path_of, timezone=config.timezone)
 
 
 class Exposition:
