@@ -136,6 +136,12 @@ and none below 10 events in the tail. Percentiles come from exponential histogra
 1.1 %; sums, counts and rates are exact. `outcomes` says which events count; the latency of a timeout is kept apart.
 *Least change* is the smallest effect worth an alarm.
 
+Heaviest users are kept by events and by spend: exactly up to 2,048 users a row, beyond that within 1/401 of the
+total (Misra-Gries), and the list shows both bounds. Of stages, tiers, models and error types a row names the first
+16 in offset order; the rest is counted as `other`. Beside these marginals every row holds, over all events, the sums
+of each stage within buckets of total latency, latency by concurrency, tokens and spend by model, and cost by input
+size (buckets of 2^(1/8)).
+
 | signal | unit | numerator | denominator | outcomes | towards | least change | what it says |
 |---|---|---|---|---|---|---|---|
 """
