@@ -225,9 +225,9 @@ def review_open(session: Session, now: int, batch: Batch) -> None:
             bank.close(i, now)
             _resolve(session, key, now, batch)
             continue
-        if int(bank.supported[i]) < int(bank.last_data[i]):
-            continue  # what is measured now no longer tells of the change
         stream = bank.streams[i]
+        if int(bank.supported[i]) < int(bank.last_data[i]) or _back_to_normal(session, i, now, patience):
+            continue  # what is measured now no longer tells of the change
         effect = measure(session, i, max(anomaly.since.low, now - DAY_US), now)
         document = _document(effect)
         if document != anomaly.effect and document.value is not None:
@@ -235,6 +235,15 @@ def review_open(session: Session, now: int, batch: Batch) -> None:
             changed = lifecycle.update(anomaly, at_us=now, effect=document, sentence=text)
             session.open[key] = changed
             batch.changed[changed.id] = changed
+
+
+def _back_to_normal(session: Session, i: int, now: int, span_us: int) -> bool:
+    """Whether a rate of late lies within what it may do without a change (small bets take longer to say so)."""
+    fit = session.bank.streams[i].fitted.fit
+    if not isinstance(fit, RateReference):
+        return False
+    hits, trials = session.bank.window(i, now, now - min(span_us, DAY_US))
+    return trials > 0 and fit.p_minus <= hits / trials <= fit.p_plus
 
 
 def _resolve(session: Session, key: tuple[str, str, str], now: int, batch: Batch) -> None:

@@ -45,11 +45,8 @@ def streams(store: Store) -> list[StreamStatus]:
             (row.segment, row.signal): (row.owner, _evidence(bytes(row.state)))
             for row in connection.execute(select(stream_states))
         }
-        open_ones = set(
-            connection.execute(
-                select(anomalies.c.segment, anomalies.c.signal).where(anomalies.c.state == "open")
-            ).tuples()
-        )
+        query = select(anomalies.c.segment, anomalies.c.signal).where(anomalies.c.state == "open")
+        open_ones = {(row.segment, row.signal) for row in connection.execute(query)}
         seen = _segments(connection)
         encoders = _encoders(connection)
     active = {row.segment: row for row in references.list_references(store, state="active")}
@@ -102,6 +99,6 @@ def _encoders(connection: Connection) -> dict[str, set[str]]:
         .where(samples.c.state == "embedded", samples.c.window_us > newest - DAY_US, samples.c.encoder != "")
         .distinct()
     )
-    for segment, encoder in connection.execute(query).tuples():
-        found.setdefault(segment, set()).add(encoder)
+    for row in connection.execute(query):
+        found.setdefault(row.segment, set()).add(row.encoder)
     return found

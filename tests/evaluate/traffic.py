@@ -120,10 +120,17 @@ def write(
         for i, state in zip(ids, table.states(ids), strict=True):
             rows.append(
                 {
-                    "level": 0, "window_us": start_us + i * STEP_US, "route": segment.route, "segment": segment.name,
-                    "version": "m@1", "late": False, "topic": "t", "partition": partition, "events": table.events(i),
+                    "level": 0,
+                    "window_us": start_us + i * STEP_US,
+                    "route": segment.route,
+                    "segment": segment.name,
+                    "version": "m@1",
+                    "late": False,
+                    "topic": "t",
+                    "partition": partition,
+                    "events": table.events(i),
                     "state": state,
-                }  # fmt: skip
+                }
             )
     with store.write() as connection:
         connection.execute(summaries.insert(), rows)

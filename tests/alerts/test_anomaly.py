@@ -1,0 +1,112 @@
+"""The anomaly document, its published schema, and its life."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from alerts import anomaly as anomalies
+from alerts import lifecycle
+from alerts.anomaly import Anomaly, AnomalyError, Effect, Evidence, Since
+from alerts.lifecycle import SendingRules
+
+HOUR_US = 3_600_000_000
+T = 1_767_571_200_000_000
+
+
+def opened(detected_us: int = T + HOUR_US, **over: Any) -> Anomaly:
+    values: dict[str, Any] = {
+        "owner": "default",
+        "subject": "extract/acme",
+        "route": "extract",
+        "signal": "error_rate",
+        "detector": "rate",
+        "severity": "page",
+        "since": Since(low=T - HOUR_US, high=T - HOUR_US // 2),
+        "opened_us": T,
+        "evidence": Evidence(kind="funded_sr", value=1.7, threshold=1.0),
+        "effect": Effect(value=0.1, unit="share", low=0.08, high=0.12, baseline=0.01),
+        "sentence": "The error rate in extract/acme rose from 1 % to 10 %.",
+        "rules": SendingRules(sinks=("a", "b")),
+    }
+    return lifecycle.open_anomaly(**{**values, **over}, detected_us=detected_us)
+
+
+def validator() -> Any:
+    return jsonschema.Draft202012Validator(anomalies.json_schema())
+
+
+def test_the_published_schema_is_the_one_of_the_code() -> None:
+    path = Path(anomalies.__file__).with_name("anomaly.schema.json")
+    assert path.read_text() == anomalies.schema_text(), "run: python -m alerts.anomaly > alerts/anomaly.schema.json"
+
+
+@pytest.mark.parametrize("subject", ["extract/acme", "slice:rotated_or_skewed"])
+def test_documents_satisfy_the_schema_and_come_back(subject: str) -> None:
+    first = opened(subject=subject)
+    for found in (first, lifecycle.resolve(first, at_us=T + HOUR_US)):
+        document = json.loads(anomalies.to_json(found))
+        validator().validate(document)
+        assert anomalies.from_document(document) == found
+        assert found.subject == subject
+
+
+def test_the_schema_refuses_what_is_no_anomaly() -> None:
+    good = anomalies.to_document(opened())
+    for name in good:
+        assert not validator().is_valid({key: value for key, value in good.items() if key != name}), name
+    assert not validator().is_valid({**good, "severity": "email"})
+    assert not validator().is_valid({**good, "slice": "both"})
+    assert not validator().is_valid({**good, "segment": None})
+
+
+def test_reading_says_what_is_wrong() -> None:
+    with pytest.raises(AnomalyError, match="format 2"):
+        anomalies.from_document({**anomalies.to_document(opened()), "format": 2})
+    with pytest.raises(AnomalyError, match="severity"):
+        anomalies.from_document({**anomalies.to_document(opened()), "severity": "email"})
+    with pytest.raises(AnomalyError, match="JSON object"):
+        anomalies.from_json("{")
+
+
+def test_the_id_is_what_the_anomaly_is_and_not_when_it_was_found() -> None:
+    first = opened()
+    assert opened(detected_us=T + 900 * HOUR_US).id == first.id
+    different = [
+        opened(owner="x"),
+        opened(subject="y"),
+        opened(signal="z"),
+        opened(opened_us=T + 1),
+        opened(owner="defaulte", subject="xtract/acme"),
+    ]
+    assert len({found.id for found in (first, *different)}) == len(different) + 1
+
+
+def test_historic_ones_are_recorded_and_not_sent() -> None:
+    rules = SendingRules(sinks=("a", "b"), max_age_us=6 * HOUR_US)
+    fresh, old = opened(T + 6 * HOUR_US, rules=rules), opened(T + 6 * HOUR_US + 1, rules=rules)
+    assert not fresh.historic
+    assert [m.sink for m in lifecycle.messages(fresh, rules, T)] == ["a", "b"]
+    assert old.historic
+    assert lifecycle.messages(old, rules, T) == []
+    assert lifecycle.messages(lifecycle.resolve(old, at_us=T), rules, T) == []
+    asked = SendingRules(sinks=("a",), max_age_us=0, send_historic=True)
+    assert [m.key for m in lifecycle.messages(old, asked, T)] == [old.id]
+
+
+def test_reports_wake_nobody() -> None:
+    assert lifecycle.messages(opened(severity="report"), SendingRules(sinks=("a",)), T) == []
+
+
+def test_an_update_keeps_identity_and_opening() -> None:
+    first = opened()
+    effect = Effect(value=0.2, unit="share", low=0.18, high=0.22, baseline=0.01)
+    later = lifecycle.update(first, at_us=T + HOUR_US, effect=effect, sentence="It rose further.")
+    assert (later.id, later.opened, later.since, later.state) == (first.id, first.opened, first.since, "open")
+    assert later.updated == T + HOUR_US
+    assert later.effect == later.facts[0].effect == effect
+    assert later.sentence == later.facts[0].sentence == "It rose further."
