@@ -51,9 +51,8 @@ in three ways besides plainly; two at once are a fault:
 On SIGHUP the file is read again. A faulty file changes nothing: the faults are logged and the old configuration stays.
 Otherwise these top-level keys take effect at once, all together:
 {reloadable}.
-Changes to other keys are named in the log and wait for the next start. The
-version of the configuration (a SHA-256 of what is in effect, without secrets) is
-stored with the windows it was used for.
+Changes to other keys are named in the log and wait for the next start. The version of the configuration (a
+SHA-256 of what is in effect, without secrets) is stored with the windows it was used for.
 
 When `kafka.allowed_lateness` is to grow beyond `retention.minute` less a day, first raise `retention.minute` and wait
 for the difference: minutes that are deleted already cannot take in later events.

@@ -3,7 +3,8 @@
 Left out, because they differ between runs: wall-clock times, owners and generations, and everything made with the
 store's own secret (user and session hashes). Rows that retention is due to delete are left out whether or not it has
 run yet. Summaries are given in minutes where those are kept, else in hours, else in days, so that each event is in
-one line, whatever has been rolled up so far.
+one line, whatever has been rolled up so far. (Where midnight is not on a UTC hour, the part of an hour between the
+last day and the first hour is in no line once its minutes are deleted.)
 
 A summary line carries the count and sum of every metric, and ``cells``: the SHA-256 of every histogram, rate and joint
 summary, so that a difference of one event in one bucket shows. Of users it says how many there are (null when too
@@ -80,15 +81,13 @@ def export_lines(
 
 def _summaries(connection: Connection, from_us: int, to_us: int) -> Iterator[dict[str, Any]]:
     state = coverage.load(connection)
-    minutes = max(kept_from(connection, state, "minute"), state.kept_from(MINUTE), from_us)
-    hours = max(kept_from(connection, state, "hour"), state.kept_from(HOUR), from_us)
+    minutes = max(kept_from(connection, state, "minute"), state.kept_from(MINUTE))
+    hours = max(kept_from(connection, state, "hour"), state.kept_from(HOUR))
     days = max(kept_from(connection, state, "day"), from_us)
     first = connection.execute(select(func.min(summaries.c.window_us)).where(summaries.c.window_us >= from_us)).scalar()
     if first is None:
         return
-    start = max(first - first % HOUR_US, from_us, days)
-    if state.zones and hours > from_us:
-        hours = state.day_of(hours)[0]  # days end at a midnight, and hours begin there
+    start = max(first - first % HOUR_US, days)
     for level, until in ((DAY, hours), (HOUR, minutes), (MINUTE, to_us)):
         until = min(until, to_us)
         while start < until:

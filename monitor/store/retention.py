@@ -71,8 +71,8 @@ def kept_from(connection: Connection, state: Coverage, kind: str) -> int:
     if closed is None or kind not in state.retention_us:
         return NEVER
     bound = closed - state.retention_us[kind]
-    if kind == "day":
-        return state.day_of(max(bound, 0))[0] if state.zones else NEVER
+    if kind in ("hour", "day"):  # whole days, so that days answer exactly up to where hours begin
+        bound = state.day_of(max(bound, 0))[0] if state.zones else NEVER
     return bound - bound % HOUR_US
 
 
