@@ -30,6 +30,7 @@ HOUR_US = 3_600_000_000
 PAGE_PER_US = 1.0 / (30 * 24 * HOUR_US)
 STREAMS = 600
 DIMENSION = 96
+EMBEDDING_FUNDING = 100  # times a stream's real share, so that a handful of streams tells something
 
 
 def hourly_rates(
@@ -130,7 +131,7 @@ def embedding_world(
     diurnal: float = 0.0,
 ) -> dict[str, float]:
     """Embeddings at 30 sessions an hour, 1,000 reference rows over 14 days; sizes in sd of one of 40 directions."""
-    alpha = float(divide(PAGE_PER_US, HOUR_US, np.ones(STREAMS))[0])
+    alpha = EMBEDDING_FUNDING * float(divide(PAGE_PER_US, HOUR_US, np.ones(STREAMS))[0])
     alarms = 0
     for _ in range(n):
         draw = world(rng)

@@ -295,7 +295,7 @@ def test_false_alarms_stay_within_the_funding(name: str, kind: str) -> None:
     """Streams without a change, each with a reference of its own, funded far above a real budget: 0.5 alarms each
     over 14 days, so that the bound is felt. The count stays under the 99.9 % Poisson limit of what was funded."""
     detector = DETECTORS[name]
-    streams, hours, funded = (6 if name == "embedding" else 12), 14 * 24, 0.5
+    streams, hours, funded = (4 if name == "embedding" else 8), 14 * 24, 0.5
     alarms = 0
     for stream in range(streams):
         history, world, rng = _history(name, kind, seed=100 + stream)
