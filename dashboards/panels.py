@@ -151,10 +151,16 @@ SEGMENT = RowSpec(
             (Query(f"sum by (model) (driftline_model_spend{{{PLACE}}})", "{{model}}"),),
         ),
         PanelSpec(
-            "A month at this pace",
-            "What would 30 days at the pace of the trailing hour cost? It is blind to the hour of the day.",
+            "Projected month",
+            "What will the calendar month cost? Its projection with the 95 % interval, and the spend so far.",
             "none",
-            (_by_segment(f"max by (segment) (driftline_month_spend_at_window_pace{{{PLACE}}})"),),
+            (
+                Query(
+                    f"max by (segment, bound) (driftline_projected_month_spend{{{PLACE}}})",
+                    "{{segment}} {{bound}}",
+                ),
+                Query(f"max by (segment) (driftline_month_spend{{{PLACE}}})", "{{segment}} so far"),
+            ),
         ),
         PanelSpec(
             "Latency",

@@ -19,8 +19,10 @@ from prometheus_client.registry import Collector
 from sqlalchemy import Connection, and_, func, select
 
 from alerts.anomaly import SLICE_PREFIX
+from detectors.cost.projection import Projection
 from detectors.summaries.summary import Summary
 from monitor.metrics import SELF, Family, SelfMetrics, Series, families
+from monitor.serve.projection import MonthProjector
 from monitor.serve.series import PLACE, PRODUCT, Window, product_families
 from monitor.store import outbox
 from monitor.store.anomalies import AnomalyRow, active_anomalies, count_opened
@@ -98,6 +100,7 @@ class ProductSettings:
     path_of: Callable[[AnomalyRow], str]
     window_us: int = 3_600_000_000
     max_segments: int = 500
+    timezone: str = "UTC"
 
 
 class ProductMetrics(Collector):
@@ -109,6 +112,7 @@ class ProductMetrics(Collector):
         self._clock = clock
         self._families: list[Family] = []
         self._slices: dict[tuple[int, int], dict[tuple[str, str, str], Summary]] = {}
+        self._months = MonthProjector(settings.timezone)
         self._lock = threading.Lock()
 
     def collect(self) -> Iterable[Family]:
@@ -152,7 +156,14 @@ class ProductMetrics(Collector):
             summaries={key: Summary.merge_all(found) for key, found in merged.items()},
             coverage=_coverage(conn, from_us, until_us),
             folded=folded,
+            months=self._project(conn, until_us),
         )
+
+    def _project(self, conn: Connection, until_us: int) -> dict[tuple[str, str], Projection]:
+        if self._months.zone != self.settings.timezone:
+            self._months = MonthProjector(self.settings.timezone)
+        shown = sorted(self._months.look(conn, until_us).items(), key=lambda entry: (-entry[1].projected, entry[0]))
+        return dict(shown[: self.settings.max_segments])
 
 
 def registry(self_metrics: SelfMetrics, product: ProductMetrics | None = None) -> CollectorRegistry:

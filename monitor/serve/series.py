@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from detectors.cost.projection import Projection
 from detectors.summaries.summary import Summary
 from monitor.metrics import Family, Series, families
 
@@ -46,11 +47,13 @@ PRODUCT = (
     ),
     Series("driftline_cost_top1_share", "gauge", PLACE, "Share of spend in the dearest 1 % of events."),
     Series("driftline_heaviest_user_share", "gauge", PLACE, "Share of spend of the user who spends most."),
+    Series("driftline_month_spend", "gauge", PLACE, "Spend of the calendar month so far, whole hours."),
     Series(
-        "driftline_month_spend_at_window_pace",
+        "driftline_projected_month_spend",
         "gauge",
-        PLACE,
-        "Spend of 30 days at the pace of the window, reporting currency; blind to the hour of the day.",
+        (*PLACE, "bound"),
+        "Spend of the calendar month at its end, from the same hours of the week; bound: value, or low and high of the "
+        "95 % interval. Absent with less than 3 days of history.",
     ),
     Series("driftline_latency_seconds", "gauge", (*PLACE, "quantile"), "Total latency, timeouts left out."),
     Series("driftline_latency_amplification", "gauge", PLACE, "p95 of total latency over its p50."),
@@ -83,6 +86,7 @@ class Window:
     """What the trailing window holds. ``summaries``: (route, segment, version) -> all its events.
 
     ``coverage``: (route, segment) -> share embedded. ``folded``: segments that went into ``other``.
+    ``months``: (route, segment) -> what the calendar month will cost.
     """
 
     end_us: int
@@ -91,6 +95,7 @@ class Window:
     summaries: Mapping[tuple[str, str, str], Summary]
     coverage: Mapping[tuple[str, str], float] = field(default_factory=dict)
     folded: int = 0
+    months: Mapping[tuple[str, str], Projection] = field(default_factory=dict)
 
 
 Value = tuple[str, tuple[str, ...], float | None]
@@ -114,7 +119,11 @@ def _values(window: Window, max_versions: int) -> Iterator[Value]:
     for (route, segment, _), summary in window.summaries.items():
         by_place.setdefault((route, segment), []).append(summary)
     for place, parts in by_place.items():
-        yield from _segment(place, Summary.merge_all(parts), window.length_us)
+        yield from _segment(place, Summary.merge_all(parts))
+    for place, month in window.months.items():
+        yield "driftline_month_spend", place, month.spent / _NANO
+        for bound, amount in (("value", month.projected), ("low", month.low), ("high", month.high)):
+            yield "driftline_projected_month_spend", (*place, bound), amount / _NANO
     for place, share in window.coverage.items():
         yield "driftline_sample_coverage", place, share
     by_events = sorted(window.summaries.items(), key=lambda entry: (-entry[1].events(), entry[0]))
@@ -122,10 +131,10 @@ def _values(window: Window, max_versions: int) -> Iterator[Value]:
         yield from _version(key, summary)
 
 
-def _segment(place: tuple[str, str], summary: Summary, length_us: int) -> Iterator[Value]:
+def _segment(place: tuple[str, str], summary: Summary) -> Iterator[Value]:
     events = summary.events()
     yield "driftline_events", place, events
-    yield from _cost(place, summary, length_us)
+    yield from _cost(place, summary)
     yield from _latency(place, summary)
     for kind in TOKENS:
         found = summary.total(f"{kind}_tokens")
@@ -153,14 +162,13 @@ def _segment(place: tuple[str, str], summary: Summary, length_us: int) -> Iterat
         yield "driftline_model_spend", (*place, model), total.sum / _NANO
 
 
-def _cost(place: tuple[str, str], summary: Summary, length_us: int) -> Iterator[Value]:
+def _cost(place: tuple[str, str], summary: Summary) -> Iterator[Value]:
     cost = summary.histogram("cost")
     if not cost.count:
         return
     spend = cost.sum / _NANO
     yield "driftline_spend", place, spend
     yield "driftline_cost_mean", place, spend / cost.count
-    yield "driftline_month_spend_at_window_pace", place, spend * (30 * 86_400e6 / length_us)
     yield from _quantiles("driftline_cost", summary, "cost", place, _NANO, QUANTILES)
     shortfall = cost.expected_shortfall(_SHORTFALL)
     yield "driftline_cost_expected_shortfall", place, None if shortfall is None else shortfall / _NANO

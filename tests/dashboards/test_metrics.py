@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Connection, insert, select
 
+from detectors.cost.projection import Projection
 from detectors.summaries import Histogram, Summary
 from monitor.serve import metrics
 from monitor.serve.metrics import CATALOGUE, render
+from monitor.serve.projection import MonthProjector
 from monitor.serve.series import supported
 from monitor.store.engine import Store, open_store
 from monitor.store.tables import summaries
@@ -44,7 +47,7 @@ def value(samples: Samples, name: str, **labels: str) -> float:
 
 
 def truth(store: Store, segment: str, version: str | None = None) -> Summary:
-    query = select(summaries.c.state).where(summaries.c.segment == segment)
+    query = select(summaries.c.state).where(summaries.c.segment == segment, summaries.c.window_us >= END - 60 * MINUTE)
     if version:
         query = query.where(summaries.c.version == version)
     with store.read() as conn:
@@ -101,6 +104,36 @@ def test_the_window_slides_and_reads_only_what_is_new(store: Store, monkeypatch:
     read.clear()
     product.refresh(END + MINUTE)
     assert read == []
+
+
+def test_the_projected_month(store: Store) -> None:
+    """Four days of one equal row an hour: the rest of the month costs that, every hour."""
+    samples = scrape(render(metrics_of(store)[0]))
+    place = {"route": "invoice-extract", "segment": SEGMENTS[0]}
+    spent = value(samples, "driftline_month_spend", **place)
+    low, middle, high = (
+        value(samples, "driftline_projected_month_spend", **place, bound=bound) for bound in ("low", "value", "high")
+    )
+    assert spent <= low <= middle <= high
+    with store.read() as conn:
+        first = conn.execute(select(summaries.c.state).order_by(summaries.c.window_us).limit(1)).scalar_one()
+    hourly = Summary.from_state(bytes(first)).total("cost").sum / 1e9
+    now = datetime.fromtimestamp(END // (60 * MINUTE) * 3600, UTC)
+    following = (now.replace(day=1) + timedelta(days=32)).replace(day=1, hour=0)
+    left = (following - now).total_seconds() / 3600
+    assert middle - spent >= 0.999 * hourly * left
+
+
+def test_a_long_history_is_read_in_parts(store: Store) -> None:
+    projector = MonthProjector("Europe/Berlin", rows_a_look=30)
+    found: list[dict[tuple[str, str], Projection]] = []
+    with store.read() as conn:
+        while not found or not found[-1]:
+            found.append(projector.look(conn, END))
+            assert len(found) < 10
+        assert projector.look(conn, END) == found[-1]
+    assert len(found) > 1
+    assert list(found[-1]) == [("invoice-extract", segment) for segment in SEGMENTS]
 
 
 def test_segments_beyond_the_cap_are_counted_under_other(store: Store) -> None:

@@ -55,6 +55,7 @@ def fill(store: Store, *, events: int = 9000) -> None:
         }
         for row, state in zip(ids, table.states(ids), strict=True)
     ]
+    rows += [{**rows[0], "window_us": rows[0]["window_us"] - hour * 60 * MINUTE} for hour in range(1, 96)]
     with store.write() as conn:
         conn.execute(insert(summaries), rows)
         conn.execute(insert(partitions), [_partition(number) for number in (0, 1)])

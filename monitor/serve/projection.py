@@ -1,0 +1,81 @@
+"""What the calendar month will cost, per segment: hourly spend, kept so that each look reads only finished hours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, func, select
+
+from detectors.cost.projection import Projection, project_month
+from detectors.summaries.summary import Summary
+from monitor.store import reads
+from monitor.store.coverage import HOUR
+from monitor.store.tables import summaries
+from monitor.times import DAY_US, HOUR_US
+
+HISTORY_US = 28 * DAY_US
+KEPT_US = 32 * DAY_US  # the history, and whatever of a month lies before it
+ROWS_A_LOOK = 50_000  # a look begins no further hour after this many rows, about two seconds
+
+Place = tuple[str, str]
+
+
+class MonthProjector:
+    """Hourly spend per (route, segment), nano-units of the reporting currency; what arrives later than its hour is read
+    is left out of it."""
+
+    def __init__(self, zone: str, rows_a_look: int = ROWS_A_LOOK) -> None:
+        self.zone = zone
+        self.rows_a_look = rows_a_look
+        self._spend: dict[int, dict[Place, int]] = {}
+
+    def look(self, conn: Connection, until_us: int) -> dict[Place, Projection]:
+        """Projections at ``until_us`` (event time); empty while hours are still to be read, or there are too few."""
+        first = conn.execute(select(func.min(summaries.c.window_us))).scalar()
+        if first is None:
+            return {}
+        end = until_us - until_us % HOUR_US
+        begin = max(first - first % HOUR_US, end - KEPT_US)
+        self._spend = {hour: spend for hour, spend in self._spend.items() if begin <= hour < end}
+        unread = [hour for hour in range(begin, end, HOUR_US) if hour not in self._spend]
+        rows = 0
+        while unread and rows < self.rows_a_look:
+            rows += self._read(conn, unread.pop())
+        if unread:
+            return {}
+        return dict(self._project(max(begin, end - HISTORY_US), end))
+
+    def _read(self, conn: Connection, hour: int) -> int:
+        """Read one finished hour; returns how many rows it had."""
+        spend: dict[Place, int] = {}
+        rows, _ = reads.covering(conn, hour, hour + HOUR_US, coarsest=HOUR)
+        for row in rows:
+            place = (row.route, row.segment)
+            spend[place] = spend.get(place, 0) + Summary.from_state(row.state).total("cost").sum
+        self._spend[hour] = spend
+        return len(rows)
+
+    def _project(self, begin_us: int, end_us: int) -> Iterator[tuple[Place, Projection]]:
+        zone = ZoneInfo(self.zone)
+        now = datetime.fromtimestamp(end_us / 1e6, zone)
+        month = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+        following = (month + timedelta(days=32)).replace(day=1)
+        month_us, following_us = (round(edge.timestamp() * 1e6) for edge in (month, following))
+        hours = list(range(begin_us, end_us, HOUR_US))
+        history_hours = _hours_of_week(hours, zone)
+        remaining = _hours_of_week(list(range(end_us, following_us, HOUR_US)), zone)
+        for place in sorted({place for spend in self._spend.values() for place in spend}):
+            history = np.array([self._spend[hour].get(place, 0) for hour in hours], dtype=np.int64)
+            spent = sum(spend.get(place, 0) for hour, spend in self._spend.items() if hour >= month_us)
+            found = project_month(spent, history, history_hours, remaining)
+            if found is not None:
+                yield place, found
+
+
+def _hours_of_week(hours: list[int], zone: ZoneInfo) -> NDArray[np.int64]:
+    moments = (datetime.fromtimestamp(hour / 1e6, zone) for hour in hours)
+    return np.array([24 * moment.weekday() + moment.hour for moment in moments], dtype=np.int64)
