@@ -28,11 +28,10 @@ class Shard:
         self._errors: dict[int, Int64] = {}  # slots whose users overflowed
 
     def add(self, *runs: Cells) -> None:
-        new = cells.add(*runs)
-        if new.keys.size * 8 < self.cells.keys.size:
-            self.cells = cells.insert(self.cells, new)
+        if sum(run.keys.size for run in runs) * 8 < self.cells.keys.size:
+            self.cells = cells.insert(self.cells, cells.add(*runs))
         else:
-            self.cells = cells.add(self.cells, new)
+            self.cells = cells.add(self.cells, *runs)
 
     def drop(self, slots: Int64) -> None:
         kept = ~np.isin(self.cells.keys >> CELL_BITS, slots)
