@@ -123,5 +123,5 @@ class Supervisor:
 
 
 def _one_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0][:300]}" if text else type(error).__name__
+    name, text = type(error).__name__, str(error).strip()
+    return name if text in ("", name) else f"{name}: {text.splitlines()[0][:300]}"

@@ -15,7 +15,8 @@ from monitor.supervise import PartState
 class Context:
     """``everything`` is False in a process without the role serve: then only the probes and /metrics answer.
 
-    ``metrics`` renders /metrics; ``lag`` says how many records this process is behind, None without ingest; ``clock`` is the wall clock in seconds.
+    ``metrics`` renders /metrics; ``clock`` is the wall clock in seconds; ``lag`` says how many records this process is
+    behind, None without ingest.
     """
 
     store: Store

@@ -60,6 +60,7 @@ def render(context: Context) -> str:
         until=found.until,
         open=waiting,
         recent=recent,
+        sends_historic=config.alerts.send_historic,
         status=status,
         lag=context.lag(),
         behind=None if closed is None else _behind(context.clock(), closed),

@@ -73,9 +73,9 @@ def test_a_second_signal_ends_at_once(broker_bootstrap: str, topic: str, tmp_pat
         assert running.process.wait(10) in (0, 128 + signal.SIGTERM)
 
 
-def test_roles_in_processes_of_their_own(broker_bootstrap: str, topic: str, tmp_path: Path) -> None:
+def test_roles_in_processes_of_their_own(broker_bootstrap: str, topic: str, store_url: str, tmp_path: Path) -> None:
     produce(broker_bootstrap, topic, events(300))
-    config = write_config(tmp_path, broker_bootstrap, topic=topic)
+    config = write_config(tmp_path, broker_bootstrap, topic=topic, store=store_url)
     with (
         service(config, "--role", "ingest", "--port", "0") as ingest,
         service(config, "--role", "embed", "--role", "evaluate", "--port", "0") as others,

@@ -128,7 +128,7 @@ def test_json_lines_without_secrets(capsys: pytest.CaptureFixture[str]) -> None:
 
         structlog.reset_defaults()
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
-    assert [line["event"] for line in lines][0] == "connected"
+    assert lines[0]["event"] == "connected"
     assert lines[0]["partition"] == 3
     assert "hunter2" not in json.dumps(lines)
     assert len(lines) == 3
