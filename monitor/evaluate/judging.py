@@ -40,6 +40,7 @@ Bool = NDArray[np.bool_]
 DAY_US = 24 * HOUR_US
 EVIDENCE_KIND = "funded_sr"
 THRESHOLD = 1.0
+RECENT_US = 3 * HOUR_US
 
 
 def sending_rules(config: Config) -> SendingRules:
@@ -226,7 +227,7 @@ def review_open(session: Session, now: int, batch: Batch) -> None:
             _resolve(session, key, now, batch)
             continue
         stream = bank.streams[i]
-        if int(bank.supported[i]) < int(bank.last_data[i]) or _back_to_normal(session, i, now, patience):
+        if int(bank.supported[i]) < int(bank.last_data[i]) or _back_to_normal(session, i, anomaly, now):
             continue  # what is measured now no longer tells of the change
         effect = measure(session, i, max(anomaly.since.low, now - DAY_US), now)
         document = _document(effect)
@@ -237,13 +238,24 @@ def review_open(session: Session, now: int, batch: Batch) -> None:
             batch.changed[changed.id] = changed
 
 
-def _back_to_normal(session: Session, i: int, now: int, span_us: int) -> bool:
-    """Whether a rate of late lies within what it may do without a change (small bets take longer to say so)."""
+def _back_to_normal(session: Session, i: int, anomaly: Anomaly, now: int) -> bool:
+    """Whether a rate of late is nearer (in odds) to its reference than to the change.
+
+    Small bets take long to tell; meanwhile the stretch of the change must not be diluted by what came after it.
+    """
     fit = session.bank.streams[i].fitted.fit
-    if not isinstance(fit, RateReference):
+    if not isinstance(fit, RateReference) or anomaly.effect.value is None:
         return False
-    hits, trials = session.bank.window(i, now, now - min(span_us, DAY_US))
-    return trials > 0 and fit.p_minus <= hits / trials <= fit.p_plus
+    hits, trials = session.bank.window(i, now, now - RECENT_US)
+    if trials == 0:
+        return False
+
+    def log_odds(rate: float) -> float:
+        bounded = min(max(rate, 0.5 / (trials + 1)), 1.0 - 0.5 / (trials + 1))
+        return math.log(bounded / (1.0 - bounded))
+
+    recent = log_odds(hits / trials)
+    return abs(recent - log_odds(fit.rate)) < abs(recent - log_odds(anomaly.effect.value))
 
 
 def _resolve(session: Session, key: tuple[str, str, str], now: int, batch: Batch) -> None:

@@ -81,14 +81,14 @@ def run(store: Store, end_us: int) -> None:
     worker.close()
 
 
-AT = START_US + 6 * DAY_US + 10 * HOUR_US
+AT = START_US + 8 * DAY_US + 10 * HOUR_US
 
 
 def test_a_shift_of_the_images_is_found_and_the_same_images_are_not(store: Store) -> None:
-    end = write(store, [Segment("moved", 30.0), Segment("same", 30.0)], days=8)
-    write_samples(store, "moved", START_US, 6 * 24 + 10)
-    write_samples(store, "moved", AT, 8 * 24 - 6 * 24 - 10, shift=2.0)
-    write_samples(store, "same", START_US, 8 * 24, seed=1)
+    end = write(store, [Segment("moved", 30.0), Segment("same", 30.0)], days=10)
+    write_samples(store, "moved", START_US, 8 * 24 + 10)
+    write_samples(store, "moved", AT, 10 * 24 - 8 * 24 - 10, shift=2.0)
+    write_samples(store, "same", START_US, 10 * 24, seed=1)
     run(store, end)
     (row,) = opened(store)
     assert (row.segment, row.signal) == ("moved", "image_drift")
@@ -101,15 +101,15 @@ def test_a_shift_of_the_images_is_found_and_the_same_images_are_not(store: Store
     assert by_segment["same"].encoder == "features-1"
     held = references.sample_rows(store, by_segment["same"].reference_id)
     assert {s.split for s in held} == {"fit", "held"}
-    assert len(held) == by_segment["same"].rows == 4 * 24 * PER_HOUR
+    assert len(held) == by_segment["same"].rows == 7 * 24 * PER_HOUR
     status = {s.signal: s.status for s in streams(store) if s.segment == "same"}
     assert (status["image_drift"], status["text_drift"], status["agreement"]) == ("ok", "not_measured", "not_measured")
 
 
 def test_another_encoder_is_never_compared(store: Store) -> None:
-    end = write(store, [Segment("s", 30.0)], days=8)
-    write_samples(store, "s", START_US, 6 * 24)
-    write_samples(store, "s", START_US + 6 * DAY_US, 2 * 24, shift=5.0, encoder="other-2")
+    end = write(store, [Segment("s", 30.0)], days=10)
+    write_samples(store, "s", START_US, 8 * 24)
+    write_samples(store, "s", START_US + 8 * DAY_US, 2 * 24, shift=5.0, encoder="other-2")
     run(store, end)
     assert opened(store) == []
     assert {s.status for s in streams(store) if s.signal == "image_drift"} == {"encoder_mismatch"}
@@ -120,8 +120,8 @@ def test_another_encoder_is_never_compared(store: Store) -> None:
 
 def test_references_are_learned_from_what_was_embedded_however_late(store: Store) -> None:
     """Samples that are embedded after their hour closed are in the reference all the same: ticks wait for them."""
-    end = write(store, [Segment("s", 30.0)], days=5)
-    write_samples(store, "s", START_US, 5 * 24)
+    end = write(store, [Segment("s", 30.0)], days=8)
+    write_samples(store, "s", START_US, 8 * 24)
     with store.write() as connection:
         connection.execute(samples.update().where(samples.c.window_us >= START_US + 3 * DAY_US).values(state="pending"))
     worker = EvaluateWorker(store, config(), clock=lambda: end / 1e6)
@@ -130,11 +130,11 @@ def test_references_are_learned_from_what_was_embedded_however_late(store: Store
     with store.write() as connection:
         connection.execute(samples.update().values(state="embedded"))
     worker.drain()
-    assert references.list_references(store)[0].rows == 4 * 24 * PER_HOUR
+    assert references.list_references(store)[0].rows == 7 * 24 * PER_HOUR
 
 
 def test_a_segment_with_few_samples_has_no_drift_stream(store: Store) -> None:
-    end = write(store, [Segment("s", 30.0)], days=5)
+    end = write(store, [Segment("s", 30.0)], days=8)
     write_samples(store, "s", START_US, 10)
     set_watermark(store, end)
     run(store, end)

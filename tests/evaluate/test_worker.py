@@ -49,7 +49,7 @@ def sqlite(tmp_path: Any) -> Iterator[Store]:
 
 
 def config(**over: Any) -> Config:
-    return Config.model_validate({"reference": {"learn": "4d"}, "evaluation": {"min_history": "4d"}, **over})
+    return Config.model_validate(over)
 
 
 def evaluate(store: Store, settings: Config, now_us: int, **over: Any) -> None:
@@ -75,25 +75,25 @@ def everything(store: Store) -> list[Any]:
         return found
 
 
-AT_9 = START_US + 6 * DAY_US + 9 * HOUR_US
+AT_9 = START_US + 8 * DAY_US + 9 * HOUR_US
 BROKEN = Segment("broken", 80.0, changes=(Change(AT_9, AT_9 + 12 * HOUR_US, rates={"schema_violation": 0.2}),))
 
 
 def test_a_null_fortnight_raises_nothing_and_every_hour_has_its_evidence(sqlite: Store) -> None:
-    end = write(sqlite, [Segment("a", 40.0), Segment("b", 120.0)], days=14)
+    end = write(sqlite, [Segment("a", 40.0), Segment("b", 120.0)], days=16)
     evaluate(sqlite, config(), end)
     assert opened(sqlite) == []
     with sqlite.read() as connection:
         rows = connection.execute(select(evidence.c.resolution, evidence.c.value)).all()
-    # From the end of the fourth day on, an hour's greatest evidence of every stream, none at the threshold.
+    # From the end of the seventh day on, an hour's greatest evidence of every stream, none at the threshold.
     assert {row.resolution for row in rows} == {"hour"}
-    assert len(rows) > 9 * 24 * 2 * 10
+    assert len(rows) > 8 * 24 * 2 * 10
     assert max(row.value for row in rows) < 1.0
     assert {row.state for row in references.list_references(sqlite)} == {"active"}
 
 
 def test_a_planted_change_is_found_told_updated_and_resolved(store: Store) -> None:
-    end = write(store, [Segment("quiet", 60.0), BROKEN], days=8)
+    end = write(store, [Segment("quiet", 60.0), BROKEN], days=11)
     settings = config(alerts={"sinks": SINKS, "max_age": "9000d"}, routes={"extract": {"stakes": "high"}})
     evaluate(store, settings, end)
     (row,) = opened(store)
@@ -120,9 +120,9 @@ def test_a_planted_change_is_found_told_updated_and_resolved(store: Store) -> No
 @pytest.mark.parametrize("seed", [1, 2])
 def test_restarts_at_random_ticks_change_nothing(store: Store, tmp_path: Any, seed: int) -> None:
     segments = [Segment("quiet", 30.0), BROKEN]
-    end = write(store, segments, days=7)
+    end = write(store, segments, days=10)
     other = open_store(f"sqlite:///{tmp_path / 'whole.db'}")
-    write(other, segments, days=7)
+    write(other, segments, days=10)
     settings = config()
     evaluate(other, settings, end)
     chance = random.Random(seed)
@@ -138,9 +138,9 @@ def test_restarts_at_random_ticks_change_nothing(store: Store, tmp_path: Any, se
 
 
 def test_a_batch_that_fails_half_way_leaves_nothing(sqlite: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    end = write(sqlite, [BROKEN], days=7)
+    end = write(sqlite, [BROKEN], days=10)
     worker = EvaluateWorker(sqlite, config(), clock=lambda: end / 1e6)
-    for _ in range(9):
+    for _ in range(15):
         worker.step()
     before = everything(sqlite)
 
@@ -199,7 +199,7 @@ def test_ticks_wait_for_closed_windows_and_pending_samples(sqlite: Store) -> Non
 def test_late_rows_are_no_evidence(sqlite: Store) -> None:
     from monitor.store.tables import summaries
 
-    end = write(sqlite, [BROKEN], days=7)
+    end = write(sqlite, [BROKEN], days=10)
     with sqlite.write() as connection:
         connection.execute(summaries.update().where(summaries.c.window_us >= AT_9).values(late=True))
     evaluate(sqlite, config(), end)
@@ -215,7 +215,7 @@ def test_an_open_anomaly_suspends_its_funding_and_a_return_is_a_new_one(sqlite: 
             Change(again, again + 10 * HOUR_US, rates={"schema_violation": 0.2}),
         ),
     )  # fmt: skip
-    end = write(sqlite, [segment], days=11)
+    end = write(sqlite, [segment], days=13)
     evaluate(sqlite, config(), end)
     first, second = opened(sqlite)
     assert first.signal == second.signal == "schema_violation_rate"
@@ -237,7 +237,7 @@ def test_historic_anomalies_are_recorded_and_not_sent_unless_asked(tmp_path: Any
     sent = {}
     for name, alerts in (("old", {}), ("asked", {"send_historic": True})):
         store = open_store(f"sqlite:///{tmp_path / name}.db")
-        end = write(store, [BROKEN], days=7)
+        end = write(store, [BROKEN], days=10)
         evaluate(store, config(alerts={"sinks": SINKS, **alerts}), end + 90 * DAY_US)
         (row,) = opened(store)
         assert row.historic
@@ -250,7 +250,7 @@ def test_historic_anomalies_are_recorded_and_not_sent_unless_asked(tmp_path: Any
 def test_stakes_decide_severity(tmp_path: Any) -> None:
     for stakes, severity in (("high", "page"), ("medium", "ticket"), ("low", "report")):
         store = open_store(f"sqlite:///{tmp_path / stakes}.db")
-        end = write(store, [BROKEN], days=7)
+        end = write(store, [BROKEN], days=10)
         settings = config(alerts={"sinks": SINKS, "max_age": "9000d"}, routes={"extract": {"stakes": stakes}})
         evaluate(store, settings, end)
         (row,) = opened(store)
@@ -261,8 +261,8 @@ def test_stakes_decide_severity(tmp_path: Any) -> None:
 
 
 def test_silence_is_found(sqlite: Store) -> None:
-    gone = START_US + 6 * DAY_US
-    end = write(sqlite, [Segment("a", 80.0, changes=(Change(gone, volume=0.0),))], days=8)
+    gone = START_US + 8 * DAY_US
+    end = write(sqlite, [Segment("a", 80.0, changes=(Change(gone, volume=0.0),))], days=10)
     evaluate(sqlite, config(), end)
     (row,) = opened(sqlite)
     assert (row.signal, row.state) == ("volume", "open")
@@ -272,9 +272,9 @@ def test_silence_is_found(sqlite: Store) -> None:
 
 def test_a_segment_that_appears_later_learns_from_its_own_first_days(sqlite: Store) -> None:
     late = START_US + 2 * DAY_US
-    write(sqlite, [Segment("new", 60.0)], days=5, start_us=late)
-    end = write(sqlite, [Segment("old", 60.0)], days=7)
-    set_watermark(sqlite, START_US + 5 * DAY_US)
+    write(sqlite, [Segment("new", 60.0)], days=8, start_us=late)
+    end = write(sqlite, [Segment("old", 60.0)], days=10)
+    set_watermark(sqlite, START_US + 8 * DAY_US)
     worker = EvaluateWorker(sqlite, config(), clock=lambda: end / 1e6)
     worker.drain()
     assert {s.segment: s.status for s in streams(sqlite) if s.signal == "error_rate"} == {
@@ -284,16 +284,16 @@ def test_a_segment_that_appears_later_learns_from_its_own_first_days(sqlite: Sto
     set_watermark(sqlite, end)
     worker.drain()
     by_segment = {row.segment: row for row in references.list_references(sqlite)}
-    assert (by_segment["new"].from_us, by_segment["new"].to_us) == (late, late + 4 * DAY_US)
+    assert (by_segment["new"].from_us, by_segment["new"].to_us) == (late, late + 7 * DAY_US)
     status = {s.signal: s.status for s in streams(sqlite) if s.segment == "new"}
     assert status["error_rate"] == "ok"
     assert status["image_drift"] == status["disagreement_rate"] == "not_measured"
 
 
 def test_without_auto_activation_a_learned_reference_waits_for_approval(sqlite: Store) -> None:
-    end = write(sqlite, [BROKEN], days=7)
-    settings = config(reference={"learn": "4d", "auto_activate": False})
-    set_watermark(sqlite, START_US + 5 * DAY_US)
+    end = write(sqlite, [BROKEN], days=10)
+    settings = config(reference={"auto_activate": False})
+    set_watermark(sqlite, START_US + 8 * DAY_US)
     worker = EvaluateWorker(sqlite, settings, clock=lambda: end / 1e6)
     worker.drain()
     (draft,) = references.list_references(sqlite)
