@@ -111,6 +111,7 @@ class ProductMetrics(Collector):
         self._store = store
         self._clock = clock
         self._families: list[Family] = []
+        self.text = b""
         self._slices: dict[tuple[int, int], dict[tuple[str, str, str], Summary]] = {}
         self._months = MonthProjector(settings.timezone)
         self._lock = threading.Lock()
@@ -118,9 +119,16 @@ class ProductMetrics(Collector):
     def collect(self) -> Iterable[Family]:
         return self._families
 
+    def _show(self, found: list[Family]) -> None:
+        """Keep the families and their text: tens of thousands of series are printed once, not at each scrape."""
+        self._families = found
+        printer = CollectorRegistry(auto_describe=False)
+        printer.register(self)
+        self.text = generate_latest(printer)
+
     def clear(self) -> None:
         """Show nothing: this process no longer leads."""
-        self._families = []
+        self._show([])
         self._slices.clear()
 
     def refresh(self, until_us: int | None) -> None:
@@ -130,7 +138,7 @@ class ProductMetrics(Collector):
             found += _alerting(conn, self.settings, until_us)
             if until_us is not None:
                 found += product_families(self._window(conn, until_us))
-            self._families = found
+            self._show(found)
 
     def _window(self, conn: Connection, until_us: int) -> Window:
         """The trailing window, merged from parts that are kept: each call reads only what closed since the last."""
@@ -166,19 +174,26 @@ class ProductMetrics(Collector):
         return dict(shown[: self.settings.max_segments])
 
 
-def registry(self_metrics: SelfMetrics, product: ProductMetrics | None = None) -> CollectorRegistry:
-    """A registry of a process: its own numbers, the interpreter's, and the product's where it may lead."""
-    found = CollectorRegistry(auto_describe=False)
-    ProcessCollector(registry=found)
-    found.register(self_metrics)
-    if product is not None:
-        found.register(product)
-    return found
+@dataclass(frozen=True, slots=True)
+class Exposed:
+    """What a process shows: its own numbers, made at each scrape, and the product's, made once per tick."""
+
+    own: CollectorRegistry
+    product: ProductMetrics | None = None
 
 
-def render(found: CollectorRegistry) -> bytes:
+def registry(self_metrics: SelfMetrics, product: ProductMetrics | None = None) -> Exposed:
+    """What a process shows: its own numbers, the interpreter's, and the product's where it may lead."""
+    own = CollectorRegistry(auto_describe=False)
+    ProcessCollector(registry=own)
+    own.register(self_metrics)
+    return Exposed(own, product)
+
+
+def render(found: Exposed) -> bytes:
     """The text that Prometheus reads (`CONTENT_TYPE`)."""
-    return generate_latest(found)
+    own = generate_latest(found.own)
+    return own if found.product is None else own + found.product.text
 
 
 def _parts(begin_us: int, end_us: int) -> list[tuple[int, int]]:
@@ -321,6 +336,7 @@ __all__ = [
     "CONTENT_TYPE",
     "PLACE",
     "Allowed",
+    "Exposed",
     "ProductMetrics",
     "ProductSettings",
     "document",

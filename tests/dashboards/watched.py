@@ -14,12 +14,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from prometheus_client import CollectorRegistry
 from sqlalchemy import insert
 
 from detectors.summaries import SummaryTable
 from monitor.metrics import SelfMetrics
-from monitor.serve.metrics import CONTENT_TYPE, Allowed, ProductMetrics, ProductSettings, registry, render
+from monitor.serve.metrics import CONTENT_TYPE, Allowed, Exposed, ProductMetrics, ProductSettings, registry, render
 from monitor.store.engine import Store
 from monitor.store.outbox import enqueue
 from monitor.store.tables import anomalies, dead_letters, evaluation, partitions, samples, summaries
@@ -189,7 +188,7 @@ class Workers:
         }
 
 
-def metrics_of(store: Store, *, path: str = "rules") -> tuple[CollectorRegistry, ProductMetrics]:
+def metrics_of(store: Store, *, path: str = "rules") -> tuple[Exposed, ProductMetrics]:
     """The registry of a process with every role, refreshed once."""
     budgets = (
         Allowed("default", "page", 1, 30 * 1440 * MINUTE),
@@ -202,7 +201,7 @@ def metrics_of(store: Store, *, path: str = "rules") -> tuple[CollectorRegistry,
 
 
 @contextmanager
-def exposed(found: CollectorRegistry) -> Iterator[str]:
+def exposed(found: Exposed) -> Iterator[str]:
     """``host:port`` of a server with this registry at /metrics."""
 
     class Handler(BaseHTTPRequestHandler):
