@@ -119,7 +119,7 @@ class StreamBank:
         self, reference: Reference, reference_id: str, owner: str, severity: str, fitted: FittedStream, now_us: int
     ) -> int:
         spec = fitted.spec
-        hourly = spec.kind in ("volume", "embedding", "agreement")
+        hourly = spec.kind in ("volume", "embedding", "agreement", "slice")
         bets = {"volume": VolumeBets.K, "embedding": EmbeddingReference.K, "agreement": AgreementReference.K}.get(
             spec.kind, 8 if spec.direction == "both" else 4
         )

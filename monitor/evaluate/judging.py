@@ -20,11 +20,13 @@ from detectors.rates import RateReference
 from detectors.rates import effect as rate_effect
 from detectors.rates.volume import VolumeBets, VolumeReference
 from monitor.config.model import Config
+from monitor.evaluate import slices
 from monitor.evaluate.bank import HOURLY_RING, Stream
 from monitor.evaluate.calendar import HOUR_US
 from monitor.evaluate.cells import Cells
 from monitor.evaluate.references import agreements, session_vectors
 from monitor.evaluate.sentences import sentence
+from monitor.evaluate.streams import SLICE_PREFIX
 from monitor.store import evaluation
 from monitor.store.evaluation import SampleRow
 
@@ -64,12 +66,21 @@ def read_samples(session: Session, start_us: int, end_us: int) -> list[SampleRow
     looks = [
         int(session.bank.last_look[i])
         for i, stream in enumerate(session.bank.streams)
-        if stream.spec.kind in ("embedding", "agreement")
+        if stream.spec.kind in ("embedding", "agreement", "slice")
     ]
     if not looks and not session.segments:
         return []
     oldest = max(min([*looks, start_us]), start_us - DAY_US) // HOUR_US * HOUR_US
-    return evaluation.embedded_samples(session.store, oldest, end_us)
+    found = evaluation.embedded_samples(session.store, oldest, end_us)
+    names = [name for name in session.config.slices.enabled if name in slices.MEASURED]
+    known = session.memberships
+    session.memberships = {
+        s.sample_id: known[s.sample_id]
+        if s.sample_id in known
+        else frozenset(name for name in names if slices.member(s, name))
+        for s in found
+    }
+    return found
 
 
 def hourly_looks(session: Session, cells: Cells, hour: int, logs: Float, looking: Bool) -> None:
@@ -103,17 +114,25 @@ def _volume_looks(session: Session, cells: Cells, hour: int, logs: Float, lookin
 def _embedding_looks(session: Session, hour: int, logs: Float, looking: Bool) -> None:
     bank = session.bank
     by_segment: dict[str, list[SampleRow]] | None = None
+    in_slice: dict[str, list[SampleRow]] = {}
     for i, stream in enumerate(bank.streams):
-        fit = stream.fitted.fit
-        if not isinstance(fit, EmbeddingReference | AgreementReference):
+        if stream.spec.kind not in ("embedding", "agreement", "slice"):
             continue
         if by_segment is None:
             by_segment = {}
             for sample in session.samples:
                 by_segment.setdefault(sample.segment, []).append(sample)
         since = max(int(bank.last_look[i]), hour - DAY_US)
-        mine = [s for s in by_segment.get(stream.segment, ()) if since <= s.window_us < hour]
-        count, bets = _embedding_bets(session, stream, mine)
+        if stream.spec.kind == "slice":
+            if stream.segment not in in_slice:
+                name = stream.segment[len(SLICE_PREFIX) :]
+                recent = [s for s in session.samples if hour - DAY_US <= s.window_us < hour]
+                in_slice[stream.segment] = [s for s in recent if name in session.memberships[s.sample_id]]
+            mine = [s for s in in_slice[stream.segment] if s.window_us >= since]
+            count, bets = slices.slice_bets(mine, stream.fitted, session.calendar.of(hour - HOUR_US)[0])
+        else:
+            mine = [s for s in by_segment.get(stream.segment, ()) if since <= s.window_us < hour]
+            count, bets = _embedding_bets(session, stream, mine)
         # Too few rows wait for the next hour's: whether data came decides, never what they say.
         if count:
             logs[i, : stream.bets] = bets
@@ -274,6 +293,10 @@ def measure(session: Session, i: int, from_us: int, end: int) -> Effect:
     bank = session.bank
     stream = bank.streams[i]
     fit = stream.fitted.fit
+    if stream.spec.kind == "slice":
+        found = evaluation.embedded_samples(session.store, max(from_us, end - HOURLY_RING * HOUR_US), end)
+        name = stream.segment[len(SLICE_PREFIX) :]
+        return slices.slice_effect([s for s in found if slices.member(s, name)], stream.fitted)
     if isinstance(fit, RateReference):
         hits, trials = bank.window(i, end, from_us)
         return rate_effect(hits, trials, fit)

@@ -11,7 +11,8 @@ from sqlalchemy import Connection
 from detectors.rates.reference import MIN_TRIALS
 from monitor.evaluate.calendar import HOUR_US
 from monitor.evaluate.cells import Cells, SummaryRow, added_runs
-from monitor.evaluate.references import Reference, learn
+from monitor.evaluate.references import Reference, is_slice, learn
+from monitor.evaluate.slices import learn_slice
 from monitor.store import evaluation, references
 from monitor.store.evaluation import NotLeader
 
@@ -38,7 +39,7 @@ def learning_segments(session: Session) -> list[str]:
 
 def keep_history(session: Session, cells: Cells, hour: int) -> None:
     """Keep the hour that ends at ``hour`` for segments that are learning, so that it need not be read again."""
-    learning = learning_segments(session)
+    learning = [name for name in learning_segments(session) if not is_slice(name)]
     if not learning:
         session.history, session.history_from_us = [], None
         return
@@ -56,12 +57,22 @@ def learn_due(session: Session, hour: int, now: int, batch: Batch) -> None:
         info = session.segments[name]
         begin, end = period(session, info)
         latest = begin + max(session.config.evaluation.history, end - begin)
-        if hour < end or hour > latest or (hour - end) % DAY_US:
+        if hour < end or hour > latest or not _due(name, hour, begin, end):
             continue
-        reference = fit(session, name, info.route, begin, hour)
-        if reference.sessions < MIN_TRIALS and hour + DAY_US <= latest:
+        reference = (
+            fit_slice(session, name, begin, hour) if is_slice(name) else fit(session, name, info.route, begin, hour)
+        )
+        if reference.sessions < MIN_TRIALS and (is_slice(name) or hour + DAY_US <= latest):
             continue
         keep(session, reference, now, batch)
+
+
+def _due(name: str, hour: int, begin: int, end: int) -> bool:
+    """Whether ``hour`` is one at which learning is tried: daily, for slices (all samples are read) more rarely."""
+    if not is_slice(name):
+        return (hour - end) % DAY_US == 0
+    lengths, rest = divmod(hour - begin, end - begin)
+    return rest == 0 and lengths & (lengths - 1) == 0
 
 
 def hour_cells(session: Session, segment: str, begin: int, end: int) -> Cells:
@@ -89,6 +100,18 @@ def fit(session: Session, segment: str, route: str, begin: int, end: int) -> Ref
         confidence=config.evaluation.confidence,
         min_rows=config.reference.min_rows,
         max_rows=config.reference.max_rows,
+    )
+
+
+def fit_slice(session: Session, name: str, begin: int, end: int) -> Reference:
+    """A slice's reference of [begin, end), full hours, over all routes."""
+    return learn_slice(
+        name,
+        evaluation.embedded_samples(session.store, begin, end),
+        from_us=begin,
+        to_us=end,
+        calendar=session.calendar,
+        confidence=session.config.evaluation.confidence,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -106,9 +106,10 @@ class Reference:
             sessions=found["sessions"], totals=found["totals"],
         )  # fmt: skip
         for signal, label, threshold, kind, state in found["streams"]:
-            reference.streams[signal] = FittedStream(
-                stream_spec(signal, label), _TYPES[kind].from_state(state), threshold
-            )
+            spec = spec_of(signal, label)
+            if is_slice(reference.segment):
+                spec = replace(spec, kind="slice", direction="up")
+            reference.streams[signal] = FittedStream(spec, _TYPES[kind].from_state(state), threshold)
         return reference
 
 
@@ -119,11 +120,6 @@ _TYPES: dict[str, Any] = {
     "agreement": AgreementReference,
 }
 _KINDS: dict[type, str] = {kind: name for name, kind in _TYPES.items()}
-
-
-def stream_spec(signal: str, label: str) -> StreamSpec:
-    """The spec of a signal of a segment or of a slice."""
-    return spec_of(signal, label)
 
 
 def learn(

@@ -17,13 +17,13 @@ from sqlalchemy import Connection
 from alerts import lifecycle
 from alerts.anomaly import Anomaly, from_json, to_json
 from monitor.config.model import Config
-from monitor.evaluate import judging, learning
+from monitor.evaluate import judging, learning, slices
 from monitor.evaluate.bank import StreamBank, shares
 from monitor.evaluate.calendar import HOUR_US, Calendar
 from monitor.evaluate.cells import Cells, Decoder, SummaryRow, added_runs
 from monitor.evaluate.counts import CountPlan
 from monitor.evaluate.references import Reference
-from monitor.evaluate.streams import Ownership, severity_of
+from monitor.evaluate.streams import SLICE_PREFIX, Ownership, severity_of
 from monitor.store import evaluation, references
 from monitor.store.engine import Store
 from monitor.store.evaluation import Lead, Results, SampleRow, StreamState
@@ -75,6 +75,7 @@ class Session:
         self.history: list[Cells] = []  # hours of segments that are learning, since history_from_us
         self.history_from_us: int | None = None
         self.samples: list[SampleRow] = []
+        self.memberships: dict[str, frozenset[str]] = {}  # slices of each of them
         self._plan: CountPlan | None = None
         self._hour: tuple[int, Cells] | None = None  # the begun hour's cells, so that a tick need not read it again
         self.rules = judging.sending_rules(config)
@@ -173,6 +174,9 @@ class Session:
                 info = self.segments.get(segment)
                 if info is None:
                     self.segments[segment] = SegmentInfo(route, window)
+                    for name in self.config.slices.enabled:
+                        if name in slices.MEASURED:
+                            self.segments.setdefault(SLICE_PREFIX + name, SegmentInfo("", window))
                 elif info.route != route:
                     info.route = ""
 

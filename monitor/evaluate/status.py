@@ -9,7 +9,7 @@ import msgspec
 from sqlalchemy import Connection, func, select
 
 from detectors.evidence.packing import unpack
-from monitor.evaluate.references import Reference
+from monitor.evaluate.references import Reference, is_slice
 from monitor.evaluate.streams import CATALOGUE
 from monitor.store import references
 from monitor.store.engine import Store
@@ -56,11 +56,11 @@ def streams(store: Store) -> list[StreamStatus]:
         row = active.get(segment)
         if row is None:
             state: State = "draft" if segment in drafts else "learning"
-            found += [StreamStatus("", segment, spec.signal, state, 0.0, "") for spec in CATALOGUE]
+            found += [StreamStatus("", segment, name, state, 0.0, "") for name in _signals(segment)]
             continue
         reference = Reference.from_content(row.content)
         mismatch = bool(reference.encoder) and segment in encoders and reference.encoder not in encoders[segment]
-        for signal in sorted({spec.signal for spec in CATALOGUE} | set(reference.streams)):
+        for signal in sorted({*_signals(segment), *reference.streams}):
             owner, evidence = kept.get((segment, signal), ("", 0.0))
             fitted = reference.streams.get(signal)
             if fitted is None:
@@ -75,6 +75,10 @@ def streams(store: Store) -> list[StreamStatus]:
                 state = "ok"
             found.append(StreamStatus(owner, segment, signal, state, evidence, row.reference_id))
     return found
+
+
+def _signals(segment: str) -> list[str]:
+    return [spec.signal for spec in CATALOGUE if spec.kind == "rate" or not is_slice(segment)]
 
 
 def _evidence(state: bytes) -> float:

@@ -17,7 +17,7 @@ from detectors.summaries.metrics import RATES
 from monitor.config.model import Config, Stakes
 from monitor.config.units import Allowance
 
-Kind = Literal["rate", "tail", "mix", "volume", "embedding", "agreement"]
+Kind = Literal["rate", "tail", "mix", "volume", "embedding", "agreement", "slice"]
 
 DEFAULT_OWNER = "default"
 SLICE_PREFIX = "slice:"
@@ -42,7 +42,7 @@ class StreamSpec:
     @property
     def detector(self) -> str:
         """Name of the method in anomalies."""
-        return {"rate": "rate", "tail": "exceedance", "mix": "rate"}.get(self.kind, self.kind)
+        return {"tail": "exceedance", "mix": "rate", "slice": "weighted_rate"}.get(self.kind, self.kind)
 
 
 _RATE_PHRASES = {

@@ -139,3 +139,41 @@ def test_a_segment_with_few_samples_has_no_drift_stream(store: Store) -> None:
     set_watermark(store, end)
     run(store, end)
     assert {s.status for s in streams(store) if s.signal == "image_drift"} == {"not_measured"}
+
+
+def test_a_slice_is_judged_on_its_samples(store: Store) -> None:
+    end = write(store, [Segment("s", 30.0)], days=10)
+    write_samples(store, "s", START_US, 8 * 24 + 10, conditions={"skew_degrees": 6.0}, verdict=0.05)
+    write_samples(store, "s", AT, 10 * 24 - 8 * 24 - 10, conditions={"skew_degrees": 6.0}, verdict=0.5)
+    run(store, end)
+    rows = opened(store)
+    assert [(row.segment, row.signal) for row in rows] == [("slice:rotated_or_skewed", "schema_violation_rate")]
+    document = rows[0].document
+    assert (document["segment"], document["slice"]) == (None, "rotated_or_skewed")
+    assert document["effect"]["low"] > 0.1
+    assert "slice rotated_or_skewed rose from" in document["explanation"]["sentence"]
+    status = {(s.segment, s.signal): s.status for s in streams(store)}
+    assert status["slice:near_context_limit", "error_rate"] == "learning"
+
+
+def test_a_bet_on_a_slice_pays_nothing_on_average_whatever_the_inclusion_probabilities() -> None:
+    """Exact: the expectation of one session's payoff over who is sampled and what it says, at the limit itself."""
+    from detectors.rates import RateReference
+    from monitor.evaluate.references import FittedStream
+    from monitor.evaluate.slices import slice_bets, specs
+    from monitor.store.evaluation import SampleRow
+
+    fit = RateReference.fit([50] * 10, [1000] * 10)
+    (spec,) = [spec for spec in specs() if spec.signal == "error_rate"]
+    p = float(fit.upper[0])
+    # Half of the traffic is sampled with 0.5 and errs more often than the other, sampled with 0.1; together p.
+    groups = [(0.5, 1.5 * p), (0.1, 0.5 * p)]
+    stream = FittedStream(spec, fit, 10.0)
+    expected = np.zeros(4)
+    for pi, rate in groups:
+        for verdict, chance in ((1, rate), (0, 1.0 - rate)):
+            facts = json.dumps({"v": 1, "verdicts": {"error": verdict}})
+            _, bets = slice_bets([SampleRow("i", 0, "r", "s", pi, "", facts, ())], stream, 0)
+            expected += 0.5 * pi * chance * np.exp(bets)
+        expected += 0.5 * (1.0 - pi)
+    assert np.allclose(expected, 1.0, rtol=0, atol=1e-12)
