@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 
 import structlog
+from kafka.errors import KafkaError
 from rich.progress import Progress, TaskID
 
 from monitor.config.model import Config
@@ -57,26 +58,35 @@ def drain(roles: Iterable[str], store: Store, config: Config, interrupted: Calla
 
 
 def _ingest(store: Store, config: Config, interrupted: Callable[[], bool], progress: Progress) -> bool:
-    worker = IngestPart(store, config).worker
-    task = progress.add_task("records", total=None)
+    """Read to the end of the input and close every window. False where interrupted before that."""
     try:
-        if not _await_assignment(worker, interrupted):
-            return False
-        asked = 0.0
-        while not interrupted():
-            taken = worker.step()
-            progress.advance(task, taken)
-            if taken == 0 and time.monotonic() - asked >= CAUGHT_UP_EVERY:
-                asked = time.monotonic()
-                _expect(worker, progress, task)
-                if worker.caught_up():
-                    worker.drain()
-                    log.info("input read to its end", records=worker.records)
-                    return True
-        worker.flush()
-        return False
-    finally:
-        worker.close()
+        worker = IngestPart(store, config).worker
+        try:
+            return _await_assignment(worker, interrupted) and _read_to_the_end(worker, interrupted, progress)
+        finally:
+            worker.close()
+    except KafkaError as error:
+        raise DrainFailed(
+            f"reading from {config.kafka.bootstrap} failed: {error}; check kafka.bootstrap (`driftline doctor` tries "
+            "it)"
+        ) from None
+
+
+def _read_to_the_end(worker: IngestWorker, interrupted: Callable[[], bool], progress: Progress) -> bool:
+    task = progress.add_task("records", total=None)
+    asked = 0.0
+    while not interrupted():
+        taken = worker.step()
+        progress.advance(task, taken)
+        if taken == 0 and time.monotonic() - asked >= CAUGHT_UP_EVERY:
+            asked = time.monotonic()
+            _expect(worker, progress, task)
+            if worker.caught_up():
+                worker.drain()
+                log.info("input read to its end", records=worker.records)
+                return True
+    worker.flush()
+    return False
 
 
 def _await_assignment(worker: IngestWorker, interrupted: Callable[[], bool]) -> bool:

@@ -128,6 +128,15 @@ def test_a_missing_broker_does_not_end_the_service(tmp_path: Path) -> None:
         assert running.end() == 0
 
 
+def test_a_drain_without_a_broker_says_so(tmp_path: Path) -> None:
+    config = write_config(tmp_path, "127.0.0.1:1")
+    done = cli("run", "--drain", "--config", str(config), "--log-format", "json")
+    assert done.returncode == 1
+    assert "reading from 127.0.0.1:1 failed" in done.stderr
+    assert "kafka.bootstrap" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_refuses_to_listen_openly_without_a_token(tmp_path: Path) -> None:
     config = write_config(tmp_path, "127.0.0.1:1")
     done = cli("run", "--config", str(config), "--role", "serve", "--host", "0.0.0.0")
