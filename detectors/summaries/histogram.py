@@ -13,7 +13,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import bdtr, bdtrik, betaincinv, ndtri
-from scipy.stats import binom
 
 from detectors.summaries import buckets
 
@@ -34,6 +33,8 @@ def _binomial_quantile(probability: float, n: int, p: float) -> int:
     """Smallest k with P(Binomial(n, p) <= k) >= probability; a tenth of the time of scipy.stats.binom.ppf."""
     inverse = float(bdtrik(probability, n, p))
     if isnan(inverse):
+        from scipy.stats import binom  # rare, and importing it takes a second and 50 MB
+
         return int(binom.ppf(probability, n, p))
     k = min(max(ceil(inverse), 0), n)
     while k < n and bdtr(k, n, p) < probability:

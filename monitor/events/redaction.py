@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 
 from detectors.summaries.columns import UInt64
 from monitor.config.model import Redaction
+from monitor.store.secrets import user_key
 
 USERS_CACHED = 100_000
 
@@ -55,8 +55,7 @@ class UserHasher(dict[str | None, int]):
         return value
 
     def hash(self, user: str) -> int:
-        digest = hashlib.blake2b(user.encode("utf-8", "surrogatepass"), digest_size=8, key=self._key).digest()
-        return int.from_bytes(digest, "big") or 1
+        return user_key(self._key, user)
 
     def hashes(self, users: Iterable[str | None]) -> UInt64:
         if len(self) > USERS_CACHED:
@@ -66,8 +65,3 @@ class UserHasher(dict[str | None, int]):
     def trim(self) -> None:
         self.clear()
         self[None] = 0
-
-
-def user_key(value: int) -> str:
-    """How a user hash is stored and shown: 16 hexadecimal digits, '' for no user."""
-    return f"{value:016x}" if value else ""

@@ -19,10 +19,10 @@ from monitor.ingest.record_batches import BatchedPartitionRecords
 
 log = logging.getLogger(__name__)
 
-# One fetch brings at most this much of a partition, and of all partitions together: with 800-byte events 5,000
-# and 15,000 records, enough to spread the fixed cost of a batch, little enough to stay within memory.
-PARTITION_BYTES = 4 << 20
-FETCH_BYTES = 12 << 20
+# One fetch brings at most this much of a partition, and of all partitions together: with 800-byte events 2,500
+# and 10,000 records, enough to spread the fixed cost of a batch, little enough to stay within memory.
+PARTITION_BYTES = 2 << 20
+FETCH_BYTES = 8 << 20
 MAX_BATCHES = 1024  # record batches handed over by one poll
 POLL_INTERVAL_MS = 600_000  # a store that is down for longer than this costs us the partitions, not the data
 

@@ -24,7 +24,7 @@ from detectors.summaries.columns import Bool, EventColumns, Int32, Int64, UInt64
 from monitor.events import native
 from monitor.events.columns import ColumnBuilder
 from monitor.events.native import Event
-from monitor.events.redaction import UserHasher, user_key
+from monitor.events.redaction import UserHasher
 from monitor.events.segments import MAX_ATTRIBUTES, Admission, Assigner
 from monitor.ingest import sample_rows
 from monitor.ingest.consumer import Records, TopicPartition
@@ -33,6 +33,7 @@ from monitor.ingest.recent import RecentKeys
 from monitor.ingest.settings import EARLIEST_US, LATEST_US, Settings
 from monitor.ingest.windows import NEVER, WINDOW_US, Clock, lateness, window_start
 from monitor.store.partitions import Claim, PartitionCommit
+from monitor.store.secrets import rendered
 from samplers.embedding import InclusionProbabilities, chosen
 
 STATE_VERSION = 1
@@ -297,7 +298,7 @@ class PartitionIngest:
             reason,
             detail,
             event_id,
-            user_key(user),
+            rendered(user),
         )
 
     def _remember(self, events: list[Event], times: Int64, users: UInt64, offsets: Int64) -> tuple[Bool, Bool]:

@@ -13,9 +13,10 @@ import numpy as np
 
 from detectors.summaries.columns import EventColumns, Labelled
 from monitor.events.native import Event
-from monitor.events.redaction import UserHasher, user_key
+from monitor.events.redaction import UserHasher
 from monitor.events.segments import MAX_ATTRIBUTES
 from monitor.ingest.settings import Settings
+from monitor.store.secrets import rendered
 from samplers.embedding import chosen_parts
 
 FACTS_VERSION = 1
@@ -59,10 +60,10 @@ def sample_id(topic: str, partition: int, event_id: str) -> str:
 def session_key(event: Event, time_us: int, user: int, hasher: UserHasher) -> str:
     """Keyed hash of what thins the event: its session, else its user's UTC day, else the event itself."""
     if event.session_id is not None:
-        return user_key(hasher.hash(f"session\x00{event.session_id}"))
+        return rendered(hasher.hash(f"session\x00{event.session_id}"))
     if user:
-        return user_key(hasher.hash(f"day\x00{user:x}\x00{time_us // DAY_US}"))
-    return user_key(hasher.hash(f"event\x00{event.id}"))
+        return rendered(hasher.hash(f"day\x00{user:x}\x00{time_us // DAY_US}"))
+    return rendered(hasher.hash(f"event\x00{event.id}"))
 
 
 def facts(columns: EventColumns, index: int, event: Event, settings: Settings, parts: list[int]) -> dict[str, Any]:
@@ -163,7 +164,7 @@ def rows(
         "segment": segment[1],
         "version": version,
         "session_key": session_key(event, time_us, user, hasher),
-        "user_key": user_key(user),
+        "user_key": rendered(user),
         "pi": pi,
         "state": "pending",
         "reason": "",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -44,8 +43,3 @@ class Settings:
         sampling = self.config.sampling
         floors = {"low": sampling.floor_low, "medium": sampling.floor_medium, "high": sampling.floor_high}
         return EmbeddingBudget(sampling.per_hour, {k: float(v) for k, v in floors.items()}, max(partitions, 1))
-
-
-def hash_key_bytes(key: str) -> bytes:
-    """A configured or stored key of any length as the 32 bytes that key the user hashes."""
-    return hashlib.sha256(key.encode()).digest()

@@ -18,11 +18,12 @@ from monitor.events.redaction import UserHasher
 from monitor.ingest.consumer import EventSource, Records, TopicPartition
 from monitor.ingest.kafka_source import KafkaSource
 from monitor.ingest.partition import PartitionIngest
-from monitor.ingest.settings import Settings, hash_key_bytes
+from monitor.ingest.settings import Settings
 from monitor.ingest.windows import WINDOW_US, window_start_of
 from monitor.store import partitions as store_partitions
 from monitor.store.engine import Store, StoreUnavailable
 from monitor.store.partitions import Fenced
+from monitor.store.secrets import hash_key
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -250,10 +251,8 @@ class IngestWorker:
 
     def _user_hasher(self) -> UserHasher:
         if self._hasher is None:
-            key = self._settings.config.privacy.hash_key
-            if key is None:
-                key = self._with_store(lambda: store_partitions.hash_key(self._store))
-            self._hasher = UserHasher(hash_key_bytes(key))
+            configured = self._settings.config.privacy.hash_key
+            self._hasher = UserHasher(self._with_store(lambda: hash_key(self._store, configured)))
         return self._hasher
 
     def _swap_settings(self) -> None:

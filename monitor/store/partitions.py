@@ -8,12 +8,12 @@ compare-and-set on (next offset, generation): whoever lost the partition writes 
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, delete, insert, or_, select, update
+from sqlalchemy import Connection, Row, and_, insert, or_, select, update
 
 from monitor.store.engine import Store
 from monitor.store.outbox import Message, enqueue_many
@@ -26,9 +26,6 @@ from monitor.store.tables import (
     samples,
     summaries,
     watermark_advances,
-)
-from monitor.store.tables import (
-    secrets as secrets_table,
 )
 
 _CHUNK = 200  # keys in one IN list: far below every database's limit on parameters
@@ -325,36 +322,6 @@ def greatest_watermark(store: Store) -> tuple[int | None, int | None]:
     return max(marks, default=None), max(times, default=None)
 
 
-def hash_key(store: Store) -> str:
-    """The key of the user hashes, made once by whoever asks first and kept in the store (hexadecimal)."""
-    with store.read() as connection:
-        found = connection.execute(select(secrets_table.c.value).where(secrets_table.c.name == "hash_key")).scalar()
-    if found is not None:
-        return str(found)
-    with store.write() as connection:
-        store.insert_ignore(connection, secrets_table, [{"name": "hash_key", "value": secrets.token_hex(32)}])
-        return str(
-            connection.execute(select(secrets_table.c.value).where(secrets_table.c.name == "hash_key")).scalar_one()
-        )
-
-
 def forgotten_event_key(event_id: str) -> str:
     """The key under which a forgotten event is kept in the table ``forgotten``."""
-    from hashlib import sha256
-
     return sha256(event_id.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-__all__ = [
-    "Claim",
-    "Fenced",
-    "PartitionCommit",
-    "claim",
-    "commit",
-    "delete",
-    "forgotten_event_key",
-    "greatest_watermark",
-    "hash_key",
-    "open_rows",
-    "status",
-]
