@@ -46,7 +46,7 @@ class Kafka(Section):
         None, description="SASL password; better as ${NAME} or a *_FILE variable.", repr=False, json_schema_extra=SECRET
     )
     ca_file: str | None = Field(None, description="PEM file of the certificate authority for SSL.")
-    commit_every: Duration = Field(written("2s"), description="Longest time between two commits to the store.")
+    commit_every: Duration = Field(written("5s"), description="Longest time between two commits to the store.")
     commit_records: int = Field(100_000, ge=1, description="Most records in one commit.")
     max_record: Size = Field(written("1MB"), description="A larger record is a dead letter.")
     dedup_records: int = Field(
