@@ -29,7 +29,6 @@ from monitor.store import migrations
 
 BUSY_SECONDS = 60
 POOL_SIZE = 10
-_MAX_PARAMETERS = 16_000  # of one statement; SQLite takes 32,766, PostgreSQL 65,535
 _MIGRATION_LOCK = 0x6472_6966_746C  # "driftl": the advisory lock that one migrating process holds on PostgreSQL
 
 # PostgreSQL's SQLSTATE classes and codes where the same work, tried again, can succeed: connection lost, out of
@@ -144,15 +143,10 @@ class Store:
         """Insert ``rows``, leaving out those whose key exists. Returns how many were inserted."""
         if not rows:
             return 0
-        width = len(rows[0])
-        size = max(1, _MAX_PARAMETERS // width)
-        inserted = 0
-        for start in range(0, len(rows), size):
-            # One statement with many rows: executemany does not count rows on PostgreSQL.
-            statement = self._insert(table).values(list(rows[start : start + size])).on_conflict_do_nothing()
-            done = connection.execute(statement, execution_options={"preserve_rowcount": True})
-            inserted += done.rowcount
-        return inserted
+        # One prepared statement, run per row: its text is compiled once and cached, however many rows there are.
+        statement = self._insert(table).on_conflict_do_nothing()
+        done = connection.execute(statement, list(rows), execution_options={"preserve_rowcount": True})
+        return done.rowcount
 
     def _insert(self, table: Table) -> Any:
         return pg.insert(table) if self.dialect == "postgresql" else lite.insert(table)
