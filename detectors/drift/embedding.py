@@ -304,8 +304,13 @@ def _checked(rows: ArrayLike, dimension: int | None, name: str) -> Float:
 def _whitening(fit: Float, most: int) -> tuple[Float32, Float]:
     """Orthonormal axes float[d, k] and whitening factors float[k]."""
     centred = fit - fit.mean(axis=0)
-    _, singular, vt = np.linalg.svd(centred, full_matrices=False)
-    variance = singular**2 / (fit.shape[0] - 1)
+    if centred.shape[0] > centred.shape[1]:
+        # The d x d covariance has the same axes, in a fraction of the time.
+        values, vectors = np.linalg.eigh(centred.T @ centred / (fit.shape[0] - 1))
+        variance, vt = np.maximum(values[::-1], 0.0), vectors[:, ::-1].T
+    else:
+        _, singular, vt = np.linalg.svd(centred, full_matrices=False)
+        variance = singular**2 / (fit.shape[0] - 1)
     size = float(np.abs(fit).max(initial=0.0))
     # Duplicates and constants leave directions that hold nothing but rounding.
     kept = variance[:most] > max(1e-9 * float(variance[0]), (1e-7 * size) ** 2)
