@@ -31,7 +31,7 @@ def test_secrets_are_in_no_text_of_the_configuration() -> None:
 
 
 def test_the_version_is_of_what_is_in_effect_without_secrets() -> None:
-    assert config_version(loads("")) == config_version(loads("serve: {port: 8420}\nkafka: {commit_every: 2000ms}"))
+    assert config_version(loads("")) == config_version(loads("serve: {port: 8420}\nkafka: {commit_every: 5000ms}"))
     assert config_version(loads("kafka: {password: a}")) == config_version(loads("kafka: {password: b}"))
     assert config_version(loads("")) != config_version(loads("serve: {port: 8421}"))
     assert len(config_version(Config())) == 64

@@ -201,3 +201,173 @@ def test_every_bad_record_has_its_outcome_and_counter(tmp_path: Path) -> None:
     assert {row.key for row in outbox} == {f"inference/0/{letter.offset}" for letter in letters}
     assert all("original" not in json.loads(row.payload) for row in outbox)
     store.close()
+
+
+class Clocks:
+    """A wall clock and a monotonic one that move together, by hand."""
+
+    def __init__(self, wall_us: int) -> None:
+        self.wall_us, self.seconds = wall_us, 0.0
+
+    def sleep(self, seconds: float) -> None:
+        self.wall_us += round(seconds * 1e6)
+        self.seconds += seconds
+
+
+def plain(number: int, time_ms: int) -> Record:
+    return time_ms, None, json.dumps({"id": f"e{number}", "time": time_ms, "route": "r"}).encode()
+
+
+def watermarks(store: Store) -> list[int | None]:
+    with store.read() as connection:
+        return list(
+            connection.execute(
+                select(tables.partitions.c.watermark_us).order_by(tables.partitions.c.partition)
+            ).scalars()
+        )
+
+
+def idle_worker(store: Store, log: Log, clocks: Clocks) -> IngestWorker:
+    worker = IngestWorker(
+        streams.config(commit_every="1s"),
+        store,
+        source=MemorySource(MemoryLog(log)),
+        wall_us=lambda: clocks.wall_us,
+        monotonic=lambda: clocks.seconds,
+    )
+    for _ in range(3):
+        worker.step(0)
+        clocks.sleep(1.5)
+    worker.step(0)
+    return worker
+
+
+def test_a_live_idle_stream_advances_with_the_clock_and_history_does_not(tmp_path: Path) -> None:
+    minute = 60_000
+    start = streams.START_MS // minute * minute
+    tps = [TopicPartition(streams.TOPIC, partition) for partition in range(3)]
+    log: Log = {
+        tps[0]: [plain(i, start + i * 1000) for i in range(120)],
+        tps[1]: [plain(i, start - 500 * minute + i * 1000) for i in range(120)],
+        tps[2]: [],
+    }
+    store = open_store(f"sqlite:///{tmp_path / 'driftline.db'}")
+    clocks = Clocks((start + 120_000) * 1000)
+    worker = idle_worker(store, log, clocks)
+    assert watermarks(store) == [(start + 89_000) * 1000, (start - 500 * minute + 89_000) * 1000, None]
+    for _ in range(200):
+        clocks.sleep(1.5)
+        worker.step(0)
+    live, history, never = watermarks(store)
+    # The live one follows the clock by whole windows, 30 s behind; the old one the furthest of all partitions.
+    assert live is not None
+    assert 0 <= clocks.wall_us - 30_000_000 - live < 62_000_000
+    assert history is not None
+    assert live - history <= 60_000_000
+    assert never is None
+    with store.read() as connection:
+        advances = connection.execute(select(tables.watermark_advances)).all()
+        begun = connection.execute(select(tables.partitions.c.begun).order_by(tables.partitions.c.partition)).scalars()
+        assert [bool(value) for value in begun] == [True, True, False]
+    assert {row.reason for row in advances} == {"idle"}
+    assert 5 <= len(advances) <= 14, "one advance a window and partition, not one a second"
+    store.close()
+
+
+def test_history_alone_is_not_moved_by_the_clock_but_by_a_drain(tmp_path: Path) -> None:
+    tp = TopicPartition(streams.TOPIC, 0)
+    log: Log = {tp: [plain(i, streams.START_MS + i * 1000) for i in range(100)]}
+    store = open_store(f"sqlite:///{tmp_path / 'driftline.db'}")
+    clocks = Clocks((streams.START_MS + 10**9) * 1000)
+    worker = idle_worker(store, log, clocks)
+    before = watermarks(store)
+    for _ in range(100):
+        clocks.sleep(1.5)
+        worker.step(0)
+    assert watermarks(store) == before
+    worker.drain()
+    (after,) = watermarks(store)
+    assert after is not None
+    assert after % 60_000_000 == 0
+    assert after > (streams.START_MS + 99_000) * 1000
+    worker.drain()
+    with store.read() as connection:
+        assert len(connection.execute(select(tables.watermark_advances)).all()) == 1
+    store.close()
+
+
+def test_a_reload_takes_effect_between_batches_and_its_version_is_stored(tmp_path: Path) -> None:
+    tp = TopicPartition(streams.TOPIC, 0)
+    log: Log = {tp: [plain(i, streams.START_MS + i * 1000) for i in range(400)]}
+    store = open_store(f"sqlite:///{tmp_path / 'driftline.db'}")
+    config = streams.config(commit_records=10_000)
+    worker = IngestWorker(config, store, version="one", document="{}", source=MemorySource(MemoryLog(log), lambda: 100))
+    for _ in range(3):
+        worker.step(0)
+    rule = {"segments": {"rules": [{"name": "renamed", "route": "r"}]}}
+    worker.reload(config.model_copy(update=dict(type(config).model_validate(rule))), version="two", document="{}")
+    while not worker.caught_up():
+        worker.step(0)
+    worker.flush()
+    with store.read() as connection:
+        versions = {row.version: row.first_window_us for row in connection.execute(select(tables.config_versions))}
+        counted: dict[str, int] = {}
+        for row in connection.execute(select(tables.summaries.c.segment, tables.summaries.c.events)):
+            counted[row.segment] = counted.get(row.segment, 0) + row.events
+    assert set(versions) == {"one", "two"}
+    assert versions["one"] < versions["two"]
+    assert counted == {"r": 200, "renamed": 200}
+    store.close()
+
+
+def test_the_forgotten_are_not_kept_again(tmp_path: Path) -> None:
+    from monitor.store.partitions import forgotten_event_key
+    from monitor.store.secrets import hash_key, rendered, user_key
+
+    log = streams.stream(9, 1500, partitions=1)
+    (rows,) = log.values()
+    rows.append((streams.START_MS, b"u7", b'{"id": "bad", "user_id": "u7", "time": 1, "route": 3}'))
+    whole, partly = (open_store(f"sqlite:///{tmp_path / name}.db") for name in ("whole", "partly"))
+    run(whole, log)
+    with whole.read() as connection:
+        all_samples = connection.execute(select(tables.samples.c.event_id, tables.samples.c.user_key)).all()
+    user = rendered(user_key(hash_key(partly, "test"), "u7"))
+    assert any(row.user_key == user for row in all_samples)
+    event = next(row.event_id for row in all_samples if row.user_key != user)
+    with partly.write() as connection:
+        partly.insert_ignore(
+            connection,
+            tables.forgotten,
+            [
+                {"kind": "user", "key": user, "time_us": 0},
+                {"kind": "event", "key": forgotten_event_key(event), "time_us": 0},
+            ],
+        )
+    run(partly, log)
+    with partly.read() as connection:
+        kept = connection.execute(select(tables.samples.c.event_id, tables.samples.c.user_key)).all()
+        letters = connection.execute(select(tables.dead_letters)).all()
+        contents_kept = connection.execute(select(tables.sample_content.c.sample_id)).all()
+    assert set(kept) == {row for row in all_samples if row.user_key != user and row.event_id != event}
+    assert len(contents_kept) == len(kept)
+    assert not any(letter.user_key == user for letter in letters)
+    assert any(letter.detail == "forgotten" and letter.original is None for letter in letters)
+    assert status(partly)["dead_letters"] == status(whole)["dead_letters"]
+    whole.close()
+    partly.close()
+
+
+def test_nothing_sensitive_is_stored_of_a_sample(tmp_path: Path) -> None:
+    store = open_store(f"sqlite:///{tmp_path / 'driftline.db'}")
+    run(store, streams.stream(9, 600, partitions=1))
+    with store.read() as connection:
+        rows = connection.execute(select(tables.samples)).all()
+        kept = connection.execute(select(tables.sample_content)).all()
+    text = repr(rows) + repr(kept)
+    assert rows
+    for secret in ("x@example.com", "a.b@example.com", "4111"):
+        assert secret not in text
+    assert "[email]" in text
+    assert "[card]" in text
+    assert all(row.user_key not in {f"u{i}" for i in range(40)} for row in rows)
+    store.close()
