@@ -120,7 +120,7 @@ class StreamBank:
     ) -> int:
         spec = fitted.spec
         hourly = spec.kind in ("volume", "embedding", "agreement", "slice")
-        bets = {"volume": VolumeBets.K, "embedding": EmbeddingReference.K, "agreement": AgreementReference.K}.get(
+        bets = {"volume": VolumeBets.K + 1, "embedding": EmbeddingReference.K, "agreement": AgreementReference.K}.get(
             spec.kind, 8 if spec.direction == "both" else 4
         )
         stream = Stream(owner, reference.segment, reference.route, severity, fitted, reference_id, hourly, bets)

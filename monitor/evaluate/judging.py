@@ -18,6 +18,7 @@ from detectors.drift.embedding import EmbeddingReference
 from detectors.evidence import Effect
 from detectors.rates import RateReference
 from detectors.rates import effect as rate_effect
+from detectors.rates.silence import silence_log_bet
 from detectors.rates.volume import VolumeBets, VolumeReference
 from monitor.config.model import Config
 from monitor.evaluate import slices
@@ -106,7 +107,10 @@ def _volume_looks(session: Session, cells: Cells, hour: int, logs: Float, lookin
     found = bank.volume.step(counts, slot, day, whole)
     for (i, _), position in zip(plan.volume, positions, strict=True):
         if whole[position]:
+            fit = bank.streams[i].fitted.fit
+            assert isinstance(fit, VolumeReference)
             logs[i, : VolumeBets.K] += found[position]
+            logs[i, VolumeBets.K] += silence_log_bet(int(counts[position]), fit, slot)
             looking[i] = True
         bank.remember_look(i, hour, logs[i], int(counts[position]))
 

@@ -261,12 +261,12 @@ def test_stakes_decide_severity(tmp_path: Any) -> None:
 
 
 def test_silence_is_found(sqlite: Store) -> None:
-    gone = START_US + 8 * DAY_US
+    gone = START_US + 8 * DAY_US + 11 * HOUR_US  # in the middle of a busy day
     end = write(sqlite, [Segment("a", 80.0, changes=(Change(gone, volume=0.0),))], days=10)
     evaluate(sqlite, config(), end)
     (row,) = opened(sqlite)
     assert (row.signal, row.state) == ("volume", "open")
-    assert gone < row.opened_us <= gone + 12 * HOUR_US
+    assert gone < row.opened_us <= gone + 4 * HOUR_US
     assert "fell silent" in row.document["explanation"]["sentence"]
 
 
