@@ -140,25 +140,17 @@ def enqueue_many(conn: Connection, messages: Iterable[Message]) -> None:
 
 def has_due(conn: Connection, *, sink: str, now_us: int) -> bool:
     """Whether `claim_due` would return anything; a read, so that an idle dispatcher takes no write lock."""
-    return (
-        conn.execute(select(outbox.c.id).where(_due(now_us), outbox.c.sink == sink).limit(1)).first()
-        is not None
-    )
+    return conn.execute(select(outbox.c.id).where(_due(now_us), outbox.c.sink == sink).limit(1)).first() is not None
 
 
-def claim_due(
-    conn: Connection, *, sink: str, now_us: int, lease_us: int, limit: int = 100
-) -> list[OutboxRow]:
+def claim_due(conn: Connection, *, sink: str, now_us: int, lease_us: int, limit: int = 100) -> list[OutboxRow]:
     """Lease up to ``limit`` due rows of a sink, the longest due first; call inside a write transaction.
 
     Two dispatchers never hold one row: PostgreSQL skips rows another one is claiming,
     SQLite admits one writer.
     """
     query = (
-        select(outbox)
-        .where(_due(now_us), outbox.c.sink == sink)
-        .order_by(outbox.c.due_us, outbox.c.id)
-        .limit(limit)
+        select(outbox).where(_due(now_us), outbox.c.sink == sink).order_by(outbox.c.due_us, outbox.c.id).limit(limit)
     )
     if conn.dialect.name == "postgresql":
         query = query.with_for_update(skip_locked=True)
@@ -183,9 +175,7 @@ def mark_sent(conn: Connection, sent: Sequence[tuple[OutboxRow, Mapping[str, Any
             delete(outbox).where(_MINE, outbox.c.revision == bindparam("b_revision")),
             [_identify(row) for row in finished],
         )
-        conn.execute(
-            update(outbox).where(_MINE).values(lease_until_us=0), [_claim_of(row) for row in finished]
-        )
+        conn.execute(update(outbox).where(_MINE).values(lease_until_us=0), [_claim_of(row) for row in finished])
     _settle(
         conn,
         [
@@ -199,9 +189,7 @@ def mark_sent(conn: Connection, sent: Sequence[tuple[OutboxRow, Mapping[str, Any
     )
 
 
-def mark_retry(
-    conn: Connection, row: OutboxRow, *, due_us: int, error: str, remote: Mapping[str, Any]
-) -> None:
+def mark_retry(conn: Connection, row: OutboxRow, *, due_us: int, error: str, remote: Mapping[str, Any]) -> None:
     """Record an attempt that did not get through; the row is due again at ``due_us``."""
     _settle(
         conn,
@@ -241,9 +229,7 @@ def deliveries(conn: Connection, key: str) -> list[OutboxRow]:
 
 def undelivered(conn: Connection, *, limit: int = 100) -> list[OutboxRow]:
     """Rows that are pending or failed, the oldest first."""
-    query = (
-        select(outbox).where(outbox.c.state != "sent").order_by(outbox.c.created_us, outbox.c.id).limit(limit)
-    )
+    query = select(outbox).where(outbox.c.state != "sent").order_by(outbox.c.created_us, outbox.c.id).limit(limit)
     return [_row(found) for found in conn.execute(query).mappings()]
 
 
@@ -257,9 +243,7 @@ _MINE = and_(outbox.c.id == bindparam("b_id"), outbox.c.lease_until_us == bindpa
 
 
 def _due(now_us: int) -> Any:
-    return and_(
-        outbox.c.state.in_(("pending", "sent")), outbox.c.due_us <= now_us, outbox.c.lease_until_us <= now_us
-    )
+    return and_(outbox.c.state.in_(("pending", "sent")), outbox.c.due_us <= now_us, outbox.c.lease_until_us <= now_us)
 
 
 def _claim_of(row: OutboxRow) -> dict[str, Any]:
@@ -270,9 +254,7 @@ def _identify(row: OutboxRow) -> dict[str, Any]:
     return {**_claim_of(row), "b_revision": row.revision}
 
 
-def _settle(
-    conn: Connection, outcomes: Sequence[tuple[OutboxRow, Mapping[str, Any], Mapping[str, Any]]]
-) -> None:
+def _settle(conn: Connection, outcomes: Sequence[tuple[OutboxRow, Mapping[str, Any], Mapping[str, Any]]]) -> None:
     """Write how deliveries went, unless the claim was lost; a superseded row only keeps its answer."""
     if not outcomes:
         return
