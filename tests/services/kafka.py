@@ -41,9 +41,7 @@ def jars() -> Path:
         check=False,
     )
     if result.returncode:
-        raise Unavailable(
-            f"Maven could not fetch Apache Kafka {VERSION}: {(result.stdout + result.stderr)[-800:]}"
-        )
+        raise Unavailable(f"Maven could not fetch Apache Kafka {VERSION}: {(result.stdout + result.stderr)[-800:]}")
     done.touch()
     return folder / "lib"
 
