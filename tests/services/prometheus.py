@@ -30,9 +30,7 @@ def _wait_ready(url: str, log: Path, seconds: float = 30) -> None:
         except httpx.HTTPError:
             pass
         time.sleep(0.1)
-    raise RuntimeError(
-        f"{url} did not answer within {seconds:g} s; log:\n{log.read_text(errors='replace')[-2000:]}"
-    )
+    raise RuntimeError(f"{url} did not answer within {seconds:g} s; log:\n{log.read_text(errors='replace')[-2000:]}")
 
 
 def promtool() -> str:
@@ -68,8 +66,7 @@ def alertmanager(
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "alertmanager.yml"
     file.write_text(
-        config
-        or "route: {receiver: nobody, group_wait: 0s, group_interval: 1s}\nreceivers: [{name: nobody}]\n"
+        config or "route: {receiver: nobody, group_wait: 0s, group_interval: 1s}\nreceivers: [{name: nobody}]\n"
     )
     port = port or free_port()
     cluster = f"127.0.0.1:{cluster_port or free_port()}" if peers or cluster_port else ""
