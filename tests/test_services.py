@@ -20,9 +20,7 @@ def round_trip(bootstrap: str, topic: str) -> list[bytes]:
         producer.send(topic, key=str(i).encode(), value=b"v%d" % i)
     producer.flush()
     producer.close()
-    consumer = KafkaConsumer(
-        topic, bootstrap_servers=bootstrap, auto_offset_reset="earliest", consumer_timeout_ms=3000
-    )
+    consumer = KafkaConsumer(topic, bootstrap_servers=bootstrap, auto_offset_reset="earliest", consumer_timeout_ms=3000)
     values = [record.value for record in consumer]
     consumer.close()
     return values
