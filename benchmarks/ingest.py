@@ -76,7 +76,7 @@ def events(count: int, size: int, seed: int = 7) -> Any:
             },
             "concurrency": 1 + i % 40,
             "outcome": outcome,
-            "error_type": "http" if outcome == "error" else None,
+            **({"error_type": "http"} if outcome == "error" else {}),
             "retries": int(rng.random() < 0.05),
             "quality": {
                 "confidence": round(rng.betavariate(8, 2), 3),

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from detectors.summaries.columns import EventColumns, Int8, Int64, Labelled, Ragged, UInt64
 from monitor.events import grounding
-from monitor.events.native import Cost, CrossCheck, Event, Latency, Prompt, Quality, SchemaVerdict, Usage
+from monitor.events.native import Cost, CrossCheck, Event, Latency, Part, Prompt, Quality, SchemaVerdict, Usage
 from monitor.events.prices import PriceBook
 
 MAX_INTERNED = 20_000
@@ -31,6 +31,7 @@ NO_PROMPT = Prompt()
 _NO_SCHEMA = SchemaVerdict()
 _NO_CROSS_CHECK = CrossCheck()
 _NO_STAGES: dict[str, float] = {}
+_NO_PARTS: tuple[Part, ...] = ()
 
 _OUTCOMES = {None: -1, "ok": 0, "error": 1, "timeout": 2, "refused": 3, "abstained": 4}
 _FALSE_IS_HIT = {None: -1, True: 0, False: 1}
@@ -113,7 +114,7 @@ class ColumnBuilder:
             audio_tokens=usage[:, 5].copy(),
             context_used=_share(input_tokens, usage[:, 6]),
             concurrency=_integer([e.concurrency for e in events]),
-            input_bytes=np.array([_input_bytes(e.input) for e in events], dtype=np.int64),
+            input_bytes=_input_bytes([e.input or _NO_PARTS for e in events]),
             confidence=_scaled([q.confidence for q in qualities], MILLION),
             retries=_integer([e.retries for e in events]),
             error=_outcome(outcome, "error"),
@@ -186,20 +187,26 @@ def _share(used: Int64, limit: Int64) -> Int64:
     return np.where(known, np.minimum(used * MILLION // np.maximum(limit, 1), CONTEXT_CAP), -1)
 
 
-def _input_bytes(parts: Sequence[Any] | None) -> int:
-    """Size of all input parts, -1 where the size of any is unknown: its ``bytes``, else that of its content."""
-    if not parts:
-        return -1
-    total = 0
-    for part in parts:
-        size = part.bytes
-        if size is None or size < 0:
-            if part.text is not None:
-                text = part.text
-                size = len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
-            elif part.inline is not None:
-                size = len(part.inline) * 3 // 4
-            else:
-                return -1
-        total += size
-    return total
+def _input_bytes(inputs: Sequence[Sequence[Part]]) -> Int64:
+    """Size of all input parts of each event, -1 without parts or where the size of any is unknown."""
+    counts = np.array(list(map(len, inputs)), dtype=np.int64)
+    parts = list(chain.from_iterable(inputs))
+    sizes = _integer([part.bytes for part in parts])
+    for i in np.flatnonzero(sizes < 0).tolist():
+        sizes[i] = _content_bytes(parts[i])
+    # Sums between ends of the running total; exact, since 64 bits hold any record's sizes.
+    running = np.concatenate([[0], np.cumsum(sizes)])
+    unknown = np.concatenate([[0], np.cumsum(sizes < 0)])
+    ends = np.cumsum(counts)
+    starts = ends - counts
+    known = (counts > 0) & (unknown[ends] == unknown[starts])
+    return np.where(known, running[ends] - running[starts], -1)
+
+
+def _content_bytes(part: Part) -> int:
+    """What a part that does not say its size carries itself; -1 where that is nothing."""
+    if part.text is not None:
+        return len(part.text) if part.text.isascii() else len(part.text.encode("utf-8", "replace"))
+    if part.inline is not None:
+        return len(part.inline) * 3 // 4
+    return -1

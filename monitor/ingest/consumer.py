@@ -14,6 +14,10 @@ class TopicPartition(NamedTuple):
     partition: int
 
 
+class SourceUnavailable(Exception):
+    """The brokers did not answer; asking again later may help."""
+
+
 @dataclass(slots=True)
 class Records:
     """Consecutive records of one partition as parallel lists, offsets ascending.
@@ -54,11 +58,12 @@ class EventSource(Protocol):
     def poll(self, timeout_s: float) -> Mapping[TopicPartition, Records]:
         """Records of assigned partitions, empty after ``timeout_s`` without any."""
 
-    def seek(self, partition: TopicPartition, offset: int) -> None:
-        """Read on from ``offset`` (the earliest record kept, where that one is gone)."""
+    def seek(self, partition: TopicPartition, offset: int) -> bool:
+        """Read on from ``offset`` (the earliest record kept, where that one is gone). False: no longer assigned."""
 
     def bounds(self, partitions: Iterable[TopicPartition]) -> Mapping[TopicPartition, tuple[int, int]]:
-        """(first offset kept, offset after the last record) of each partition, asked from the broker."""
+        """(first offset kept, offset after the last record) of each partition, asked from the broker. Raises
+        SourceUnavailable."""
 
     def position(self, partition: TopicPartition) -> int | None:
         """The offset that the next poll reads from, None where it is not known yet."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -14,7 +15,7 @@ from kafka.net.transport import KafkaTCPTransport
 from kafka.structs import OffsetAndMetadata
 
 from monitor.config.model import Kafka
-from monitor.ingest.consumer import Assigned, Records, TopicPartition
+from monitor.ingest.consumer import Assigned, Records, SourceUnavailable, TopicPartition
 from monitor.ingest.record_batches import BatchedPartitionRecords
 
 log = logging.getLogger(__name__)
@@ -70,14 +71,26 @@ class KafkaSource:
             found[TopicPartition(tp.topic, tp.partition)] = records
         return found
 
-    def seek(self, partition: TopicPartition, offset: int) -> None:
-        self._consumer.seek(KafkaTopicPartition(*partition), offset)
+    def seek(self, partition: TopicPartition, offset: int) -> bool:
+        try:
+            self._consumer.seek(KafkaTopicPartition(*partition), offset)
+        except (
+            ValueError,
+            AssertionError,
+            KeyError,
+            KafkaError,
+        ):  # the network thread has taken the partition away meanwhile
+            return False
+        return True
 
     def bounds(self, partitions: Iterable[TopicPartition]) -> Mapping[TopicPartition, tuple[int, int]]:
         asked = [KafkaTopicPartition(*tp) for tp in partitions]
         if not asked:
             return {}
-        first, last = self._consumer.beginning_offsets(asked), self._consumer.end_offsets(asked)
+        try:
+            first, last = self._consumer.beginning_offsets(asked), self._consumer.end_offsets(asked)
+        except KafkaError as error:
+            raise SourceUnavailable(f"the brokers did not tell the ends of the partitions: {error!r}") from error
         return {TopicPartition(tp.topic, tp.partition): (first[tp], last[tp]) for tp in asked}
 
     def position(self, partition: TopicPartition) -> int | None:
@@ -92,10 +105,14 @@ class KafkaSource:
         return len(self._consumer.partitions_for_topic(topic))
 
     def pause(self) -> None:
-        self._consumer.pause(*self._consumer.assignment())
+        for tp in self._consumer.assignment():
+            with contextlib.suppress(ValueError, AssertionError, KeyError, KafkaError):  # taken away meanwhile
+                self._consumer.pause(tp)
 
     def resume(self) -> None:
-        self._consumer.resume(*self._consumer.paused())
+        for tp in self._consumer.paused():
+            with contextlib.suppress(ValueError, AssertionError, KeyError, KafkaError):
+                self._consumer.resume(tp)
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         told = {KafkaTopicPartition(*tp): OffsetAndMetadata(offset, "", -1) for tp, offset in offsets.items()}

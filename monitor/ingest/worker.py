@@ -15,7 +15,7 @@ from monitor.config.model import Config
 from monitor.config.version import config_version
 from monitor.config.version import document as config_document
 from monitor.events.redaction import UserHasher
-from monitor.ingest.consumer import EventSource, Records, TopicPartition
+from monitor.ingest.consumer import EventSource, Records, SourceUnavailable, TopicPartition
 from monitor.ingest.kafka_source import KafkaSource
 from monitor.ingest.partition import PartitionIngest
 from monitor.ingest.settings import Settings
@@ -156,7 +156,10 @@ class IngestWorker:
         """Whether every record that the broker has for this worker is taken in (asks the broker)."""
         if not self._owned or self._changed or set(self._owned) != self._assigned:
             return False
-        ends = self._source.bounds(self._owned)
+        try:
+            ends = self._source.bounds(self._owned)
+        except SourceUnavailable:
+            return False
         return all((self._source.position(tp) or 0) >= end for tp, (_, end) in ends.items()) and all(
             self._reading_from[tp] >= owned.next_offset for tp, owned in self._owned.items()
         )
@@ -201,10 +204,15 @@ class IngestWorker:
         for tp in set(self._owned) - assigned:
             self._drop(tp)
         for tp in sorted(assigned):
-            if tp in self._owned:
-                self._source.seek(tp, self._reading_from[tp])
-            else:
-                self._claim(tp)
+            if tp not in self._owned:
+                try:
+                    self._claim(tp)
+                except SourceUnavailable as error:
+                    log.warning("%s; claiming %s/%d is tried again", error, tp.topic, tp.partition)
+                    self._drop(tp)
+                    self._again()
+            elif not self._source.seek(tp, self._reading_from[tp]):
+                self._again()
 
     def _claim(self, tp: TopicPartition) -> None:
         hasher = self._user_hasher()
@@ -237,14 +245,22 @@ class IngestWorker:
                 tp.topic,
                 tp.partition,
             )
-        self._source.seek(tp, start)
+        if not self._source.seek(tp, start):
+            self._again()
         self._reading_from[tp] = start
         self._owned[tp] = owned
         self._last_record[tp] = self._monotonic()
         log.info("claimed %s/%d at offset %d", tp.topic, tp.partition, claim.next_offset)
 
     def _drop(self, tp: TopicPartition) -> None:
-        del self._owned[tp], self._reading_from[tp], self._last_record[tp]
+        self._owned.pop(tp, None)
+        self._reading_from.pop(tp, None)
+        self._last_record.pop(tp, None)
+
+    def _again(self) -> None:
+        """Settle once more at the next step."""
+        with self._change_lock:
+            self._changed = True
 
     def _partition_total(self) -> int:
         return sum(self._source.partition_count(topic) for topic in self._settings.config.kafka.topics)
@@ -299,8 +315,7 @@ class IngestWorker:
         """Forget partitions that another owner claimed; those still assigned are claimed again at the next step."""
         for tp in lost:
             self._drop(tp)
-        with self._change_lock:
-            self._changed = True
+        self._again()
 
     def _with_store(self, work: Callable[[], T]) -> T:
         """``work()``, tried again until the store takes it; meanwhile the group membership is kept alive."""
@@ -334,8 +349,7 @@ class IngestWorker:
         polled: Mapping[TopicPartition, Records] = self._source.poll(seconds)
         if any(len(records) for records in polled.values()):
             # A rebalance brought partitions that were not paused: their positions are set when we settle.
-            with self._change_lock:
-                self._changed = True
+            self._again()
 
     # -- idle streams -----------------------------------------------------------------------------------------------
 
@@ -348,7 +362,11 @@ class IngestWorker:
         ]
         if not idle:
             return
-        ends = self._source.bounds(idle)
+        try:
+            ends = self._source.bounds(idle)
+        except SourceUnavailable as error:
+            log.debug("%s; idle streams are looked at again in %g s", error, IDLE_CHECK_S)
+            return
         idle = [tp for tp in idle if (self._source.position(tp) or 0) >= ends[tp][1]]
         if not idle:
             return

@@ -61,8 +61,9 @@ class MemorySource:
                 self.positions[tp] = position + len(records)
         return found
 
-    def seek(self, partition: TopicPartition, offset: int) -> None:
+    def seek(self, partition: TopicPartition, offset: int) -> bool:
         self.positions[partition] = offset
+        return True
 
     def bounds(self, partitions: Iterable[TopicPartition]) -> Mapping[TopicPartition, tuple[int, int]]:
         return {tp: (self.log.first[tp], len(self.log.partitions[tp])) for tp in partitions}

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from monitor.store.engine import open_store
+from monitor.store.export import export_lines
 from tests.ingest.contents import contents, differences
 
 KILLS = 30
@@ -33,6 +34,8 @@ def test_thirty_kills_change_nothing(store_url: str, tmp_path_factory: pytest.Te
     assert len(set(moments)) > KILLS // 3, moments
     left, right = open_store(whole), open_store(store_url)
     expected, got = contents(left), contents(right)
+    for kind in ("summaries", "samples", "anomalies"):
+        assert list(export_lines(left, kind, vectors=True)) == list(export_lines(right, kind, vectors=True))
     left.close()
     right.close()
     assert expected["samples"]
