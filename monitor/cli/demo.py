@@ -15,7 +15,7 @@ HOUR_US = 3_600_000_000
 
 
 @click.command()
-@click.option("--headless", is_flag=True, help="Write summary.json and exit: 0 if every incident was found, else 1.")
+@click.option("--headless", is_flag=True, help="Write summary.json and exit when the three weeks are evaluated.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
