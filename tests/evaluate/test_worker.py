@@ -298,7 +298,7 @@ def test_without_auto_activation_a_learned_reference_waits_for_approval(sqlite: 
     worker.drain()
     (draft,) = references.list_references(sqlite)
     assert draft.state == "draft"
-    assert {s.status for s in streams(sqlite)} == {"draft"}
+    assert {s.status for s in streams(sqlite) if s.segment == "broken"} == {"draft"}
     with pytest.raises(references.ReferenceFault, match="is draft; only one that is approved or retired"):
         references.activate(sqlite, draft.reference_id)
     references.approve(sqlite, draft.reference_id)
