@@ -16,6 +16,7 @@ from monitor.evaluate.streams import CATALOGUE, Ownership, spec_of
 from monitor.evaluate.worker import EvaluateWorker
 from monitor.store import references
 from monitor.store.engine import Store, open_store
+from monitor.store.tables import references as reference_sets
 from tests.evaluate.traffic import DAY_US, START_US, Change, Segment, write
 
 LATER = START_US + 8 * DAY_US
@@ -127,7 +128,7 @@ def test_a_changed_content_is_noticed(home: Path) -> None:
     (row,) = stored(home)
     store: Store = open_store(f"sqlite:///{home}/driftline.db")
     with store.write() as connection:
-        connection.execute(references.references.update().values(content=row.content + b"\x00"))
+        connection.execute(reference_sets.update().values(content=row.content + b"\x00"))
     with pytest.raises(references.ReferenceFault, match="damaged"):
         references.get(store, row.reference_id)
     store.close()
