@@ -11,7 +11,6 @@ import contextlib
 import gc
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -21,7 +20,6 @@ from numpy.typing import NDArray
 
 from detectors.summaries import SummaryTable
 from detectors.summaries.columns import Bool, EventColumns, Int32, Int64, UInt64
-from monitor.events import native
 from monitor.events.columns import ColumnBuilder
 from monitor.events.native import Event
 from monitor.events.redaction import UserHasher
@@ -29,17 +27,16 @@ from monitor.events.segments import MAX_ATTRIBUTES, Admission, Assigner
 from monitor.ingest import sample_rows
 from monitor.ingest.consumer import Records, TopicPartition
 from monitor.ingest.dead_letters import DeadLetter
+from monitor.ingest.decoding import RecordDecoder
 from monitor.ingest.recent import RecentKeys
-from monitor.ingest.settings import EARLIEST_US, LATEST_US, Settings
+from monitor.ingest.settings import Settings
 from monitor.ingest.windows import NEVER, WINDOW_US, Clock, lateness, window_start
 from monitor.store.partitions import Claim, PartitionCommit
-from monitor.store.secrets import rendered
 from samplers.embedding import InclusionProbabilities, chosen
 
 STATE_VERSION = 1
 DAY_US = 86_400_000_000
 CHUNK = 2048  # records taken at once: few enough that their objects stay in the processor's cache
-_MOST_MS = 10**14  # the year 5138: beyond any plausible time, far from overflow
 SESSION_US = DAY_US  # a session seen longer ago than this, in event time, counts anew
 
 # A row's id packs (window, segment, version, late) into one int64: 35 + 14 + 13 + 1 bits.
@@ -120,7 +117,7 @@ class PartitionIngest:
             self._probabilities = InclusionProbabilities.from_state(self._sampling_state, budget)
         kafka = settings.config.kafka
         self._delay = kafka.watermark_delay
-        self._max_record = kafka.max_record
+        self._decoder = RecordDecoder(self.tp, self._hasher, kafka.max_record)
         self._ids.records, self._sessions.records = kafka.dedup_records, kafka.session_records
 
     def reconfigure(self, settings: Settings, partitions: int) -> None:
@@ -178,7 +175,7 @@ class PartitionIngest:
         known = int(np.searchsorted(records.offsets, self.next_offset))
         if known:
             old = records.part(0, known)
-            events, index, times, _ = self._decode(old)
+            events, index, times, _ = self._decoder.decode(old)
             if events:
                 users = self._hasher.hashes([e.user_id for e in events])
                 self._remember(events, times, users, np.array(old.offsets, dtype=np.int64)[index])
@@ -191,7 +188,7 @@ class PartitionIngest:
             self.begun = self.clock.max_time_us != NEVER
 
     def _take(self, records: Records) -> None:
-        events, index, times, letters = self._decode(records)
+        events, index, times, letters = self._decoder.decode(records)
         offsets = np.array(records.offsets, dtype=np.int64)[index]
         if events:
             users = self._hasher.hashes([e.user_id for e in events])
@@ -210,7 +207,7 @@ class PartitionIngest:
                 against = stamps[i] if future[i] else met[i]
                 what = "the record's Kafka timestamp" if future[i] else "the partition's watermark"
                 letters.append(
-                    self._letter(
+                    self._decoder.letter(
                         records,
                         int(index[i]),
                         reason,
@@ -232,74 +229,6 @@ class PartitionIngest:
             self._letters += letters
             self.dead_letters += len(letters)
             self.counters.update(f"dead_letter_{letter.reason}" for letter in letters)
-
-    def _decode(self, records: Records) -> tuple[list[Event], NDArray[np.int64], Int64, list[DeadLetter]]:
-        """Valid events, their indices into ``records``, their times in µs, and dead letters for all others."""
-        events: list[Event] = []
-        index: list[int] = []
-        letters: list[DeadLetter] = []
-        decode, most = native.decode, self._max_record
-        add, count = events.append, index.append
-        for i, value in enumerate(records.values):
-            try:
-                if not value.isascii():  # type: ignore[union-attr]  # None is the tombstone caught below
-                    value.decode()  # type: ignore[union-attr]
-                if len(value) > most:  # type: ignore[arg-type]
-                    raise _Oversize
-                add(decode(value))  # type: ignore[arg-type]
-            except (AttributeError, UnicodeDecodeError, msgspec.DecodeError, RecursionError, _Oversize) as error:
-                letters.append(self._undecodable(records, i, error))
-            else:
-                count(i)
-        times = _microseconds([event.time for event in events])
-        rows = np.array(index, dtype=np.int64)
-        plausible = (times >= EARLIEST_US) & (times < LATEST_US)
-        ids = [event.id for event in events]
-        if not plausible.all() or "\x00" in "".join(ids):
-            unfit = np.array(["\x00" in name for name in ids], dtype=bool)  # PostgreSQL's text cannot hold it
-            for i in np.flatnonzero(~plausible | unfit).tolist():
-                event = events[i]
-                user = self._hasher.hash(event.user_id) if event.user_id else 0
-                if unfit[i]:
-                    reason, detail = "invalid_field", "the character U+0000 is not allowed - at `$.id`"
-                else:
-                    reason, detail = "implausible_time", f"got the time {str(event.time)[:60]}"
-                name = event.id.replace("\x00", "\ufffd")
-                letters.append(self._letter(records, int(rows[i]), reason, detail, name, user))
-            keep = np.flatnonzero(plausible & ~unfit)
-            events = [events[i] for i in keep.tolist()]
-            rows, times = rows[keep], times[keep]
-        return events, rows, times, letters
-
-    def _undecodable(self, records: Records, i: int, error: Exception) -> DeadLetter:
-        value = records.values[i]
-        if value is None:
-            return self._letter(records, i, "tombstone", "the record has no value", "", 0)
-        if isinstance(error, _Oversize):
-            reason, detail = "oversize", f"got {len(value)} bytes, kafka.max_record is {self._max_record}"
-        elif isinstance(error, UnicodeDecodeError):
-            reason, detail = "invalid_utf8", f"byte {error.start}: {error.reason}"
-        elif isinstance(error, msgspec.ValidationError):
-            reason, detail = "invalid_field", str(error)
-        else:
-            reason, detail = "malformed_json", str(error)
-        # What is too large is not parsed at all; a forget by user still reaches it by its record key.
-        name, user = ("", None) if isinstance(error, _Oversize) else native.identity(value)
-        return self._letter(records, i, reason, detail, name, self._hasher.hash(user) if user else 0)
-
-    def _letter(self, records: Records, i: int, reason: str, detail: str, event_id: str, user: int) -> DeadLetter:
-        return DeadLetter(
-            self.tp.topic,
-            self.tp.partition,
-            records.offsets[i],
-            records.timestamps_ms[i],
-            records.keys[i],
-            records.values[i],
-            reason,
-            detail,
-            event_id,
-            rendered(user),
-        )
 
     def _remember(self, events: list[Event], times: Int64, users: UInt64, offsets: Int64) -> tuple[Bool, Bool]:
         """(duplicate, represents its session) per event, in offset order."""
@@ -510,29 +439,3 @@ def _without_cycle_collection() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
-
-
-class _Oversize(Exception):
-    """A value larger than `kafka.max_record`."""
-
-
-def _microseconds(times: list[datetime | int | float]) -> Int64:
-    """Event times in microseconds; numbers are epoch milliseconds. -1 where it cannot be a time."""
-    kinds = set(map(type, times))
-    if kinds == {int}:
-        try:
-            milliseconds = np.array(times, dtype=np.int64)
-        except OverflowError:
-            return np.array([_one_time(time) for time in times], dtype=np.int64)
-        return np.where(np.abs(milliseconds) < _MOST_MS, milliseconds * 1000, -1)
-    if kinds == {datetime}:
-        # Exact: a double holds the seconds of this century to a quarter of a microsecond.
-        seconds = [time.timestamp() for time in times]  # type: ignore[union-attr]
-        return np.rint(np.array(seconds, dtype=np.float64) * 1e6).astype(np.int64)
-    return np.array([_one_time(time) for time in times], dtype=np.int64)
-
-
-def _one_time(time: datetime | float) -> int:
-    if isinstance(time, datetime):
-        return round(time.timestamp() * 1e6)
-    return round(time * 1000) if abs(time) < _MOST_MS else -1

@@ -141,7 +141,7 @@ def test_a_store_that_is_away_for_a_while_loses_nothing(
 
     def flaky(real: Callable[[], object]) -> Callable[[], object]:
         def call() -> object:
-            if rng.random() < 0.3:
+            if rng.random() < 0.6:
                 raise StoreUnavailable("away")
             return real()
 

@@ -1,0 +1,124 @@
+"""Records to events: decoding, and what becomes of a record that is none."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.summaries.columns import Int64
+from monitor.events import native
+from monitor.events.native import Event
+from monitor.events.redaction import UserHasher
+from monitor.ingest.consumer import Records, TopicPartition
+from monitor.ingest.dead_letters import DeadLetter
+from monitor.ingest.settings import EARLIEST_US, LATEST_US
+from monitor.store.secrets import rendered
+
+_MOST_MS = 10**14  # the year 5138: beyond any plausible time, far from overflow
+
+
+class RecordDecoder:
+    """Decodes one partition's records; values longer than ``max_record`` bytes are not looked into."""
+
+    def __init__(self, tp: TopicPartition, hasher: UserHasher, max_record: int) -> None:
+        self._tp = tp
+        self._hasher = hasher
+        self._max_record = max_record
+
+    def decode(self, records: Records) -> tuple[list[Event], NDArray[np.int64], Int64, list[DeadLetter]]:
+        """Valid events, their indices into ``records``, their times in µs, and dead letters for all others."""
+        events: list[Event] = []
+        index: list[int] = []
+        letters: list[DeadLetter] = []
+        decode, most = native.decode, self._max_record
+        add, count = events.append, index.append
+        for i, value in enumerate(records.values):
+            try:
+                if not value.isascii():  # type: ignore[union-attr]  # None is the tombstone caught below
+                    value.decode()  # type: ignore[union-attr]
+                if len(value) > most:  # type: ignore[arg-type]
+                    raise _Oversize
+                add(decode(value))  # type: ignore[arg-type]
+            except (AttributeError, UnicodeDecodeError, msgspec.DecodeError, RecursionError, _Oversize) as error:
+                letters.append(self._undecodable(records, i, error))
+            else:
+                count(i)
+        times = _microseconds([event.time for event in events])
+        rows = np.array(index, dtype=np.int64)
+        plausible = (times >= EARLIEST_US) & (times < LATEST_US)
+        ids = [event.id for event in events]
+        if not plausible.all() or "\x00" in "".join(ids):
+            unfit = np.array(["\x00" in name for name in ids], dtype=bool)  # PostgreSQL's text cannot hold it
+            for i in np.flatnonzero(~plausible | unfit).tolist():
+                event = events[i]
+                user = self._hasher.hash(event.user_id) if event.user_id else 0
+                if unfit[i]:
+                    reason, detail = "invalid_field", "the character U+0000 is not allowed - at `$.id`"
+                else:
+                    reason, detail = "implausible_time", f"got the time {str(event.time)[:60]}"
+                name = event.id.replace("\x00", "\ufffd")
+                letters.append(self.letter(records, int(rows[i]), reason, detail, name, user))
+            keep = np.flatnonzero(plausible & ~unfit)
+            events = [events[i] for i in keep.tolist()]
+            rows, times = rows[keep], times[keep]
+        return events, rows, times, letters
+
+    def _undecodable(self, records: Records, i: int, error: Exception) -> DeadLetter:
+        value = records.values[i]
+        if value is None:
+            return self.letter(records, i, "tombstone", "the record has no value", "", 0)
+        if isinstance(error, _Oversize):
+            reason, detail = "oversize", f"got {len(value)} bytes, kafka.max_record is {self._max_record}"
+        elif isinstance(error, UnicodeDecodeError):
+            reason, detail = "invalid_utf8", f"byte {error.start}: {error.reason}"
+        elif isinstance(error, msgspec.ValidationError):
+            reason, detail = "invalid_field", str(error)
+        else:
+            reason, detail = "malformed_json", str(error)
+        # What is too large is not parsed at all; a forget by user still reaches it by its record key.
+        name, user = ("", None) if isinstance(error, _Oversize) else native.identity(value)
+        return self.letter(records, i, reason, detail, name, self._hasher.hash(user) if user else 0)
+
+    def letter(self, records: Records, i: int, reason: str, detail: str, event_id: str, user: int) -> DeadLetter:
+        """A dead letter of the ``i``-th of ``records``; ``user`` is the hashed user id, 0 for none."""
+        return DeadLetter(
+            self._tp.topic,
+            self._tp.partition,
+            records.offsets[i],
+            records.timestamps_ms[i],
+            records.keys[i],
+            records.values[i],
+            reason,
+            detail,
+            event_id,
+            rendered(user),
+        )
+
+
+class _Oversize(Exception):
+    """A value larger than `kafka.max_record`."""
+
+
+def _microseconds(times: list[datetime | int | float]) -> Int64:
+    """Event times in microseconds; numbers are epoch milliseconds. -1 where it cannot be a time."""
+    kinds = set(map(type, times))
+    if kinds == {int}:
+        try:
+            milliseconds = np.array(times, dtype=np.int64)
+        except OverflowError:
+            return np.array([_one_time(time) for time in times], dtype=np.int64)
+        return np.where(np.abs(milliseconds) < _MOST_MS, milliseconds * 1000, -1)
+    if kinds == {datetime}:
+        # Exact: a double holds the seconds of this century to a quarter of a microsecond.
+        seconds = [time.timestamp() for time in times]  # type: ignore[union-attr]
+        return np.rint(np.array(seconds, dtype=np.float64) * 1e6).astype(np.int64)
+    return np.array([_one_time(time) for time in times], dtype=np.int64)
+
+
+def _one_time(time: datetime | float) -> int:
+    if isinstance(time, datetime):
+        return round(time.timestamp() * 1e6)
+    return round(time * 1000) if abs(time) < _MOST_MS else -1
