@@ -34,7 +34,7 @@ def run(store: Store, log: Log, cut: Callable[[], int] = lambda: 700, **kafka: o
 
 @pytest.fixture(scope="module")
 def log() -> Log:
-    return streams.stream(1, 2000)
+    return streams.stream(1, 1500)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def expected(log: Log, tmp_path_factory: pytest.TempPathFactory) -> dict[str, li
     return found
 
 
-@settings(max_examples=6)
+@settings(max_examples=4)
 @given(
     seed=st.integers(0, 2**32), most=st.sampled_from([1, 3, 40, 1000, 5000]), commit=st.sampled_from([1, 97, 10_000])
 )
