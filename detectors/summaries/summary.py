@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 
 import numpy as np
 from numpy.typing import NDArray
@@ -219,24 +220,33 @@ class Summary:
         """Distinct users; None where they were too many to be counted exactly."""
         return None if self._users.errors.any() else self._users.keys.size
 
-    def without_users(self) -> Summary:
-        """The same events without who caused them: every histogram, rate and total, no heavy hitters."""
-        return Summary(self._cells, self._labels)
+    def cells_digest(self) -> str:
+        """SHA-256, in hex, of every histogram, rate and joint summary: equal where all but the users is equal."""
+        keys, counts, sums = self._cells
+        found = sha256(repr(self._labels).encode("utf-8", "surrogatepass"))
+        for column in (keys, counts, sums):
+            found.update(np.ascontiguousarray(column, dtype="<i8"))
+        return found.hexdigest()
 
     def totals(self) -> dict[tuple[str, str, bool], Total]:
-        """Count and sum of everything there is but joint summaries, by (metric, label, thinned), in one pass."""
+        """`total` of everything there is but joint summaries, by (metric, label, thinned), in one pass."""
         found: dict[tuple[str, str, bool], Total] = {}
-        keys, group = np.unique(self._cells.keys >> BUCKET_BITS, return_inverse=True)
-        counts = np.zeros(keys.size, dtype=np.int64)
-        sums = np.zeros_like(counts)
-        np.add.at(counts, group, self._cells.counts)
-        np.add.at(sums, group, self._cells.sums)
-        for key, count, sum_ in zip(keys.tolist(), counts.tolist(), sums.tolist(), strict=True):
+        group = self._cells.keys >> BUCKET_BITS
+        starts = np.flatnonzero(np.diff(group, prepend=-1))
+        if not starts.size:
+            return found
+        counts = np.add.reduceat(self._cells.counts, starts).tolist()
+        sums = np.add.reduceat(self._cells.sums, starts).tolist()
+        for key, count, sum_ in zip(group[starts].tolist(), counts, sums, strict=True):
             m = _BY_ID[key >> (METRIC_SHIFT - BUCKET_BITS)]
-            if m.kind != "joint":
-                thinned = bool(key >> (THINNED_SHIFT - BUCKET_BITS) & 1)
-                label = self._label_name(m, key & LABEL_MASK) if m.family else ""
-                found[m.name, label, thinned] = Total(count, sum_)
+            if m.kind == "joint":
+                continue
+            label = self._label_name(m, key & LABEL_MASK) if m.family else ""
+            if key >> (THINNED_SHIFT - BUCKET_BITS) & 1:
+                found[m.name, label, True] = Total(count, sum_)
+            # The cells of thinned events are not among the others': all events are both.
+            rest = found.get((m.name, label, False), Total(0, 0))
+            found[m.name, label, False] = Total(rest.count + count, rest.sum + sum_)
         return found
 
     def stage_by_latency(self) -> StagesByLatency:

@@ -6,9 +6,10 @@ run yet. Summaries are given in minutes where those are kept, else in hours, els
 one line, whatever has been rolled up so far. (Where midnight is not on a UTC hour, the part of an hour between the
 last day and the first hour is in no line once its minutes are deleted.)
 
-A summary line carries the count and sum of every metric, and ``cells``: the SHA-256 of every histogram, rate and joint
-summary, so that a difference of one event in one bucket shows. Of users it says how many there are (null when too
-many to be counted exactly) and the SHA-256 of their weights, without their keys.
+A summary line carries the count and sum of every metric over all of its events and, as ``NAME (thinned)``, over
+those that represent their session (of a rate: trials and hits), and ``cells``: the SHA-256 of every histogram, rate
+and joint summary, so that a difference of one event in one bucket shows. Of users it says how many there are (null
+when too many to be counted exactly) and the SHA-256 of their weights, without their keys.
 """
 
 from __future__ import annotations
@@ -98,10 +99,13 @@ def _summaries(connection: Connection, from_us: int, to_us: int) -> Iterator[dic
                     return
                 start = following
                 end = min(following - following % HOUR_US + HOUR_US, until)
-                for row in summary_rows(connection, start, end):
-                    yield _summary_line(row)
+                rows = list(summary_rows(connection, start, end))
+                # Read together, which is several times faster than one after another.
+                found = Summary.merge_groups([[row.state] for row in rows])
+                yield from map(_summary_line, rows, found)
             else:
-                yield from map(_summary_line, _rolled(connection, state, level, start, end))
+                for row in _rolled(connection, state, level, start, end):
+                    yield _summary_line(row, Summary.from_state(row.state))
             start = end
 
 
@@ -131,8 +135,7 @@ def _rolled(connection: Connection, state: coverage.Coverage, level: int, from_u
     return out
 
 
-def _summary_line(row: Row) -> dict[str, Any]:
-    summary = Summary.from_state(row.state)
+def _summary_line(row: Row, summary: Summary) -> dict[str, Any]:
     totals: dict[str, Any] = {}
     for (name, label, thinned), total in summary.totals().items():
         pair = [total.count, total.sum]
@@ -150,7 +153,7 @@ def _summary_line(row: Row) -> dict[str, Any]:
         "late": row.late,
         "events": row.events,
         "totals": totals,
-        "cells": _digest(summary.without_users().to_state()),
+        "cells": summary.cells_digest(),
         "users": users,
         "user_weights": None if users is None else _digest(_weights(summary, users)),
     }

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.summaries import StateError, Summary, SummaryTable
-from detectors.summaries.metrics import MERGED_LABEL_CAP, OTHER
+from detectors.summaries.metrics import MERGED_LABEL_CAP, METRICS, OTHER
 from tests.summaries.events import batch, of_costs
 
 STORED = (
@@ -132,3 +132,32 @@ def test_extremes_survive() -> None:
     read = Summary.from_state(table.state(0)).histogram("cost")
     assert (read.count, read.sum) == (4, 1 + 2 * 2**53)
     assert read.quantile(1.0) == pytest.approx(2.0**53, rel=0.011)
+
+
+def test_totals_are_those_of_each_metric_and_label() -> None:
+    summary = Summary.merge_all(summaries(5, 20, 4))
+    found = summary.totals()
+    unlabelled = {name for name, m in METRICS.items() if m.kind != "joint" and not m.family}
+    assert {name for name, label, _ in found if not label} == {n for n in unlabelled if summary.total(n).count}
+    assert {(name, label) for name, label, thinned in found if label and not thinned} == {
+        (name, label) for name, m in METRICS.items() if m.family and m.kind != "joint" for label in summary.labels(name)
+    }
+    for (name, label, thinned), total in found.items():
+        one = summary.labelled(name, thinned)[label] if label else summary.total(name, thinned=thinned)
+        assert one == total
+    assert found["events", "", False].count == summary.events() > found["events", "", True].count > 0
+    assert Summary().totals() == {}
+
+
+def test_the_digest_of_the_cells_is_without_users() -> None:
+    def spent(costs: list[int], users: list[int]) -> Summary:
+        events = replace(of_costs(np.array(costs)), user=np.array(users, dtype=np.uint64))
+        table = SummaryTable()
+        table.update(np.zeros(len(costs), dtype=np.int64), events)
+        return table.summary(0)
+
+    of_two, of_one = spent([3, 4], [1, 2]), spent([3, 4], [1, 1])
+    assert (of_two.users(), of_one.users()) == (2, 1)
+    assert of_two.cells_digest() == of_one.cells_digest()
+    assert of_two.cells_digest() == Summary.from_state(of_two.to_state()).cells_digest()
+    assert of_two.cells_digest() != spent([3, 5], [1, 2]).cells_digest()
