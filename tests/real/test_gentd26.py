@@ -7,28 +7,27 @@ spliced in, reaches Alertmanager.
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
-from pathlib import Path
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
 from kafka.admin import KafkaAdminClient, NewTopic
 
-from monitor.demo.broker import free_port
+from tests.conftest import absent
 from tests.data import shared_data
 from tests.real.gentd26 import ROUTE, write
+from tests.service.process import Running, cli, service, wait_for
+from tests.services import Unavailable
+from tests.services.postgres import Server
+from tests.services.prometheus import alertmanager
 
+REQUESTS = 26_790
 SPLICED = datetime(2024, 12, 1, tzinfo=UTC)
-WORST_HOUR = datetime(2024, 12, 6, 20, tzinfo=UTC)
-HOUR_US = 3_600_000_000
 DEADLINE_SECONDS = 900  # a bound on a hung test; nothing is asserted about speed
 
 _CONFIG = """\
@@ -42,141 +41,129 @@ alerts:
   send_historic: true
   sinks:
     oncall: {{kind: alertmanager, urls: ["{alertmanager}"]}}
-serve: {{port: {port}}}
+serve: {{port: 0}}
 """
 
 
-def command(*words: str) -> list[str]:
-    return [sys.executable, "-m", "monitor.cli", *words]
+@dataclass(frozen=True)
+class Replayed:
+    """The service after it has read and judged the whole trace; it still runs."""
 
+    service: Running
+    config: str
+    alertmanager: str
 
-def output(*words: str) -> str:
-    return subprocess.run(command(*words), check=True, capture_output=True, text=True, timeout=600).stdout
+    def output(self, *words: str) -> str:
+        """What a command prints."""
+        done = cli(*words, "--config", self.config)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout
 
+    def alerts(self) -> list[dict[str, Any]]:
+        """Alertmanager's alerts on the look of the images."""
+        found = httpx.get(f"{self.alertmanager}/api/v2/alerts", timeout=10).json()
+        return [alert for alert in found if alert["labels"].get("signal") == "image_drift"]
 
-class Run:
-    """A finished run: the service still serves."""
-
-    def __init__(self, config: Path, port: int, alertmanager: str) -> None:
-        self.config = config
-        self.port = port
-        self.alertmanager = alertmanager
-
-    def status(self) -> dict[str, Any]:
-        status: dict[str, Any] = json.loads(output("status", "--config", str(self.config), "--json"))
-        return status
-
-    def summaries(self) -> list[dict[str, Any]]:
-        text = output("export", "summaries", "--config", str(self.config), "--format", "jsonl")
-        return [json.loads(line) for line in text.splitlines()]
+    def judged(self) -> bool:
+        """Whether every request is read, every sample embedded and every closed tick evaluated."""
+        status = self.service.get("api/status").json()
+        if status["events"] < REQUESTS or status["samples"]["pending"] or not status["evaluated_until"]:
+            return False
+        closed, evaluated = (datetime.fromisoformat(status[key]) for key in ("closed_until", "evaluated_until"))
+        return closed - evaluated < timedelta(minutes=5)
 
 
 @pytest.fixture(scope="module")
-def run(
-    tmp_path_factory: pytest.TempPathFactory, kafka_bootstrap: str, request: pytest.FixtureRequest
-) -> Iterator[Run]:
-    from tests.services.prometheus import alertmanager
-
+def replayed(
+    tmp_path_factory: pytest.TempPathFactory, kafka_bootstrap: str, postgres_server: Server
+) -> Iterator[Replayed]:
     shared = shared_data()
     folder = tmp_path_factory.mktemp("gentd26")
     topic = "gentd26"
     admin = KafkaAdminClient(bootstrap_servers=kafka_bootstrap)
     admin.create_topics([NewTopic(topic, num_partitions=4, replication_factor=1)])
     admin.close()
-    server = request.getfixturevalue("postgres_server")
-    port = free_port()
-    with alertmanager(folder / "alertmanager") as url:
+    with ExitStack() as stack:
+        try:
+            oncall = stack.enter_context(alertmanager(folder / "alertmanager"))
+        except Unavailable as error:
+            absent(error)
+            raise
         config = folder / "driftline.yaml"
         config.write_text(
             _CONFIG.format(
                 bootstrap=kafka_bootstrap,
                 topic=topic,
-                store=server.database(),
+                store=postgres_server.database(),
                 route=ROUTE,
                 images=(shared / "images").resolve(),
-                alertmanager=url,
-                port=port,
+                alertmanager=oncall,
             )
         )
         events = folder / "gentd26.jsonl"
-        assert write(events, shared, SPLICED) == 26_790
-        output("replay", str(events), "--config", str(config), "--pace", "max", "--shift", "none")
-        with (folder / "service.log").open("wb") as log:
-            service = subprocess.Popen(
-                command("run", "--config", str(config), "--log-format", "json"),
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=os.environ | {"PYTHONUNBUFFERED": "1"},
-            )
-        try:
-            finished = Run(config, port, url)
-            _wait_until(lambda: _done(finished, service, folder / "service.log"))
-            yield finished
-        finally:
-            service.send_signal(signal.SIGTERM)
-            assert service.wait(60) == 0, (folder / "service.log").read_text()[-3000:]
-
-
-def _wait_until(done: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not done():
-        assert time.monotonic() < deadline, "the service did not come to the end of the trace"
-        time.sleep(1)
-
-
-def _done(run: Run, service: subprocess.Popen[bytes], log: Path) -> bool:
-    assert service.poll() is None, f"the service stopped; its log ends:\n{log.read_text()[-3000:]}"
-    alerts = httpx.get(f"{run.alertmanager}/api/v2/alerts", timeout=10).json()
-    return any(alert["labels"].get("signal") == "image_drift" for alert in alerts)
+        assert write(events, shared, SPLICED) == REQUESTS
+        done = cli("replay", str(events), "--config", str(config), "--pace", "max", "--shift", "none")
+        assert done.returncode == 0, done.stderr
+        running = stack.enter_context(service(config))
+        run = Replayed(running, str(config), oncall)
+        wait_for("the end of the trace", run.judged, running, DEADLINE_SECONDS)
+        wait_for("an alert", run.alerts, running)
+        yield run
+        assert running.end() == 0, running.log.read_text()[-3000:]
 
 
 @pytest.mark.real
-def test_every_request_is_counted_once(run: Run) -> None:
-    status = run.status()
-    assert status["events"] + status["late_events"] * 0 == 26_790
-    assert status["duplicates"] == 0
-    assert status["dead_letters"] == 0
+def test_every_request_is_counted_once(replayed: Replayed) -> None:
+    status = json.loads(replayed.output("status", "--json"))
+    assert status["events"] == sum(status["offsets"]["gentd26"].values()) == REQUESTS
+    # The trace is in order of time, and so is each partition: no request is late.
+    assert (status["late_events"], status["duplicates"], status["dead_letters"]) == (0, 0, 0)
+    assert status["samples"]["missing"] == status["samples"]["pending"] == 0
 
 
 @pytest.mark.real
-def test_the_worst_hour_and_two_versions_fail_as_the_trace_says(run: Run) -> None:
-    hours: dict[int, list[int]] = defaultdict(lambda: [0, 0])
+def test_the_worst_hour_and_two_versions_fail_as_the_trace_says(replayed: Replayed) -> None:
+    hours: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     versions: dict[str, list[int]] = defaultdict(lambda: [0, 0])
-    for row in run.summaries():
-        if row["level"] != "minute":
-            continue
-        hits, trials = row["rates"]["error"]["hits"], row["rates"]["error"]["trials"]
-        for cell in (hours[row["window_us"] // HOUR_US], versions[row["version"].split("@")[0]]):
-            cell[0] += hits
+    for line in replayed.output("export", "summaries", "--format", "jsonl").splitlines():
+        row = json.loads(line)
+        trials, failed = row["totals"]["error"]
+        assert trials == row["events"]
+        for cell in (hours[row["window"][: len("2024-12-06T20")]], versions[row["version"]]):
+            cell[0] += failed
             cell[1] += trials
-    assert hours[round(WORST_HOUR.timestamp()) // 3600] == [8, 54]
+    assert hours["2024-12-06T20"] == [8, 54]
     worst = max((h for h in hours.values() if h[1] >= 30), key=lambda h: h[0] / h[1])
     assert worst == [8, 54]
     assert versions["M0013"] == [114, 114]
     assert versions["M0011"] == [62, 814]
-    assert sum(cell[1] for cell in versions.values()) == 26_790
+    assert sum(cell[1] for cell in versions.values()) == REQUESTS
 
 
 @pytest.mark.real
-def test_the_spliced_change_reaches_alertmanager_after_it_began(run: Run) -> None:
-    alerts = httpx.get(f"{run.alertmanager}/api/v2/alerts", timeout=10).json()
-    drift = [alert for alert in alerts if alert["labels"]["signal"] == "image_drift"]
-    assert [alert["labels"]["severity"] for alert in drift] == ["page"]
-    assert ROUTE in drift[0]["annotations"]["summary"]
-    began = datetime.fromisoformat(drift[0]["startsAt"].replace("Z", "+00:00"))
-    assert began.astimezone(UTC) >= SPLICED
+def test_the_spliced_change_reaches_alertmanager_after_it_began(replayed: Replayed) -> None:
+    (alert,) = replayed.alerts()
+    assert alert["labels"]["severity"] == "page"
+    assert ROUTE in alert["annotations"]["summary"]
+    assert datetime.fromisoformat(alert["startsAt"]) >= SPLICED
+    (anomaly,) = [
+        found
+        for line in replayed.output("export", "anomalies", "--format", "jsonl").splitlines()
+        if (found := json.loads(line))["signal"] == "image_drift"
+    ]
+    assert SPLICED <= datetime.fromisoformat(anomaly["opened"]) <= SPLICED + timedelta(days=2)
 
 
 @pytest.mark.real
-def test_prometheus_scrapes_the_same_anomaly(run: Run, prometheus: Callable[[str], str]) -> None:
+def test_prometheus_scrapes_the_same_anomaly(replayed: Replayed, prometheus: Callable[[str], str]) -> None:
+    address = replayed.service.url.removeprefix("http://").rstrip("/")
     url = prometheus(
         "global: {scrape_interval: 1s}\nscrape_configs:\n- job_name: driftline\n"
-        f"  static_configs: [{{targets: ['127.0.0.1:{run.port}']}}]\n"
+        f"  static_configs: [{{targets: ['{address}']}}]\n"
     )
     query = {"query": 'driftline_anomaly_active{signal="image_drift"} == 1'}
 
-    def seen() -> bool:
-        return bool(httpx.get(f"{url}/api/v1/query", params=query, timeout=10).json()["data"]["result"])
+    def seen() -> Any:
+        return httpx.get(f"{url}/api/v1/query", params=query, timeout=10).json()["data"]["result"]
 
-    _wait_until(seen)
-    assert seen()
+    assert len(wait_for("the anomaly in Prometheus", seen, replayed.service)) == 1
