@@ -225,7 +225,7 @@ class Summary:
         keys, counts, sums = self._cells
         found = sha256(repr(self._labels).encode("utf-8", "surrogatepass"))
         for column in (keys, counts, sums):
-            found.update(np.ascontiguousarray(column, dtype="<i8"))
+            found.update(column.astype("<i8", copy=False).tobytes())
         return found.hexdigest()
 
     def totals(self) -> dict[tuple[str, str, bool], Total]:
