@@ -25,6 +25,13 @@ def topic() -> str:
     return f"t-{uuid.uuid4().hex[:8]}"
 
 
+@pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.real)])
+def either_broker(request: pytest.FixtureRequest) -> str:
+    """The demo's embedded broker, and a real Apache Kafka."""
+    found: str = request.getfixturevalue("kafka_bootstrap" if request.param == "kafka" else "broker_bootstrap")
+    return found
+
+
 def test_run_reload_and_stop(broker_bootstrap: str, topic: str, tmp_path: Path) -> None:
     """Starts, becomes ready, reads, reloads a good and a bad configuration, and stops with everything committed."""
     produce(broker_bootstrap, topic, events(500))
@@ -93,15 +100,15 @@ def test_roles_in_processes_of_their_own(broker_bootstrap: str, topic: str, stor
         assert [running.end() for running in (serve, others, ingest)] == [0, 0, 0]
 
 
-def test_drain_twice_gives_the_same(broker_bootstrap: str, topic: str, tmp_path: Path) -> None:
+def test_drain_twice_gives_the_same(either_broker: str, topic: str, tmp_path: Path) -> None:
     """A drain closes, embeds and evaluates everything; two of them over one input export the same bytes."""
     sent = 3600
-    produce(broker_bootstrap, topic, events(sent))
+    produce(either_broker, topic, events(sent))
     exports = []
     for name in ("one", "two"):
         folder = tmp_path / name
         folder.mkdir()
-        config = write_config(folder, broker_bootstrap, topic=topic)
+        config = write_config(folder, either_broker, topic=topic)
         done = cli("run", "--drain", "--config", str(config), "--log-format", "json")
         assert done.returncode == 0, done.stderr[-3000:]
         found = status(config)
