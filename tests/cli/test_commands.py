@@ -121,7 +121,7 @@ def test_config_show_hides_secrets(tmp_path: Path) -> None:
     done = call("config", "show", "--config", str(path))
     assert done.exit_code == 0
     assert "hunter2" not in done.output
-    assert "commit_every: 2s" in done.output
+    assert "commit_every: 5s" in done.output
 
 
 def test_a_missing_configuration(tmp_path: Path) -> None:
