@@ -77,6 +77,8 @@ def configure(style: str = "auto", level: str = "info") -> None:
     root.setLevel(level.upper())
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+    # It warns of every pause of a tenth of a second, which threads that share a processor take all the time.
+    logging.getLogger("kafka.net.selector").setLevel(logging.ERROR)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

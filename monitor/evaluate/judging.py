@@ -223,7 +223,7 @@ def open_stream(session: Session, i: int, value: float, end: int, batch: Batch) 
         # What is beyond the threshold says little more, and its last digits depend on the processor.
         evidence=Evidence(kind=EVIDENCE_KIND, value=float(f"{min(value, 1e12):.6g}"), threshold=THRESHOLD),
         effect=_document(effect),
-        sentence=_sentence(session, stream, effect, found.at_us),
+        sentence=_sentence(session, stream, effect, middle(found.low_us, found.high_us)),
         detected_us=batch.now_us,
         rules=session.rules,
     )
@@ -255,7 +255,7 @@ def review_open(session: Session, now: int, batch: Batch) -> None:
         effect = measure(session, i, max(anomaly.since.low, now - DAY_US), now)
         document = _document(effect)
         if document != anomaly.effect and document.value is not None:
-            text = _sentence(session, stream, effect, anomaly_at(anomaly))
+            text = _sentence(session, stream, effect, middle(anomaly.since.low, anomaly.since.high))
             changed = lifecycle.update(anomaly, at_us=now, effect=document, sentence=text)
             session.open[key] = changed
             batch.changed[changed.id] = changed
@@ -288,9 +288,9 @@ def _resolve(session: Session, key: tuple[str, str, str], now: int, batch: Batch
     log.info("anomaly resolved", id=done.id, sentence=done.sentence)
 
 
-def anomaly_at(anomaly: Anomaly) -> int:
-    """The moment named in its sentence: the middle of where the change may have begun, on a full minute."""
-    return (anomaly.since.low + anomaly.since.high) // 2 // 60_000_000 * 60_000_000
+def middle(low_us: int, high_us: int) -> int:
+    """The one moment named in sentences: the middle of where the change may have begun, on a full minute."""
+    return (low_us + high_us) // 2 // 60_000_000 * 60_000_000
 
 
 def measure(session: Session, i: int, from_us: int, end: int) -> Effect:
