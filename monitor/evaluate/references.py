@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from detectors.drift.agreement import AgreementReference
 from detectors.drift.embedding import EmbeddingReference
 from detectors.evidence import Verdict
-from detectors.rates import ExceedanceReference, RateReference
+from detectors.rates import RateReference, pooled_day_sd
+from detectors.rates.exceedance import boundary
 from detectors.rates.volume import VolumeReference
 from detectors.summaries.metrics import METRICS
 from monitor.evaluate.calendar import HOUR_US, Calendar
@@ -144,10 +145,12 @@ def learn(
     grid = _Grid(cells, times, calendar, confidence)
     events = cells.where(cells.metric == METRICS["events"].id)
     reference = Reference(segment, route, from_us, to_us, sessions=int(events.counts.sum()))
-    for spec in specs_for(cells, labels):
-        fitted = grid.fit(spec, labels)
-        if fitted is not None:
-            reference.streams[spec.signal] = fitted
+    counted = [(spec, grid.counted(spec, labels)) for spec in specs_for(cells, labels)]
+    # A week of one stream tells little of how much its days differ; the segment's streams together tell more.
+    prior = pooled_day_sd(grid.by_day(found) for _, found in counted if found is not None)
+    for spec, found in counted:
+        if found is not None:
+            reference.streams[spec.signal] = grid.fit(spec, found, prior)
     _learn_embeddings(reference, samples, calendar, confidence, min_rows, max_rows)
     reference.totals = _totals(cells)
     return reference
@@ -169,6 +172,14 @@ def specs_for(cells: Cells, labels: Names) -> Iterable[StreamSpec]:
             yield spec_of("routing_mix", labels.names[best].partition("/")[2])
 
 
+class Counted(NamedTuple):
+    """Per hour: sessions that count and sessions seen; of a tail also where it begins."""
+
+    hits: NDArray[np.float64]
+    trials: NDArray[np.float64]
+    threshold: float = 0.0
+
+
 class _Grid:
     """A segment's cells laid out by hour, to fit streams on."""
 
@@ -184,37 +195,55 @@ class _Grid:
         counted = np.bincount(self.hour[chosen], what[chosen], self.times.size)
         return np.asarray(counted, dtype=np.float64)
 
-    def fit(self, spec: StreamSpec, labels: Names) -> FittedStream | None:
-        """The stream's limits, or None where the segment does not have the signal."""
+    def counted(self, spec: StreamSpec, labels: Names) -> Counted | None:
+        """What the stream counts in every hour, or None where the segment does not have the signal."""
         chosen = self.cells.metric == METRICS[spec.metric].id
         if spec.kind == "tail" and spec.label:
             chosen &= self.cells.label == labels.get(f"stage/{spec.label}")
         if not chosen.any():
             return None
-        common: dict[str, Any] = {"day": self.day, "hour_of_week": self.slot, "min_effect": spec.min_effect}
-        if spec.kind == "volume":
-            counts = self._count(chosen, self.cells.counts)
-            # Before a segment's first event nobody knows whether it was there.
-            first = int(np.flatnonzero(counts)[0])
-            fit = VolumeReference.fit(
-                counts[first:], self.slot[first:], self.day[first:], self.confidence, min_effect=spec.min_effect
-            )
-            return FittedStream(spec, fit)
-        if spec.kind == "tail":
-            edges = upper_edges(spec.metric)
-            cells = []
-            for hour in range(self.times.size):
-                at = chosen & (self.hour == hour)
-                cells.append((edges[self.cells.bucket[at]], self.cells.counts[at]))
-            found = ExceedanceReference.fit(cells, spec.quantile, self.confidence, **common)
-            return FittedStream(spec, found.rate, found.threshold)
         trials = self._count(chosen, self.cells.counts)
+        if spec.kind == "volume":
+            return Counted(trials, trials)
+        if spec.kind == "tail":
+            upper = upper_edges(spec.metric)[self.cells.bucket]
+            threshold = boundary(upper[chosen], self.cells.counts[chosen], spec.quantile)
+            above = chosen & (upper > threshold)
+            return Counted(self._count(above, self.cells.counts), trials, threshold)
         if spec.kind == "mix":
             usual = chosen & (self.cells.label == labels.get(f"tier/{spec.label}"))
-            hits = trials - self._count(usual, self.cells.counts)
-        else:
-            hits = self._count(chosen, self.cells.sums)
-        return FittedStream(spec, RateReference.fit(hits, trials, self.confidence, **common))
+            return Counted(trials - self._count(usual, self.cells.counts), trials)
+        return Counted(self._count(chosen, self.cells.sums), trials)
+
+    def by_day(self, found: Counted) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(hits, trials) per day; volume, which is no share, has no misses and so says nothing of shares."""
+        day = self.day - self.day[0]
+        hits, trials = np.bincount(day, found.hits), np.bincount(day, found.trials)
+        return hits.astype(np.float64), trials.astype(np.float64)
+
+    def fit(self, spec: StreamSpec, found: Counted, prior_day_sd: float) -> FittedStream:
+        """The stream's limits."""
+        if spec.kind == "volume":
+            # Before a segment's first event nobody knows whether it was there.
+            first = int(np.flatnonzero(found.trials)[0])
+            volume = VolumeReference.fit(
+                found.trials[first:],
+                self.slot[first:],
+                self.day[first:],
+                self.confidence,
+                min_effect=spec.min_effect,
+            )
+            return FittedStream(spec, volume)
+        rate = RateReference.fit(
+            found.hits,
+            found.trials,
+            self.confidence,
+            day=self.day,
+            hour_of_week=self.slot,
+            min_effect=spec.min_effect,
+            prior_day_sd=prior_day_sd,
+        )
+        return FittedStream(spec, rate, found.threshold)
 
 
 def session_vectors(

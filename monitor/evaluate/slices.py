@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.evidence import Effect
-from detectors.rates import ODDS, RateReference
+from detectors.rates import ODDS, RateReference, pooled_day_sd
 from detectors.rates.bets import interval
 from monitor.evaluate.calendar import Calendar
 from monitor.evaluate.references import FittedStream, Reference
@@ -87,6 +87,7 @@ def learn_slice(
     """The reference of a slice from the samples of [from, to)."""
     mine = [s for s in samples if member(s, segment[len(SLICE_PREFIX) :])]
     reference = Reference(segment, "", from_us, to_us, sessions=len(mine))
+    counted: list[tuple[StreamSpec, Float, Float, float]] = []
     for spec in specs():
         x, weight, of = verdicts(mine, spec.metric)
         if not x.size:
@@ -97,8 +98,11 @@ def learn_slice(
         total = np.bincount(of_day, weight)
         worth = total**2 / np.bincount(of_day, weight**2)
         rate = np.bincount(of_day, weight * x) / total
-        fit = RateReference.fit(np.minimum(rate * worth, worth), worth, confidence, min_effect=spec.min_effect)
-        reference.streams[spec.signal] = FittedStream(spec, fit, float(weight.max()))
+        counted.append((spec, np.minimum(rate * worth, worth), worth, float(weight.max())))
+    prior = pooled_day_sd((hits, trials) for _, hits, trials, _ in counted)
+    for spec, hits, trials, heaviest in counted:
+        fit = RateReference.fit(hits, trials, confidence, min_effect=spec.min_effect, prior_day_sd=prior)
+        reference.streams[spec.signal] = FittedStream(spec, fit, heaviest)
     return reference
 
 
