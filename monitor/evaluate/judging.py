@@ -43,7 +43,9 @@ Bool = NDArray[np.bool_]
 DAY_US = 24 * HOUR_US
 EVIDENCE_KIND = "funded_sr"
 THRESHOLD = 1.0
-RECENT_US = 3 * HOUR_US
+# Of late: the shortest of these stretches with enough sessions to tell a reference from a change.
+RECENT_HOURS = (3, 6, 12, 24)
+RECENT_TRIALS = 30
 
 
 def sending_rules(config: Config) -> SendingRules:
@@ -264,15 +266,15 @@ def review_open(session: Session, now: int, batch: Batch) -> None:
 def _back_to_normal(session: Session, i: int, anomaly: Anomaly, now: int) -> bool:
     """Whether what a rate did of late is likelier under its reference than under the change.
 
-    Small bets take long to tell; meanwhile the stretch of the change must not be diluted by what came after it. A
-    likelihood is right about a quiet night too, when there are three sessions an hour.
+    Small bets take long to tell; meanwhile the stretch of the change must not be diluted by what came after it.
     """
     fit = session.bank.streams[i].fitted.fit
     if not isinstance(fit, RateReference) or anomaly.effect.value is None:
         return False
-    hits, trials = session.bank.window(i, now, now - RECENT_US)
-    if trials == 0:
-        return True
+    for hours in RECENT_HOURS:
+        hits, trials = session.bank.window(i, now, now - hours * HOUR_US)
+        if trials >= RECENT_TRIALS:  # fewer, and one stray hit would speak for the change
+            break
 
     def log_likelihood(rate: float) -> float:
         least = 0.5 / (fit.trials + 1)
