@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 Int64 = NDArray[np.int64]
 
 
+_FEW = 4  # runs
+
+
 class Cells(NamedTuple):
     keys: Int64
     counts: Int64
@@ -102,10 +105,13 @@ def add(*runs: Cells) -> Cells:
         return runs[0]
     if not runs:
         return empty()
+    # A few runs are merged faster than their keys are sorted anew.
+    key_bits = max(int(run.keys[-1]) for run in runs).bit_length() if len(runs) > _FEW else 63
     return reduced(
         np.concatenate([run.keys for run in runs]),
         np.concatenate([run.counts for run in runs]),
         np.concatenate([run.sums for run in runs]),
+        key_bits,
     )
 
 

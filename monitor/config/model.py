@@ -47,7 +47,7 @@ class Kafka(Section):
     )
     ca_file: str | None = Field(None, description="PEM file of the certificate authority for SSL.")
     commit_every: Duration = Field(written("5s"), description="Longest time between two commits to the store.")
-    commit_records: int = Field(100_000, ge=1, description="Most records in one commit.")
+    commit_records: int = Field(200_000, ge=1, description="Most records in one commit.")
     max_record: Size = Field(written("1MB"), description="A larger record is a dead letter.")
     dedup_records: int = Field(
         100_000, ge=0, description="An id seen among this many previous records is the same event."

@@ -20,6 +20,7 @@ from monitor.events.native import Cost, CrossCheck, Event, Latency, Part, Prompt
 from monitor.events.prices import PriceBook
 
 MAX_INTERNED = 20_000
+MAX_LISTS = 1000
 MILLION = 1_000_000
 CONTEXT_CAP = 2 * MILLION
 
@@ -33,10 +34,11 @@ _NO_CROSS_CHECK = CrossCheck()
 _NO_STAGES: dict[str, float] = {}
 _NO_PARTS: tuple[Part, ...] = ()
 
-_OUTCOMES = {None: -1, "ok": 0, "error": 1, "timeout": 2, "refused": 3, "abstained": 4}
-_FALSE_IS_HIT = {None: -1, True: 0, False: 1}
-_TRUE_IS_HIT = {None: -1, True: 1, False: 0}
-_VERIFICATIONS = {None: -1, "passed": 0, "failed": 1, "skipped": -1}
+_ABSENT = 255  # the byte that is -1 as int8
+_OUTCOMES = {None: _ABSENT, "ok": 0, "error": 1, "timeout": 2, "refused": 3, "abstained": 4}
+_FALSE_IS_HIT = {None: _ABSENT, True: 0, False: 1}
+_TRUE_IS_HIT = {None: _ABSENT, True: 1, False: 0}
+_VERIFICATIONS = {None: _ABSENT, "passed": 0, "failed": 1, "skipped": _ABSENT}
 
 
 class Interner(dict[str | None, int]):
@@ -53,7 +55,7 @@ class Interner(dict[str | None, int]):
         return code
 
     def codes(self, values: Iterable[str | None]) -> NDArray[np.int32]:
-        return np.array(list(map(self.__getitem__, values)), dtype=np.int32)
+        return np.fromiter(map(self.__getitem__, values), dtype=np.int32)
 
     def trim(self) -> None:
         """Forget everything once a producer has sent very many names; codes hold for one batch only."""
@@ -61,6 +63,28 @@ class Interner(dict[str | None, int]):
             self.clear()
             self[None] = -1
             self.names = []
+
+
+class NameLists(Interner):
+    """An interner of names that come in lists, of which there are few: one lookup a list instead of one a name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._codes_of: dict[tuple[str, ...], list[int]] = {}
+
+    def codes_of_all(self, lists: Iterable[Iterable[str]]) -> NDArray[np.int32]:
+        """The codes of all names, list after list."""
+        found = list(map(tuple, lists))
+        known = self._codes_of
+        for names in dict.fromkeys(found):  # in order of first sight
+            if names not in known:
+                known[names] = list(map(self.__getitem__, names))
+        return np.fromiter(chain.from_iterable(map(known.__getitem__, found)), dtype=np.int32)
+
+    def trim(self) -> None:
+        super().trim()
+        if not self.names or len(self._codes_of) > MAX_LISTS:
+            self._codes_of.clear()
 
 
 class ColumnBuilder:
@@ -71,7 +95,7 @@ class ColumnBuilder:
         self._tiers = Interner()
         self._models = Interner()
         self._errors = Interner()
-        self._stages = Interner()
+        self._stages = NameLists()
 
     def build(
         self, events: Sequence[Event], times_us: Int64, thinned: NDArray[np.bool_], users: UInt64
@@ -87,13 +111,13 @@ class ColumnBuilder:
         usage = _integers([e.usage or NO_USAGE for e in events], 7)
         latencies = [e.latency or NO_LATENCY for e in events]
         qualities = [e.quality or NO_QUALITY for e in events]
-        outcome = np.array([_OUTCOMES[e.outcome] for e in events], dtype=np.int8)
+        outcome = _small([_OUTCOMES[e.outcome] for e in events])
         models = self._models.codes([e.response_model or e.request_model for e in events])
         input_tokens = usage[:, 0]
         cost, counts = self.prices.costs(
             [e.cost or NO_COST for e in events], Labelled(models, self._models.names), usage, times_us
         )
-        abstained_flag = np.array([_TRUE_IS_HIT[q.abstained] for q in qualities], dtype=np.int8)
+        abstained_flag = _small([_TRUE_IS_HIT[q.abstained] for q in qualities])
         missing, ungrounded, contradicted = grounding.verdicts([q.citations for q in qualities])
         if contradicted:
             counts["citation_contradicted"] = contradicted
@@ -122,15 +146,11 @@ class ColumnBuilder:
             refused=_outcome(outcome, "refused"),
             # One abstention, whether the flag, the outcome or both say so.
             abstained=np.maximum(_outcome(outcome, "abstained"), abstained_flag),
-            schema_violation=np.array(
-                [_FALSE_IS_HIT[(q.schema or _NO_SCHEMA).valid] for q in qualities], dtype=np.int8
-            ),
+            schema_violation=_small([_FALSE_IS_HIT[(q.schema or _NO_SCHEMA).valid] for q in qualities]),
             citation_missing=missing,
             citation_ungrounded=ungrounded,
-            disagreement=np.array(
-                [_FALSE_IS_HIT[(q.cross_check or _NO_CROSS_CHECK).agree] for q in qualities], dtype=np.int8
-            ),
-            verification_failed=np.array([_VERIFICATIONS[q.verification] for q in qualities], dtype=np.int8),
+            disagreement=_small([_FALSE_IS_HIT[(q.cross_check or _NO_CROSS_CHECK).agree] for q in qualities]),
+            verification_failed=_small([_VERIFICATIONS[q.verification] for q in qualities]),
             tier=Labelled(self._tiers.codes([q.routing_tier for q in qualities]), self._tiers.names),
             model=Labelled(models, self._models.names),
             error_type=Labelled(self._errors.codes([e.error_type for e in events]), self._errors.names),
@@ -143,10 +163,15 @@ class ColumnBuilder:
         values = np.fromiter(chain.from_iterable(map(dict.values, stages)), dtype=np.float64, count=total)
         return Ragged(
             event=np.repeat(np.arange(len(stages), dtype=np.int32), lengths),
-            code=np.fromiter(map(self._stages.__getitem__, chain.from_iterable(stages)), dtype=np.int32, count=total),
+            code=self._stages.codes_of_all(stages),
             value=np.rint(values * 1000.0).astype(np.int64),
             names=self._stages.names,
         )
+
+
+def _small(codes: list[int]) -> Int8:
+    """Bytes to int8 (read only): a third of the time of an array from a list."""
+    return np.frombuffer(bytes(codes), dtype=np.int8)
 
 
 def _outcome(outcome: Int8, name: str) -> Int8:
@@ -166,14 +191,14 @@ def _integers(structs: Sequence[Any], width: int) -> Int64:
 
 def _integer(values: list[int | None]) -> Int64:
     try:
-        return np.array(values, dtype=np.int64)
+        return np.fromiter(values, dtype=np.int64, count=len(values))
     except TypeError:
         return np.array([-1 if value is None else value for value in values], dtype=np.int64)
 
 
 def _scaled(values: list[float | None], scale: float) -> Int64:
     """Non-negative floats to integers of 1/scale, rounded half to even; null and absent are -1."""
-    array = np.array(values, dtype=np.float64)  # null becomes NaN here
+    array = np.fromiter(values, dtype=np.float64, count=len(values))  # null becomes NaN here
     with np.errstate(invalid="ignore"):
         return np.where(array >= 0, np.rint(array * scale), -1.0).astype(np.int64)
 
@@ -192,8 +217,8 @@ def _input_bytes(inputs: Sequence[Sequence[Part]]) -> Int64:
     counts = np.array(list(map(len, inputs)), dtype=np.int64)
     parts = list(chain.from_iterable(inputs))
     sizes = _integer([part.bytes for part in parts])
-    for i in np.flatnonzero(sizes < 0).tolist():
-        sizes[i] = _content_bytes(parts[i])
+    silent = np.flatnonzero(sizes < 0).tolist()
+    sizes[silent] = [_content_bytes(parts[i]) for i in silent]
     # Sums between ends of the running total; exact, since 64 bits hold any record's sizes.
     running = np.concatenate([[0], np.cumsum(sizes)])
     unknown = np.concatenate([[0], np.cumsum(sizes < 0)])

@@ -209,14 +209,14 @@ class Assigner:
             attributes = [e.attributes or _NO_ATTRIBUTES for e in events]
             keys = zip(keys, *([a.get(name) for a in attributes] for name in needed), strict=True)
         try:
-            segments = list(map(self._segment_codes.__getitem__, keys))
+            segments = np.fromiter(map(self._segment_codes.__getitem__, keys), dtype=np.int32, count=len(events))
         except TypeError:  # a list or an object as the value of an attribute has no hash
-            segments = [self._one(e) for e in events]
+            segments = np.array([self._one(e) for e in events], dtype=np.int32)
         prompts = [e.prompt or _NO_PROMPT for e in events]
         models = [e.response_model or e.request_model for e in events]
         names = zip(models, [p.name for p in prompts], [p.version for p in prompts], strict=True)
-        versions = list(map(self._version_codes.__getitem__, names))
-        return np.array(segments, dtype=np.int32), np.array(versions, dtype=np.int32)
+        versions = np.fromiter(map(self._version_codes.__getitem__, names), dtype=np.int32, count=len(events))
+        return segments, versions
 
     def _one(self, event: Event) -> int:
         attributes = event.attributes or _NO_ATTRIBUTES

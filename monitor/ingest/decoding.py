@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from operator import methodcaller
 
 import msgspec
 import numpy as np
@@ -17,6 +18,7 @@ from monitor.ingest.dead_letters import DeadLetter
 from monitor.ingest.settings import EARLIEST_US, LATEST_US
 from monitor.store.secrets import rendered
 
+_is_ascii = methodcaller("isascii")
 _MOST_MS = 10**14  # the year 5138: beyond any plausible time, far from overflow
 
 
@@ -30,24 +32,12 @@ class RecordDecoder:
 
     def decode(self, records: Records) -> tuple[list[Event], NDArray[np.int64], Int64, list[DeadLetter]]:
         """Valid events, their indices into ``records``, their times in µs, and dead letters for all others."""
-        events: list[Event] = []
-        index: list[int] = []
-        letters: list[DeadLetter] = []
-        decode, most = native.decode, self._max_record
-        add, count = events.append, index.append
-        for i, value in enumerate(records.values):
-            try:
-                if not value.isascii():  # type: ignore[union-attr]  # None is the tombstone caught below
-                    value.decode()  # type: ignore[union-attr]
-                if len(value) > most:  # type: ignore[arg-type]
-                    raise _Oversize
-                add(decode(value))  # type: ignore[arg-type]
-            except (AttributeError, UnicodeDecodeError, msgspec.DecodeError, RecursionError, _Oversize) as error:
-                letters.append(self._undecodable(records, i, error))
-            else:
-                count(i)
+        events, failed = self._events(records.values)
+        letters = [self._undecodable(records, i, error) for i, error in failed]
+        rows = np.arange(len(records), dtype=np.int64)
+        if failed:
+            rows = np.delete(rows, [i for i, _ in failed])
         times = _microseconds([event.time for event in events])
-        rows = np.array(index, dtype=np.int64)
         plausible = (times >= EARLIEST_US) & (times < LATEST_US)
         ids = [event.id for event in events]
         if not plausible.all() or "\x00" in "".join(ids):
@@ -65,6 +55,33 @@ class RecordDecoder:
             events = [events[i] for i in keep.tolist()]
             rows, times = rows[keep], times[keep]
         return events, rows, times, letters
+
+    def _events(self, values: list[bytes | None]) -> tuple[list[Event], list[tuple[int, Exception]]]:
+        """Decoded events, and (index, why not) of the values that are none."""
+        events: list[Event] = []
+        failed: list[tuple[int, Exception]] = []
+        add, decode, most = events.append, native.decode, self._max_record
+        whole = None not in values
+        if whole and max(map(len, values), default=0) <= most and all(map(_is_ascii, values)):  # type: ignore[arg-type]
+            rest = iter(values)
+            while True:
+                try:
+                    for event in map(decode, rest):  # type: ignore[arg-type]
+                        add(event)
+                except (UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
+                    failed.append((len(events) + len(failed), error.with_traceback(None)))  # and on with the next
+                else:
+                    return events, failed
+        for i, value in enumerate(values):
+            try:
+                if not value.isascii():  # type: ignore[union-attr]  # None is the tombstone caught below
+                    value.decode()  # type: ignore[union-attr]
+                if len(value) > most:  # type: ignore[arg-type]
+                    raise _Oversize
+                add(decode(value))  # type: ignore[arg-type]
+            except (AttributeError, UnicodeDecodeError, msgspec.DecodeError, RecursionError, _Oversize) as error:
+                failed.append((i, error.with_traceback(None)))  # which would keep all of `events` alive
+        return events, failed
 
     def _undecodable(self, records: Records, i: int, error: Exception) -> DeadLetter:
         value = records.values[i]

@@ -84,15 +84,26 @@ class _Run:
         found[rows[hit]], when[rows[hit]] = self.offsets[at[hit]], self.times[at[hit]]
 
     def merged(self, newer: _Run, oldest: int) -> _Run:
-        """Both runs as one, the newer occurrence of a key winning, those before offset ``oldest`` dropped."""
-        keys = np.concatenate([self.keys, newer.keys])
-        order = np.argsort(keys, kind="stable")  # merges two sorted runs; the newer entry of a key comes second
-        ordered = keys[order]
-        keep = np.concatenate([ordered[1:] != ordered[:-1], [True]]) if len(ordered) else np.zeros(0, dtype=bool)
-        order = order[keep]
-        offsets = np.concatenate([self.offsets, newer.offsets])[order]
-        times = np.concatenate([self.times, newer.times])[order]
-        fresh = offsets >= oldest
+        """Both runs as one, the newer occurrence of a key winning, those before offset ``oldest`` dropped.
+
+        The arrays of this run are taken over.
+        """
+        place = np.searchsorted(self.keys, newer.keys)
+        known = place < len(self.keys)
+        known[known] = self.keys[place[known]] == newer.keys[known]
+        at = place[known]
+        self.offsets[at], self.times[at] = newer.offsets[known], newer.times[known]
+        new = np.flatnonzero(~known)
+        slots = place[new] + np.arange(len(new))
+        old = np.ones(len(self.keys) + len(new), dtype=bool)
+        old[slots] = False
+        columns = []
+        for before, added in ((self.keys, newer.keys), (self.offsets, newer.offsets), (self.times, newer.times)):
+            column = np.empty(len(old), dtype=np.int64)
+            column[slots], column[old] = added[new], before
+            columns.append(column)
+        merged = _Run(*columns)
+        fresh = merged.offsets >= oldest
         if fresh.all():
-            return _Run(ordered[keep], offsets, times)
-        return _Run(ordered[keep][fresh], offsets[fresh], times[fresh])
+            return merged
+        return _Run(merged.keys[fresh], merged.offsets[fresh], merged.times[fresh])

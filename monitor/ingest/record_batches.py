@@ -99,10 +99,10 @@ def unpack(batches: Sequence[DefaultRecordBatch], first_offset: int) -> Records:
     counts = np.array([batch.records_count for batch in batches], dtype=np.int64)
     lengths = np.array([len(buffer) for buffer in buffers], dtype=np.int64)
     shift = np.repeat(np.cumsum(lengths) - lengths, counts)
-    buffer = b"".join(buffers)
-    end = np.array(ends, dtype=np.int64) + shift
     # A damaged record may point past the end; zeros stop every varint there, and the check below finds it.
-    cursor = _Cursor(np.frombuffer(buffer + bytes(64), dtype=np.uint8), np.array(bodies, dtype=np.int64) + shift + 1)
+    buffer = b"".join([*buffers, bytes(64)])
+    end = np.array(ends, dtype=np.int64) + shift
+    cursor = _Cursor(np.frombuffer(buffer, dtype=np.uint8), np.array(bodies, dtype=np.int64) + shift + 1)
     times = cursor.varints()
     offsets = cursor.varints() + np.repeat([batch.base_offset for batch in batches], counts)
     key_size = cursor.varints()
