@@ -1,0 +1,41 @@
+"""SIGKILL of the evaluator at any moment changes no anomaly, no evidence and no reference."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from monitor.store.engine import open_store
+from monitor.store.export import export_lines
+from tests.evaluate.test_worker import BROKEN, everything
+from tests.evaluate.traffic import Segment, write
+
+KILLS = 30
+
+
+def lives(url: str, end_us: int, kills: int) -> dict[str, Any]:
+    command = [sys.executable, "-m", "tests.evaluate.victim", url, str(end_us), "20261123", str(kills)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return found
+
+
+def test_thirty_kills_change_no_verdict(store_url: str, tmp_path: Path) -> None:
+    whole, killed = open_store(f"sqlite:///{tmp_path / 'whole.db'}"), open_store(store_url)
+    for store in (whole, killed):
+        end_us = write(store, [Segment("quiet", 30.0), BROKEN], days=10)
+    assert lives(f"sqlite:///{tmp_path / 'whole.db'}", end_us, 0)["kills"] == 0
+    found = lives(store_url, end_us, KILLS)
+    assert found["kills"] == KILLS
+    # The kills must fall all over the work, or they show nothing.
+    assert len(set(found["reached_at_kill"])) > KILLS // 3, found
+    anomalies = list(export_lines(whole, "anomalies"))
+    assert anomalies
+    assert anomalies == list(export_lines(killed, "anomalies"))
+    assert everything(whole) == everything(killed)
+    whole.close()
+    killed.close()
