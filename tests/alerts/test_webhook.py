@@ -68,6 +68,7 @@ def test_refused_content_is_not_sent_again(web: Target, status: int) -> None:
 @pytest.mark.parametrize(
     ("header", "delay_s"),
     [("7", 7), ("999999", 3600), (formatdate(NOW // 1_000_000 + 60, usegmt=True), 60), ("soon", None), ("-1", None)],
+    ids=["seconds", "too-long", "date", "words", "negative"],
 )
 def test_retry_after(web: Target, header: str, delay_s: int | None) -> None:
     web.answer = lambda request: Answer(429, b"", {"Retry-After": header})
