@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, select
 
 from alerts.anomaly import SLICE_PREFIX
 from monitor.serve.models import BudgetLine, Status
-from monitor.store import letters, outbox
+from monitor.store import coverage, letters, outbox
 from monitor.store.anomalies import count_by_state, count_opened
 from monitor.store.tables import evaluation, partitions, samples, stream_states, summaries
 from monitor.times import iso
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from monitor.store.engine import Store
 
 DEFAULT_OWNER = "default"
-__all__ = ["budget_lines", "closed_until", "read_status"]
 
 
 def read_status(store: Store, config: Config | None = None) -> Status:
@@ -37,11 +36,12 @@ def status_of(connection: Connection, config: Config | None = None) -> Status:
     for row in rows:
         number = str(row.partition)
         offsets.setdefault(row.topic, {})[number] = row.next_offset
-        watermarks.setdefault(row.topic, {})[number] = None if row.watermark_us is None else iso(row.watermark_us)
+        shown = row.watermark_us if row.begun else None
+        watermarks.setdefault(row.topic, {})[number] = None if shown is None else iso(shown)
         for name, value in json.loads(row.counters).items():
             counters[name] = counters.get(name, 0) + value
     by_state, missing = _samples(connection)
-    closed = closed_until(connection)
+    closed = coverage.closed_until(connection)
     settled = by_state["embedded"] + by_state["missing"]
     evaluated = connection.execute(select(func.max(evaluation.c.done_until_us))).scalar()
     return Status(
@@ -65,13 +65,6 @@ def status_of(connection: Connection, config: Config | None = None) -> Status:
         outbox=_outbox(connection),
         budget=[] if config is None else budget_lines(connection, config, evaluated),
     )
-
-
-def closed_until(connection: Connection) -> int | None:
-    """Event time (µs) before which every window is closed: the least watermark over partitions that hold any event."""
-    query = select(func.min(partitions.c.watermark_us)).where(partitions.c.begun)
-    value = connection.execute(query).scalar()
-    return None if value is None else int(value)
 
 
 def budget_lines(connection: Connection, config: Config, until_us: int | None) -> list[BudgetLine]:

@@ -29,6 +29,7 @@ POLL_INTERVAL_MS = 600_000  # a store that is down for longer than this costs us
 
 
 READ_BYTES = 1 << 18
+METADATA_AGE_MS = 30_000  # how soon a topic that is made after our start, or a new partition, is found
 SESSION_TIMEOUT_MS = 10_000  # how long the partitions of a member that was killed stay idle
 
 
@@ -102,7 +103,7 @@ class KafkaSource:
         return self._consumer.highwater(tp) if tp in self._consumer.assignment() else None
 
     def partition_count(self, topic: str) -> int:
-        return len(self._consumer.partitions_for_topic(topic))
+        return len(self._consumer.partitions_for_topic(topic) or ())
 
     def pause(self) -> None:
         for tp in self._consumer.assignment():
@@ -154,6 +155,8 @@ def _consumption(kafka: Kafka, client_id: str, session_timeout_ms: int) -> dict[
         "auto_offset_reset": "earliest",
         "isolation_level": "read_committed",
         "check_crcs": True,
+        "allow_auto_create_topics": False,  # a mistyped name must not become an empty topic
+        "metadata_max_age_ms": METADATA_AGE_MS,
         "max_partition_fetch_bytes": PARTITION_BYTES,
         "fetch_max_bytes": FETCH_BYTES,
         "fetch_min_bytes": 1,

@@ -341,6 +341,10 @@ class PartitionIngest:
 
     # -- commits ----------------------------------------------------------------------------------------------------
 
+    def hold(self, watermark_us: int) -> None:
+        """Begin at a watermark that the store holds already (µs)."""
+        self.clock.advanced_us = max(self.clock.advanced_us, watermark_us)
+
     def advance(self, watermark_us: int, reason: str) -> bool:
         """Move the watermark without a record (an idle stream, the end of input); stored. False: no change."""
         current = self.watermark_us

@@ -74,7 +74,7 @@ class IngestWorker:
         self._assigned: set[TopicPartition] = set()
         self._changed = False
         self._change_lock = threading.Lock()
-        self._last_record: dict[TopicPartition, float] = {}
+        self._last_event: dict[TopicPartition, float] = {}
         self._last_commit = monotonic()
         self._last_idle_check = monotonic()
         self._subscribed = False
@@ -115,11 +115,15 @@ class IngestWorker:
             owned = self._owned.get(tp)
             if owned is None or not len(records) or records.offsets[0] < self._reading_from[tp]:
                 continue
-            before = owned.next_offset
+            before, events = owned.next_offset, owned.events
+            if owned.watermark_us is None:
+                held = self._with_store(lambda tp=tp: store_partitions.hold(self._store, *tp))  # type: ignore[misc]
+                owned.hold(held)
             owned.process(records)
             self.bytes += sum(map(len, filter(None, records.values)))
             self._reading_from[tp] = records.offsets[-1] + 1
-            self._last_record[tp] = now
+            if owned.events > events:
+                self._last_event[tp] = now
             count += len(records) if records.offsets[0] >= before else max(0, records.offsets[-1] + 1 - before)
         self.records += count
         self._commit_if_due()
@@ -140,7 +144,7 @@ class IngestWorker:
             return
         end = window_start_of(greatest) + WINDOW_US
         for owned in self._owned.values():
-            if owned.begun:
+            if owned.watermark_us is not None:
                 owned.advance(end, "drain")
         self._commit()
 
@@ -203,6 +207,13 @@ class IngestWorker:
             self._commit()  # if the next owner has not claimed them yet, this work need not be done again
         for tp in set(self._owned) - assigned:
             self._drop(tp)
+        try:
+            if assigned - set(self._owned):
+                self._expect()
+        except SourceUnavailable as error:
+            log.warning("%s; claiming partitions is tried again", error)
+            self._again()
+            return
         for tp in sorted(assigned):
             if tp not in self._owned:
                 try:
@@ -213,6 +224,17 @@ class IngestWorker:
                     self._again()
             elif not self._source.seek(tp, self._reading_from[tp]):
                 self._again()
+
+    def _expect(self) -> None:
+        """Tell the store what all partitions of the topics hold, whoever reads them. Raises SourceUnavailable."""
+        counts = {topic: self._source.partition_count(topic) for topic in self._settings.config.kafka.topics}
+        for topic, count in counts.items():
+            if count == 0:
+                log.warning("the brokers have no topic %r; create it, or check kafka.topics", topic)
+        every = [TopicPartition(topic, n) for topic, count in counts.items() for n in range(count)]
+        bounds = self._source.bounds(every)
+        ends: dict[tuple[str, int], int] = {tp: end if end > first else 0 for tp, (first, end) in bounds.items()}
+        self._with_store(lambda: store_partitions.expect(self._store, ends))
 
     def _claim(self, tp: TopicPartition) -> None:
         hasher = self._user_hasher()
@@ -249,13 +271,13 @@ class IngestWorker:
             self._again()
         self._reading_from[tp] = start
         self._owned[tp] = owned
-        self._last_record[tp] = self._monotonic()
+        self._last_event[tp] = self._monotonic()
         log.info("claimed %s/%d at offset %d", tp.topic, tp.partition, claim.next_offset)
 
     def _drop(self, tp: TopicPartition) -> None:
         self._owned.pop(tp, None)
         self._reading_from.pop(tp, None)
-        self._last_record.pop(tp, None)
+        self._last_event.pop(tp, None)
 
     def _again(self) -> None:
         """Settle once more at the next step."""
@@ -358,7 +380,7 @@ class IngestWorker:
         idle = [
             tp
             for tp, owned in self._owned.items()
-            if owned.watermark_us is not None and (now - self._last_record[tp]) * 1e6 >= kafka.idle_after
+            if owned.watermark_us is not None and (now - self._last_event[tp]) * 1e6 >= kafka.idle_after
         ]
         if not idle:
             return

@@ -293,7 +293,7 @@ def _partition(row: Any, put: Callable[[str, tuple[str, ...], float], None]) -> 
     put("driftline_duplicates_total", place, row.duplicates)
     put("driftline_late_events_total", place, row.late_events)
     put("driftline_dead_letters_total", place, row.dead_letters)
-    if row.watermark_us is not None:
+    if row.begun and row.watermark_us is not None:
         put("driftline_watermark_seconds", place, row.watermark_us / 1e6)
     for note, count in json.loads(row.counters).items():
         put("driftline_record_notes_total", (note,), count)

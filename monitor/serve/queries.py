@@ -14,7 +14,6 @@ from monitor.config.model import Config
 from monitor.evaluate.streams import Ownership
 from monitor.serve import measured, models
 from monitor.serve.parameters import MOST, SampleQuery
-from monitor.status import closed_until
 from monitor.store import reads
 from monitor.store.anomalies import AnomalyRow
 from monitor.store.letters import LetterRow
@@ -33,7 +32,7 @@ _STAKES = {"high": 0, "medium": 1, "low": 2}
 def asked_range(connection: Connection, low: int | None, high: int | None) -> tuple[int, int] | None:
     """The range asked for; by default the 24 hours before the newest closed window. None before any event."""
     if high is None:
-        high = closed_until(connection)
+        high = reads.closed_until(connection)
         if high is None:
             return None
         high -= high % MINUTE_US

@@ -21,7 +21,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from monitor.store.days import day_start, next_day
 from monitor.store.tables import partitions, upkeep
@@ -177,6 +177,17 @@ class Begun:
     topic: str
     partition: int
     watermark_us: int
+
+
+def closed_until(connection: Connection) -> int | None:
+    """Windows that end at or before this event time (µs) are closed; None: none is.
+
+    The least watermark over partitions. A partition whose records nobody has read yet holds the moment at which it
+    was first seen (`monitor.store.partitions.expect`), one that never held a record has no watermark and holds
+    nothing.
+    """
+    least = connection.execute(select(func.min(partitions.c.watermark_us))).scalar()
+    return None if least is None or least <= 0 else int(least)
 
 
 def begun(connection: Connection) -> list[Begun]:

@@ -19,7 +19,6 @@ from monitor.store.tables import (
     anomalies,
     evaluation,
     evidence,
-    partitions,
     sample_parts,
     samples,
     stream_states,
@@ -131,9 +130,9 @@ def holder(store: Store) -> tuple[str, int, int | None] | None:
 
 
 def closed(store: Store) -> Closed:
-    """How far event time is closed: the least watermark over partitions that ever held a record."""
+    """How far event time is closed, with what holds ticks back."""
     with store.read() as connection:
-        marks = connection.execute(select(partitions.c.watermark_us).where(partitions.c.begun)).scalars().all()
+        until = coverage.closed_until(connection)
         first = connection.execute(
             select(func.min(summaries.c.window_us)).where(summaries.c.level == 0, ~summaries.c.late)
         ).scalar()
@@ -141,8 +140,6 @@ def closed(store: Store) -> Closed:
             select(func.min(summaries.c.window_us)).where(summaries.c.level == 1, ~summaries.c.late)
         ).scalar()
         pending = connection.execute(select(func.min(samples.c.window_us)).where(samples.c.state == "pending")).scalar()
-    known = [mark for mark in marks if mark is not None]
-    until = min(known) if known and len(known) == len(marks) else None
     return Closed(until, min((t for t in (first, hourly) if t is not None), default=None), pending)
 
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, insert, or_, select, update
 
+from monitor.store import coverage
 from monitor.store.engine import Store
 from monitor.store.outbox import Message, enqueue_many
 from monitor.store.tables import (
@@ -89,27 +90,72 @@ class PartitionCommit:
     first_window_us: int | None = None
 
 
+def expect(store: Store, ends: Mapping[tuple[str, int], int]) -> None:
+    """Say what there is to read before any of it is read: ``ends`` maps every (topic, partition) of the configured
+    topics to the offset after its last record.
+
+    A partition with records that nobody has read holds event time where it is closed now, so that no tick is
+    evaluated without them, however late its owner comes. Partitions of topics that are no longer configured hold
+    nothing any more.
+    """
+    topics = {topic for topic, _ in ends}
+    with store.write() as connection:
+        known = {(row.topic, row.partition): row for row in connection.execute(select(partitions))}
+        for topic, partition in sorted(known):
+            if topic not in topics and known[topic, partition].watermark_us is not None:
+                connection.execute(update(partitions).where(_at(topic, partition)).values(watermark_us=None))
+        frontier = coverage.closed_until(connection) or 0
+        for (topic, partition), end in sorted(ends.items()):
+            row = known.get((topic, partition))
+            if row is None:
+                unread = frontier if end > 0 else None
+                store.insert_ignore(connection, partitions, [_fresh(topic, partition, unread)])
+            elif row.watermark_us is None and (row.begun or end > row.next_offset):
+                connection.execute(update(partitions).where(_at(topic, partition)).values(watermark_us=frontier))
+
+
+def hold(store: Store, topic: str, partition: int) -> int:
+    """Before the first records of a partition that was empty: the watermark that it holds from now on, which is how
+    far event time is closed (µs; 0 where nothing is). What lies behind it came too late for the ticks already done.
+    """
+    with store.write() as connection:
+        frontier = coverage.closed_until(connection) or 0
+        connection.execute(
+            update(partitions)
+            .where(_at(topic, partition), partitions.c.watermark_us.is_(None))
+            .values(watermark_us=frontier)
+        )
+        return int(connection.execute(select(partitions.c.watermark_us).where(_at(topic, partition))).scalar_one())
+
+
+def _at(topic: str, partition: int) -> ColumnElement[bool]:
+    return and_(partitions.c.topic == topic, partitions.c.partition == partition)
+
+
+def _fresh(topic: str, partition: int, watermark_us: int | None) -> dict[str, Any]:
+    return {
+        "topic": topic,
+        "partition": partition,
+        "next_offset": 0,
+        "generation": 0,
+        "owner": "",
+        "watermark_us": watermark_us,
+        "max_time_us": None,
+        "begun": False,
+        "events": 0,
+        "duplicates": 0,
+        "dead_letters": 0,
+        "late_events": 0,
+        "state": b"",
+        "counters": "{}",
+    }
+
+
 def claim(store: Store, topic: str, partition: int, owner: str) -> Claim:
     """Become the owner of a partition: its generation grows, so that commits of the previous owner fail."""
-    here = and_(partitions.c.topic == topic, partitions.c.partition == partition)
+    here = _at(topic, partition)
     with store.write() as connection:
-        fresh = {
-            "topic": topic,
-            "partition": partition,
-            "next_offset": 0,
-            "generation": 0,
-            "owner": "",
-            "watermark_us": None,
-            "max_time_us": None,
-            "begun": False,
-            "events": 0,
-            "duplicates": 0,
-            "dead_letters": 0,
-            "late_events": 0,
-            "state": b"",
-            "counters": "{}",
-        }
-        store.insert_ignore(connection, partitions, [fresh])
+        store.insert_ignore(connection, partitions, [_fresh(topic, partition, None)])
         connection.execute(update(partitions).where(here).values(generation=partitions.c.generation + 1, owner=owner))
         row = connection.execute(select(partitions).where(here)).one()
     return _claim(row)

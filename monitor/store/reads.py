@@ -387,9 +387,9 @@ def segments(source: Source, from_us: int = EARLIEST, to_us: int = LATEST) -> li
 
 
 def closed_until(source: Source) -> int | None:
-    """Windows that end at or before this are closed: the least watermark over begun partitions; None: none begun."""
+    """Windows that end at or before this event time (µs) are closed; None: none is."""
     with snapshot(source) as connection:
-        return min((b.watermark_us for b in coverage.begun(connection)), default=None)
+        return coverage.closed_until(connection)
 
 
 def partition_rows(source: Source) -> list[PartitionRow]:

@@ -67,7 +67,7 @@ def kept_from(connection: Connection, state: Coverage, kind: str) -> int:
 
     Depends on the rows of the partitions alone, not on when retention ran.
     """
-    closed = min((b.watermark_us for b in coverage.begun(connection)), default=None)
+    closed = coverage.closed_until(connection)
     if closed is None or kind not in state.retention_us:
         return NEVER
     bound = closed - state.retention_us[kind]

@@ -95,9 +95,9 @@ def _added(connection: Connection, row: dict[str, Any]) -> dict[str, Any]:
 def _next(connection: Connection, state: Coverage, lateness_us: int, zone: str) -> _Step | None:
     state = copy.deepcopy(state)
     marks = coverage.begun(connection)
-    if not marks:
+    closed = coverage.closed_until(connection)
+    if closed is None:
         return None
-    closed = min(mark.watermark_us for mark in marks)
     settings = _settings(state, lateness_us, zone)
     if settings is not None:
         return settings

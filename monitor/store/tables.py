@@ -42,9 +42,9 @@ partitions = Table(
     Column("next_offset", BigInteger, nullable=False),  # the first offset not yet in the rows
     Column("generation", BigInteger, nullable=False),  # grows with every claim; a stale owner's commit fails
     Column("owner", String(200), nullable=False),
-    Column("watermark_us", BigInteger),  # null until a first valid event
+    Column("watermark_us", BigInteger),  # null: holds no window open (never held a record); 0: holds all of them open
     Column("max_time_us", BigInteger),  # greatest event time seen
-    Column("begun", Boolean, nullable=False),  # false: never held a record, so it holds no window open
+    Column("begun", Boolean, nullable=False),  # false: no valid event yet
     Column("events", BigInteger, nullable=False),
     Column("duplicates", BigInteger, nullable=False),
     Column("dead_letters", BigInteger, nullable=False),

@@ -24,6 +24,7 @@ class MemorySource:
         self.log, self.cut = log, cut
         self.positions: dict[TopicPartition, int] = {}
         self.paused = False
+        self.silent: set[TopicPartition] = set()  # whose records the broker does not hand out yet
         self.told: dict[TopicPartition, int] = {}
         self._assigned: Assigned | None = None
         self._revoked: Assigned | None = None
@@ -48,7 +49,7 @@ class MemorySource:
             self._pending = None
         found = {}
         for tp, position in self.positions.items():
-            if self.paused:
+            if self.paused or tp in self.silent:
                 continue
             records = self.log.partitions[tp][position : position + self.cut()]
             if records:

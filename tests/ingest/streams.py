@@ -49,6 +49,11 @@ def config(**kafka: Any) -> Config:
     )
 
 
+def plain(number: int, time_ms: int) -> Record:
+    """A least event, stamped with its own time."""
+    return time_ms, None, json.dumps({"id": f"e{number}", "time": time_ms, "route": "r"}).encode()
+
+
 def _pictures(rng: random.Random) -> list[str]:
     found = []
     for _ in range(4):
