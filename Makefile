@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format types bench dashboards clean
+.PHONY: help setup demo test test-clip lint format types bench dashboards clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -32,6 +32,15 @@ demo: $(VENV)/.demo ## Three simulated weeks, then live; ARGS="--headless --out 
 test: $(VENV)/.setup ## Run the tests; ARGS goes to pytest
 	$(BIN)/python -m pytest $(ARGS)
 
+$(VENV)-clip/.setup: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)-clip
+	$(VENV)-clip/bin/python -m pip install --quiet --upgrade pip
+	$(VENV)-clip/bin/python -m pip install --quiet -c constraints.txt -e '.[demo,dev,bench,clip]'
+	@touch $@
+
+test-clip: $(VENV)-clip/.setup ## The tests of open_clip and of its export, in an environment with the extra clip (6 GB)
+	$(VENV)-clip/bin/python -m pytest tests/embed/test_open_clip.py $(ARGS)
+
 lint: $(VENV)/.setup ## Lint, formatting and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -46,5 +55,5 @@ bench: $(VENV)/.setup ## Run every benchmark; each prints a JSON object on its l
 	  echo "== $$name"; $(BIN)/python -m benchmarks.$$name --json || exit 1; done
 
 clean: ## Remove the environment and caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) $(VENV)-clip .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -46,6 +46,9 @@ class Kafka(Section):
         None, description="SASL password; better as ${NAME} or a *_FILE variable.", repr=False, json_schema_extra=SECRET
     )
     ca_file: str | None = Field(None, description="PEM file of the certificate authority for SSL.")
+    session_timeout: Duration = Field(
+        written("10s"), description="How long the partitions of an ingest process that was killed wait for another one."
+    )
     commit_every: Duration = Field(written("5s"), description="Longest time between two commits to the store.")
     commit_records: int = Field(200_000, ge=1, description="Most records in one commit.")
     max_record: Size = Field(written("1MB"), description="A larger record is a dead letter.")

@@ -149,7 +149,8 @@ def keep(session: Session, reference: Reference, now: int, batch: Batch) -> None
         segment=reference.segment,
         reference=identity,
         sessions=reference.sessions,
-        signals=sorted(reference.streams),
+        signals=sorted(name for name, stream in reference.streams.items() if stream.enough),
+        not_enough_data=sorted(name for name, stream in reference.streams.items() if not stream.enough),
         encoder=reference.encoder or None,
         embedded=len(reference.rows),
     )

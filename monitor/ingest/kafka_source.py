@@ -26,11 +26,9 @@ PARTITION_BYTES = 2 << 20
 FETCH_BYTES = 8 << 20
 MAX_BATCHES = 1024  # record batches handed over by one poll
 POLL_INTERVAL_MS = 600_000  # a store that is down for longer than this costs us the partitions, not the data
-
-
 READ_BYTES = 1 << 18
 METADATA_AGE_MS = 30_000  # how soon a topic that is made after our start, or a new partition, is found
-SESSION_TIMEOUT_MS = 10_000  # how long the partitions of a member that was killed stay idle
+HEARTBEAT_MS = 2_000
 
 
 class LargeReadTransport(KafkaTCPTransport):  # type: ignore[misc]  # kafka-python is untyped
@@ -52,11 +50,9 @@ class LargeReadTransport(KafkaTCPTransport):  # type: ignore[misc]  # kafka-pyth
 class KafkaSource:
     """A consumer-group member on kafka-python; checksums by the C package ``crc32c``."""
 
-    def __init__(
-        self, kafka: Kafka, client_id: str = "driftline-ingest", session_timeout_ms: int = SESSION_TIMEOUT_MS
-    ) -> None:
+    def __init__(self, kafka: Kafka, client_id: str = "driftline-ingest") -> None:
         kafka_manager.KafkaTCPTransport = LargeReadTransport
-        self._consumer: Any = KafkaConsumer(**connection(kafka), **_consumption(kafka, client_id, session_timeout_ms))
+        self._consumer: Any = KafkaConsumer(**connection(kafka), **_consumption(kafka, client_id))
         self._consumer._fetcher.PartitionRecords = BatchedPartitionRecords
 
     def subscribe(self, topics: Iterable[str], assigned: Assigned, revoked: Assigned) -> None:
@@ -147,7 +143,8 @@ def connection(kafka: Kafka) -> dict[str, Any]:
     return options
 
 
-def _consumption(kafka: Kafka, client_id: str, session_timeout_ms: int) -> dict[str, Any]:
+def _consumption(kafka: Kafka, client_id: str) -> dict[str, Any]:
+    session_ms = max(1, kafka.session_timeout // 1000)
     return {
         "client_id": client_id,
         "group_id": kafka.group,
@@ -163,8 +160,8 @@ def _consumption(kafka: Kafka, client_id: str, session_timeout_ms: int) -> dict[
         "fetch_max_wait_ms": 200,
         "receive_buffer_bytes": 1 << 20,
         "max_poll_interval_ms": POLL_INTERVAL_MS,
-        "session_timeout_ms": session_timeout_ms,
-        "heartbeat_interval_ms": 2_000,
+        "session_timeout_ms": session_ms,
+        "heartbeat_interval_ms": min(HEARTBEAT_MS, max(1, session_ms // 3)),
     }
 
 

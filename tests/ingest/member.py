@@ -16,10 +16,17 @@ from tests.ingest import streams
 
 def main() -> None:
     url, bootstrap, topic, group = sys.argv[1:]
-    config = streams.config(bootstrap=bootstrap, topics=[topic], group=group, commit_every="50ms", commit_records=200)
+    config = streams.config(
+        bootstrap=bootstrap,
+        topics=[topic],
+        group=group,
+        session_timeout="6s",
+        commit_every="50ms",
+        commit_records=200,
+    )
     print("started", flush=True)
-    source = KafkaSource(config.kafka, session_timeout_ms=6_000)
-    IngestWorker(config, open_store(url), version="v", document="{}", source=source).run(threading.Event())
+    worker = IngestWorker(config, open_store(url), version="v", document="{}", source=KafkaSource(config.kafka))
+    worker.run(threading.Event())
 
 
 if __name__ == "__main__":

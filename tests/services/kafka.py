@@ -78,6 +78,7 @@ def kafka(folder: Path, heap: str = "512m") -> Iterator[str]:
                 "share.coordinator.state.topic.replication.factor=1",
                 "share.coordinator.state.topic.min.isr=1",
                 "group.initial.rebalance.delay.ms=0",
+                "group.min.session.timeout.ms=500",  # members that are killed on purpose are to be missed soon
                 "auto.create.topics.enable=true",
                 "num.partitions=4",
                 "message.max.bytes=10485760",
