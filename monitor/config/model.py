@@ -233,7 +233,9 @@ class Reference(Section):
     """What inputs are compared with."""
 
     learn: Duration = Field(
-        written("7d"), description="With no reference, learn one per segment from this much event time."
+        written("7d"),
+        description="With no reference, learn one per segment from this much event time. Rates, cost and latency are "
+        "judged from 3 days on, volume from 5.",
     )
     skip: Duration = Field(written("0s"), description="Event time left out before learning starts.")
     min_rows: int = Field(200, ge=20, description="Fewest sampled sessions for a reference of embeddings.")
