@@ -4,6 +4,7 @@ from detectors.summaries.columns import ABSENT, EventColumns, Labelled, Ragged
 from detectors.summaries.errors import StateError
 from detectors.summaries.heavy_hitters import HeavyHitter
 from detectors.summaries.histogram import Histogram, Interval, Rate, Total
+from detectors.summaries.merging import Selection
 from detectors.summaries.summary import Summary
 from detectors.summaries.table import SummaryTable
 
@@ -16,6 +17,7 @@ __all__ = [
     "Labelled",
     "Ragged",
     "Rate",
+    "Selection",
     "StateError",
     "Summary",
     "SummaryTable",

@@ -15,6 +15,7 @@ depend on how the stream was cut.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,6 +118,21 @@ def summed_all(parts: list[Users]) -> Users:
     """All users of several rows, however many; independent of the order of `parts`."""
     keys, weights = summed(np.concatenate([p.keys for p in parts]), np.concatenate([p.weights for p in parts]))
     return Users(keys, weights, np.sum([p.errors for p in parts], axis=0, dtype=np.int64))
+
+
+def summed_groups(rows: UsersOfRows, group_of: Int64, groups: int) -> list[Users]:
+    """All users of each group of rows. group_of: int64[r], ascending."""
+    errors = np.zeros((groups, 4), dtype=np.int64)
+    np.add.at(errors, group_of, rows.errors)
+    group = np.repeat(group_of, rows.sizes)
+    order = np.argsort(rows.keys)
+    order = order[np.argsort(group[order].astype(np.uint16 if groups < 1 << 16 else np.int64), kind="stable")]
+    keys, group = rows.keys[order], group[order]
+    starts = np.flatnonzero(np.concatenate(([True], (keys[1:] != keys[:-1]) | (group[1:] != group[:-1])))[: keys.size])
+    keys = keys[starts]
+    weights = np.add.reduceat(rows.weights[order], starts, axis=0) if starts.size else rows.weights
+    cuts = np.searchsorted(group[starts], np.arange(groups + 1)).tolist()
+    return [Users(keys[a:b], weights[a:b], errors[g]) for g, (a, b) in enumerate(pairwise(cuts))]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,12 +12,13 @@ from detectors.summaries import cells
 from detectors.summaries.cells import Cells
 from detectors.summaries.metrics import (
     BUCKET_BITS,
+    BUCKET_MASK,
     BY_ID,
     CELL_BITS,
     FAMILIES,
+    LABEL_BITS,
     LABEL_MASK,
     MERGED_LABEL_CAP,
-    METRIC_SHIFT,
     OTHER_CODE,
 )
 from detectors.summaries.packing import Labels
@@ -39,6 +41,7 @@ def united(labels: Sequence[Labels]) -> Labels:
     return tuple(tuple(sorted({name for names in labels for name in names[f]})[:MERGED_LABEL_CAP]) for f in families)
 
 
+@lru_cache(maxsize=4096)
 def label_mapping(old: Labels, new: Labels) -> Int64:
     """New label code by family (the last row: metrics without labels) and old code."""
     mapping = np.zeros((len(FAMILIES) + 1, LABEL_MASK + 1), dtype=np.int64)
@@ -46,6 +49,7 @@ def label_mapping(old: Labels, new: Labels) -> Int64:
         mapping[f, OTHER_CODE] = OTHER_CODE
         for code, name in enumerate(before):
             mapping[f, code] = after.index(name) if name in after else OTHER_CODE
+    mapping.setflags(write=False)
     return mapping
 
 
@@ -53,15 +57,18 @@ def relabelled(run: Cells, old: Labels, new: Labels) -> Cells:
     """The cells with label codes of `new` in place of those of `old`."""
     if old == new:
         return run
-    return cells.reduced(*with_labels(run, label_mapping(old, new), 0), key_bits=CELL_BITS)
+    group = run.keys >> BUCKET_BITS
+    keys = relabelled_codes(group, label_mapping(old, new)) << BUCKET_BITS | run.keys & BUCKET_MASK
+    return cells.reduced(keys, run.counts, run.sums, key_bits=CELL_BITS)
 
 
-def with_labels(run: Cells, mapping: Int64, mapping_row: Int64 | int) -> Cells:
-    """Label codes replaced by ``mapping[mapping_row + family, code]``; the keys may no longer ascend."""
-    family = _FAMILY_OF[run.keys >> METRIC_SHIFT & 63]
+def relabelled_codes(code: Int64, mapping: Int64, mapping_row: Int64 | None = None) -> Int64:
+    """Codes of groups of cells (see `packing`) whose label is ``mapping[mapping_row + family, label]`` (row 0 where
+    none is given); they may no longer ascend."""
+    family = _FAMILY_OF[code >> LABEL_BITS + 1 & 63]
     at = np.flatnonzero(family < len(FAMILIES))
-    keys = run.keys.copy()
-    code = keys[at] >> BUCKET_BITS & LABEL_MASK
-    row = mapping_row if isinstance(mapping_row, int) else mapping_row[at]
-    keys[at] ^= (code ^ mapping[row + family[at], code]) << BUCKET_BITS
-    return Cells(keys, run.counts, run.sums)
+    out = code.copy()
+    label = code[at] & LABEL_MASK
+    row = 0 if mapping_row is None else mapping_row[at]
+    out[at] ^= label ^ mapping[row + family[at], label]
+    return out

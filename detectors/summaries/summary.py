@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +14,10 @@ from detectors.summaries import buckets, cells, heavy_hitters, packing
 from detectors.summaries.cells import Cells
 from detectors.summaries.heavy_hitters import HeavyHitter, Users, UsersOfRows
 from detectors.summaries.histogram import Histogram, Rate, Total
-from detectors.summaries.label_merge import label_mapping, relabelled, united, with_labels
+from detectors.summaries.merging import Part, Selection, combined, merged_by
 from detectors.summaries.metrics import (
     BUCKET_BITS,
     BUCKET_MASK,
-    CELL_BITS,
     FAMILIES,
     JOINT_LATENCY_BITS,
     LABEL_MASK,
@@ -31,12 +31,10 @@ from detectors.summaries.metrics import (
     metric,
 )
 from detectors.summaries.packing import NO_LABELS, Labels
-from detectors.summaries.unpacking import Rows, unpack
+from detectors.summaries.unpacking import unpack
 
 Int64 = NDArray[np.int64]
-
-_BULK = 256  # stored rows read together
-
+K = TypeVar("K", bound=Hashable)
 
 _BY_ID = {m.id: m for m in METRICS.values()}
 
@@ -72,12 +70,13 @@ class Summary:
     so until they exceed `heavy_hitters.CAPACITY` and keep their error bound beyond it.
     """
 
-    __slots__ = ("_cells", "_labels", "_users")
+    __slots__ = ("_cells", "_labels", "_selection", "_users")
 
     def __init__(self, cells_: Cells | None = None, labels: Labels = NO_LABELS, users: Users | None = None) -> None:
         self._cells = cells.empty() if cells_ is None else cells_
         self._labels = labels
         self._users = Users.none() if users is None else users
+        self._selection: Selection | None = None
 
     @classmethod
     def from_state(cls, state: bytes) -> Summary:
@@ -87,7 +86,8 @@ class Summary:
         return cls(rows.cells, rows.labels[0], Users(users.keys, users.weights, users.errors[0]))
 
     def to_state(self) -> bytes:
-        """The stored form; equal summaries give equal bytes."""
+        """The stored form; equal summaries give equal bytes. ValueError for one that holds a selection only."""
+        self._whole("stored")
         return packing.pack_rows(self._cells, [0], [self._labels], UsersOfRows.one(self._users))[0]
 
     def merge(self, other: Summary) -> Summary:
@@ -101,41 +101,36 @@ class Summary:
         Stored rows are read in bulk: much faster than one after another. Raises StateError as `from_state` does.
         """
         taken = list(parts)
-        states = [part for part in taken if not isinstance(part, Summary)]
-        summaries = [part for part in taken if isinstance(part, Summary)]
-        for start in range(0, len(states), _BULK):
-            rows = unpack(states[start : start + _BULK])
-            summaries.extend(_sums(rows, np.zeros(rows.sizes.size, np.int64), 1))
-        if not summaries:
+        found = [Part(part._cells, part._labels, part._users) for part in taken if isinstance(part, Summary)]
+        found += merged_by((None, part) for part in taken if not isinstance(part, Summary)).values()
+        if not found:
             return cls()
-        labels = united([s._labels for s in summaries])
-        users = heavy_hitters.summed_all([s._users for s in summaries])
-        return cls(
-            cells.add(*(relabelled(s._cells, s._labels, labels) for s in summaries)),
-            labels,
-            heavy_hitters.bounded(users),
-        )
+        selection = None
+        for part in taken:
+            if isinstance(part, Summary) and part._selection is not None:
+                selection = part._selection.common(selection)
+        return cls._of(combined(found), selection)
 
     @classmethod
     def merge_groups(cls, groups: Sequence[Sequence[bytes]]) -> list[Summary]:
         """``[merge_all(group) for group in groups]``, read together: faster for many small groups."""
-        out: list[Summary] = []
-        at = 0
-        while at < len(groups):
-            stop, rows = at + 1, len(groups[at])
-            while stop < len(groups) and rows + len(groups[stop]) <= _BULK:
-                rows += len(groups[stop])
-                stop += 1
-            if stop == at + 1:
-                out.append(cls.merge_all(groups[at]))
-            else:
-                chunk = groups[at:stop]
-                states = [state for group in chunk for state in group]
-                group_of = np.repeat(np.arange(len(chunk)), [len(group) for group in chunk])
-                found = _sums(unpack(states), group_of, len(chunk))
-                out.extend(cls(s._cells, s._labels, heavy_hitters.bounded(s._users)) for s in found)
-            at = stop
-        return out
+        found = cls.merge_by((i, state) for i, group in enumerate(groups) for state in group)
+        return [found.get(i) or cls() for i in range(len(groups))]
+
+    @classmethod
+    def merge_by(cls, rows: Iterable[tuple[K, bytes]], selection: Selection | None = None) -> dict[K, Summary]:
+        """The summary of the stored rows of every key, in the order in which keys came.
+
+        rows: (key, state), read as they come: only their sums are held. With a selection a summary holds, and can be
+        asked for, no more than that. Raises StateError as `from_state` does.
+        """
+        return {key: cls._of(part, selection) for key, part in merged_by(rows, selection).items()}
+
+    @classmethod
+    def _of(cls, part: Part, selection: Selection | None) -> Summary:
+        found = cls(part.cells, part.labels, heavy_hitters.bounded(part.users))
+        found._selection = selection
+        return found
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Summary) and self.to_state() == other.to_state()
@@ -206,6 +201,7 @@ class Summary:
         name = f"thinned_{weight}" if thinned else weight
         if name not in heavy_hitters.WEIGHTS:
             raise ValueError(f"unknown weight {weight!r}; expected 'spend' or 'events'")
+        self._selected(None, thinned)
         column = heavy_hitters.WEIGHTS.index(name)
         weights = self._users.weights[:, column]
         error = int(self._users.errors[column])
@@ -218,11 +214,13 @@ class Summary:
 
     def users(self) -> int | None:
         """Distinct users; None where they were too many to be counted exactly."""
+        self._selected(None, False)
         return None if self._users.errors.any() else self._users.keys.size
 
     def cells_digest(self) -> str:
         """SHA-256, in hex, of every histogram, rate and joint summary: equal where all but the users is equal."""
         keys, counts, sums = self._cells
+        self._whole("compared")
         found = sha256(repr(self._labels).encode("utf-8", "surrogatepass"))
         for column in (keys, counts, sums):
             found.update(column.astype("<i8", copy=False).tobytes())
@@ -230,6 +228,7 @@ class Summary:
 
     def totals(self) -> dict[tuple[str, str, bool], Total]:
         """`total` of everything there is but joint summaries, by (metric, label, thinned), in one pass."""
+        self._whole("listed")
         found: dict[tuple[str, str, bool], Total] = {}
         group = self._cells.keys >> BUCKET_BITS
         starts = np.flatnonzero(np.diff(group, prepend=-1))
@@ -292,8 +291,25 @@ class Summary:
 
     # Cells
 
+    def _whole(self, done: str) -> None:
+        if self._selection is not None:
+            raise ValueError(f"a summary of a selection cannot be {done}: merge the rows without one")
+
+    def _selected(self, m: Metric | None, thinned: bool) -> None:
+        """Raise ValueError where the metric (None: users) was not read: left out is not absent."""
+        s = self._selection
+        if s is None:
+            return
+        if s.users if m is None else m.name in s.metrics:
+            if s.thinned or not thinned:
+                return
+            raise ValueError("this summary holds no thinned events apart; merge its rows with Selection(thinned=True)")
+        name = "users" if m is None else f"metric {m.name!r}"
+        raise ValueError(f"{name} is not among what this summary was read for; add it to the Selection")
+
     def _select(self, m: Metric, label: int | None = None, thinned: bool = False) -> Cells:
         """Cells of a metric; over all events those of thinned and of other events follow one another."""
+        self._selected(m, thinned)
         keys, counts, sums = self._cells
         low = m.id << METRIC_SHIFT | int(thinned) << THINNED_SHIFT
         a, b = np.searchsorted(keys, (low, (m.id + 1) << METRIC_SHIFT))
@@ -327,38 +343,3 @@ class Summary:
 
 
 _READER = {"exponential": "histogram", "linear": "histogram", "rate": "rate", "total": "total", "joint": "<name>"}
-
-
-def _sums(rows: Rows, group_of: Int64, groups: int) -> list[Summary]:
-    """The sum of the rows of each group, with all of their users (even beyond CAPACITY).
-
-    group_of: int64[r], ascending.
-    """
-    ends = np.searchsorted(group_of, np.arange(groups), side="right").tolist()
-    starts = [0, *ends[:-1]]
-    labels = [united(sorted(set(rows.labels[a:b]))) for a, b in zip(starts, ends, strict=True)]
-    pairs = [(old, labels[group]) for old, group in zip(rows.labels, group_of.tolist(), strict=True)]
-    run = rows.cells
-    if any(old != new for old, new in pairs):
-        distinct = {pair: i for i, pair in enumerate(dict.fromkeys(pairs))}
-        mapping = np.concatenate([label_mapping(old, new) for old, new in distinct])
-        row = np.array([distinct[pair] for pair in pairs]) * (len(FAMILIES) + 1)
-        run = with_labels(run, mapping, np.repeat(row, rows.sizes))
-    keys = run.keys | np.repeat(group_of, rows.sizes) << CELL_BITS
-    run = cells.reduced(keys, run.counts, run.sums, key_bits=CELL_BITS + groups.bit_length())
-    cuts = np.searchsorted(run.keys, np.arange(groups + 1) << CELL_BITS).tolist()
-    keys = run.keys & ((1 << CELL_BITS) - 1)
-    users, users_at = rows.users, [0, *np.cumsum(rows.users.sizes).tolist()]
-    out = []
-    for g, (a, b) in enumerate(zip(starts, ends, strict=True)):
-        low, high = cuts[g], cuts[g + 1]
-        some = slice(users_at[a], users_at[b])
-        user_keys, weights = heavy_hitters.summed(users.keys[some], users.weights[some])
-        out.append(
-            Summary(
-                Cells(keys[low:high], run.counts[low:high], run.sums[low:high]),
-                labels[g],
-                Users(user_keys, weights, users.errors[a:b].sum(axis=0)),
-            )
-        )
-    return out
