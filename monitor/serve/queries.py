@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, func, select
 
-from detectors.summaries.signals import Measurement, Signal, measure, measure_all
+from detectors.summaries import Selection
+from detectors.summaries.signals import Measurement, measure, measure_all, signal
 from detectors.summaries.summary import Summary as Measured
 from monitor.config.model import Config
 from monitor.evaluate.streams import Ownership
@@ -26,6 +27,7 @@ MAIN = (
     "cost_total", "cost_p95", "latency_total_p50", "latency_total_p95", "error_rate", "schema_violation_rate",
     "citation_ungrounded_rate",
 )  # fmt: skip
+_MAIN_METRICS = Selection(frozenset({"events", *(signal(name).metric for name in MAIN)}), thinned=False, users=False)
 _STAKES = {"high": 0, "medium": 1, "low": 2}
 
 
@@ -45,7 +47,7 @@ def segments(connection: Connection, config: Config, low: int | None, high: int 
     found = asked_range(connection, low, high)
     if found is None:
         return models.Segments(None, None, [])
-    places = measured.by_place(connection, *found)
+    places = measured.by_place(connection, *found, _MAIN_METRICS)
     ownership = Ownership(config)
     waiting = _open_by_segment(connection)
     rows = [
@@ -185,10 +187,7 @@ def _figure(name: str, label: str, unit: str, m: Measurement) -> models.Figure:
 
 
 def _unit(name: str) -> str:
-    from detectors.summaries.signals import signal
-
-    found: Signal = signal(name)
-    return found.unit
+    return signal(name).unit
 
 
 def _open_by_segment(connection: Connection) -> dict[str, int]:

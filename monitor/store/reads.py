@@ -4,20 +4,20 @@ Every function takes a Store, or a Connection of ``store.read()`` where several 
 are ``[from_us, to_us)`` over window starts. ``segment=None`` is ``all``: the sum over segments, which partition the
 events of each route. ``late=None`` is on-time and late rows together; True and False are one of them.
 
-Rows are merged in (topic, partition, window) order, since the heavy hitters of more users than a summary holds
-depend on the order.
+Rows are added as they come from the database, so that memory does not grow with their number; sums do not depend on
+their order.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Select, func, select, tuple_
 
-from detectors.summaries import Summary
+from detectors.summaries import Selection, Summary
 from monitor.store import coverage
 from monitor.store.coverage import DAY, HOUR, MINUTE, Coverage, Piece
 from monitor.store.engine import Store
@@ -28,7 +28,10 @@ OTHER = "other"
 MINUTE_US = 60_000_000
 EARLIEST, LATEST = 0, 200_000_000_000_000_000  # 1970 and the year 8307: bounds of what time arithmetic is done on
 
+_AT_ONCE = 2000  # rows asked of the database at a time
+
 Source = Store | Connection
+K = TypeVar("K", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,19 +96,20 @@ class PartitionRow:
     late_events: int
 
 
-@dataclass(slots=True)
-class _Group:
-    rows: list[Row] = field(default_factory=list)
+class _Notes:
+    """Events of a sum, and how many of them came late or lie in a folded ``other``."""
 
-    def merged(self, missing: tuple[tuple[int, int], ...]) -> Merged:
-        rows = sorted(self.rows, key=merge_order)
-        return Merged(
-            Summary.merge_all([row.state for row in rows]),
-            sum(row.events for row in rows),
-            sum(row.events for row in rows if row.late),
-            sum(row.events for row in rows if row.segment == OTHER or row.version == OTHER),
-            missing,
-        )
+    __slots__ = ("events", "late", "other")
+
+    def __init__(self) -> None:
+        self.events = self.late = self.other = 0
+
+    def count(self, row: Row) -> None:
+        self.events += row.events
+        if row.late:
+            self.late += row.events
+        if OTHER in (row.segment, row.version):
+            self.other += row.events
 
 
 def merge_order(row: Row) -> tuple[str, int, int, int, str, str, str, bool]:
@@ -194,22 +198,72 @@ def covering(
     Takes days and hours where they lie wholly inside and are rolled up, minutes elsewhere; never coarser than
     ``coarsest`` (0 minute, 1 hour, 2 day). Rows come in merge order.
     """
-    from_us, to_us = max(from_us, EARLIEST), min(to_us, LATEST)
-    rows: list[Row] = []
-    missing: set[tuple[int, int]] = set()
     with snapshot(source) as connection:
-        state = coverage.load(connection)
-        excluded = excluded_partitions(connection, state)
-        for flag in (False, True) if late is None else (late,):
-            pieces = state.pieces(from_us, to_us, flag, coarsest)
-            missing.update(state.missing(pieces))
-            for piece in pieces:
+        found, missing = _covering(connection, from_us, to_us, coarsest, route, segment, version, late)
+        rows = sorted(found, key=merge_order)
+    return rows, missing
+
+
+def _covering(
+    connection: Connection,
+    from_us: int,
+    to_us: int,
+    coarsest: int,
+    route: str | None,
+    segment: str | None,
+    version: str | None,
+    late: bool | None,
+) -> tuple[Iterator[Row], tuple[tuple[int, int], ...]]:
+    """As `covering`, but rows come in any order, and while they are read."""
+    from_us, to_us = max(from_us, EARLIEST), min(to_us, LATEST)
+    state = coverage.load(connection)
+    excluded = excluded_partitions(connection, state)
+    pieces = {flag: state.pieces(from_us, to_us, flag, coarsest) for flag in ((False, True) if late is None else (late,))}
+
+    def rows() -> Iterator[Row]:
+        for flag, of_flag in pieces.items():
+            for piece in of_flag:
                 if piece.excluded and not excluded:
                     continue
                 query = _where(_piece(piece, excluded), route, segment, version, flag)
-                rows += [_row(found) for found in connection.execute(query)]
-    rows.sort(key=merge_order)
-    return rows, tuple(sorted(missing))
+                for found in connection.execute(query, execution_options={"yield_per": _AT_ONCE}):
+                    yield _row(found)
+
+    missing = {stretch for of_flag in pieces.values() for stretch in state.missing(of_flag)}
+    return rows(), tuple(sorted(missing))
+
+
+def merged_by(
+    source: Source,
+    from_us: int,
+    to_us: int,
+    key: Callable[[Row], K],
+    *,
+    coarsest: int = DAY,
+    route: str | None = None,
+    segment: str | None = None,
+    version: str | None = None,
+    late: bool | None = None,
+    selection: Selection | None = None,
+) -> tuple[dict[K, Merged], tuple[tuple[int, int], ...]]:
+    """The sum of the rows of every key, sorted by key, and the stretches no longer told apart (see `covering`)."""
+    notes: dict[K, _Notes] = {}
+
+    def states(rows: Iterator[Row]) -> Iterator[tuple[K, bytes]]:
+        for row in rows:
+            of_row = key(row)
+            if of_row not in notes:
+                notes[of_row] = _Notes()
+            notes[of_row].count(row)
+            yield of_row, row.state
+
+    with snapshot(source) as connection:
+        rows, missing = _covering(connection, from_us, to_us, coarsest, route, segment, version, late)
+        sums = Summary.merge_by(states(rows), selection)
+    found = {
+        of_row: Merged(sums[of_row], n.events, n.late, n.other, missing) for of_row, n in sorted(notes.items())
+    }
+    return found, missing
 
 
 def excluded_partitions(connection: Connection, state: Coverage) -> list[coverage.Partition]:
@@ -240,10 +294,18 @@ def merged_with_notes(
     late: bool | None = None,
 ) -> Merged:
     """The sum over a stretch, and what is to be said about it."""
-    rows, missing = covering(
-        source, from_us, to_us, coarsest=coarsest, route=route, segment=segment, version=version, late=late
+    found, missing = merged_by(
+        source,
+        from_us,
+        to_us,
+        lambda row: "",
+        coarsest=coarsest,
+        route=route,
+        segment=segment,
+        version=version,
+        late=late,
     )
-    return _Group(rows).merged(missing)
+    return found.get("") or Merged(Summary(), 0, 0, 0, missing)
 
 
 def merged(
@@ -272,10 +334,21 @@ def by_segment(
     route: str | None = None,
     version: str | None = None,
     late: bool | None = None,
+    selection: Selection | None = None,
 ) -> dict[str, Merged]:
     """The sum per segment, sorted by name. Segments of one name on several routes are added."""
-    rows, missing = covering(source, from_us, to_us, coarsest=coarsest, route=route, version=version, late=late)
-    return {name: group.merged(missing) for name, group in _grouped(rows, lambda row: row.segment).items()}
+    found, _ = merged_by(
+        source,
+        from_us,
+        to_us,
+        lambda row: row.segment,
+        coarsest=coarsest,
+        route=route,
+        version=version,
+        late=late,
+        selection=selection,
+    )
+    return found
 
 
 def by_version(
@@ -287,10 +360,21 @@ def by_version(
     route: str | None = None,
     segment: str | None = None,
     late: bool | None = None,
+    selection: Selection | None = None,
 ) -> dict[str, Merged]:
     """The sum per version (model and prompt version), sorted by name."""
-    rows, missing = covering(source, from_us, to_us, coarsest=coarsest, route=route, segment=segment, late=late)
-    return {name: group.merged(missing) for name, group in _grouped(rows, lambda row: row.version).items()}
+    found, _ = merged_by(
+        source,
+        from_us,
+        to_us,
+        lambda row: row.version,
+        coarsest=coarsest,
+        route=route,
+        segment=segment,
+        late=late,
+        selection=selection,
+    )
+    return found
 
 
 def by_window(
@@ -314,36 +398,29 @@ def by_window(
     coarsest = DAY if step_us is None else HOUR if step_us % HOUR_US == 0 else MINUTE
     with snapshot(source) as connection:
         state = coverage.load(connection)
-        rows, missing = covering(
+
+        def start(row: Row) -> int:
+            if step_us is not None:
+                return row.window_us - row.window_us % step_us
+            return state.day_of(row.window_us)[0] if state.zones else row.window_us - row.window_us % (24 * HOUR_US)
+
+        found, missing = merged_by(
             connection,
             from_us,
             to_us,
+            start,
             coarsest=coarsest,
             route=route,
             segment=segment,
             version=version,
             late=late,
         )
-
-    def start(row: Row) -> int:
-        if step_us is not None:
-            return row.window_us - row.window_us % step_us
-        return state.day_of(row.window_us)[0] if state.zones else row.window_us - row.window_us % (24 * HOUR_US)
-
-    groups = _grouped(rows, start)
-    return [(us, group.merged(_within(missing, us, step_us))) for us, group in groups.items()]
+    return [(us, replace(sum_, missing=_within(missing, us, step_us))) for us, sum_ in found.items()]
 
 
 def _within(missing: tuple[tuple[int, int], ...], start: int, step_us: int | None) -> tuple[tuple[int, int], ...]:
     end = start + (step_us or 25 * HOUR_US)
     return tuple((max(a, start), min(b, end)) for a, b in missing if a < end and b > start)
-
-
-def _grouped(rows: Iterable[Row], key: Any) -> dict[Any, _Group]:
-    groups: dict[Any, _Group] = {}
-    for row in rows:
-        groups.setdefault(key(row), _Group()).rows.append(row)
-    return dict(sorted(groups.items()))
 
 
 def segments(source: Source, from_us: int = EARLIEST, to_us: int = LATEST) -> list[SegmentRow]:
