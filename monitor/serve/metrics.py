@@ -11,12 +11,11 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.registry import Collector
-from sqlalchemy import Connection, and_, func, select
+from sqlalchemy import Connection, func, select
 
 from alerts.anomaly import SLICE_PREFIX
 from detectors.cost.projection import Projection
@@ -24,14 +23,13 @@ from detectors.summaries.summary import Summary
 from monitor.metrics import SELF, Family, SelfMetrics, Series, families
 from monitor.serve.projection import MonthProjector
 from monitor.serve.series import PLACE, PRODUCT, Window, product_families
+from monitor.serve.window import Parts
 from monitor.store import outbox
 from monitor.store.anomalies import AnomalyRow, active_anomalies, count_opened
 from monitor.store.engine import Store
-from monitor.store.tables import dead_letters, evaluation, partitions, samples, summaries
+from monitor.store.tables import dead_letters, evaluation, partitions, samples
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-
-PART_US = 300_000_000  # the default tick: what a window is merged from and slides by
 
 ANOMALY_LABELS = ("id", "segment", "route", "signal", "severity", "owner", "path")
 
@@ -112,7 +110,7 @@ class ProductMetrics(Collector):
         self._clock = clock
         self._families: list[Family] = []
         self.text = b""
-        self._slices: dict[tuple[int, int], dict[tuple[str, str, str], Summary]] = {}
+        self._parts = Parts()
         self._months = MonthProjector(settings.timezone)
         self._lock = threading.Lock()
 
@@ -129,7 +127,7 @@ class ProductMetrics(Collector):
     def clear(self) -> None:
         """Show nothing: this process no longer leads."""
         self._show([])
-        self._slices.clear()
+        self._parts.clear()
 
     def refresh(self, until_us: int | None) -> None:
         """Read the store and renew every series. ``until_us``: event time up to which windows are closed."""
@@ -143,16 +141,8 @@ class ProductMetrics(Collector):
     def _window(self, conn: Connection, until_us: int) -> Window:
         """The trailing window, merged from parts that are kept: each call reads only what closed since the last."""
         from_us = until_us - self.settings.window_us
-        self._slices = {span: part for span, part in self._slices.items() if span[0] >= from_us and span[1] <= until_us}
-        spans = sorted(self._slices)
-        gaps = zip([from_us, *(end for _, end in spans)], [*(begin for begin, _ in spans), until_us], strict=True)
-        for begin, end in gaps:
-            for part in _parts(begin, end):
-                self._slices[part] = _summaries(conn, *part)
-        parts: dict[tuple[str, str, str], list[Summary]] = {}
-        for span in sorted(self._slices):
-            for key, summary in self._slices[span].items():
-                parts.setdefault(key, []).append(summary)
+        self._parts.look(conn, from_us, until_us)
+        parts = self._parts.by_key()
         keys, folded = _capped(parts, self.settings.max_segments)
         merged: dict[tuple[str, str, str], list[Summary]] = {}
         for key, found in parts.items():
@@ -170,7 +160,7 @@ class ProductMetrics(Collector):
     def _project(self, conn: Connection, until_us: int) -> dict[tuple[str, str], Projection]:
         if self._months.zone != self.settings.timezone:
             self._months = MonthProjector(self.settings.timezone)
-        shown = sorted(self._months.look(conn, until_us).items(), key=lambda entry: (-entry[1].projected, entry[0]))
+        shown = sorted(self._months.look(conn, until_us, self._parts.spend).items(), key=lambda entry: (-entry[1].projected, entry[0]))
         return dict(shown[: self.settings.max_segments])
 
 
@@ -194,23 +184,6 @@ def render(found: Exposed) -> bytes:
     """The text that Prometheus reads (`CONTENT_TYPE`)."""
     own = generate_latest(found.own)
     return own if found.product is None else own + found.product.text
-
-
-def _parts(begin_us: int, end_us: int) -> list[tuple[int, int]]:
-    """[begin, end) cut at multiples of `PART_US`, so that a sliding window drops a part at a time."""
-    cuts = [begin_us, *range(begin_us - begin_us % PART_US + PART_US, end_us, PART_US), end_us]
-    return [(begin, end) for begin, end in pairwise(cuts) if begin < end]
-
-
-def _summaries(conn: Connection, from_us: int, to_us: int) -> dict[tuple[str, str, str], Summary]:
-    query = select(summaries.c.route, summaries.c.segment, summaries.c.version, summaries.c.state).where(
-        and_(summaries.c.level == 0, summaries.c.window_us >= from_us, summaries.c.window_us < to_us)
-    )
-    query = query.order_by(summaries.c.topic, summaries.c.partition, summaries.c.window_us)
-    states: dict[tuple[str, str, str], list[bytes | Summary]] = {}
-    for route, segment, version, state in conn.execute(query):
-        states.setdefault((route, segment, version), []).append(bytes(state))
-    return {key: Summary.merge_all(found) for key, found in states.items()}
 
 
 def _capped(

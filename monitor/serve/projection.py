@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, func, select
 
 from detectors.cost.projection import Projection, project_month
-from detectors.summaries.summary import Summary
+from detectors.summaries import Selection
 from monitor.store import reads
 from monitor.store.coverage import HOUR
 from monitor.store.tables import summaries
@@ -22,6 +22,9 @@ KEPT_US = 32 * DAY_US  # the history, and whatever of a month lies before it
 ROWS_A_LOOK = 50_000  # a look begins no further hour after this many rows, about two seconds
 
 Place = tuple[str, str]
+Known = Callable[[int, int], dict[Place, int] | None]
+
+_COST = Selection(frozenset({"cost"}), thinned=False, users=False)
 
 
 class MonthProjector:
@@ -33,8 +36,11 @@ class MonthProjector:
         self.rows_a_look = rows_a_look
         self._spend: dict[int, dict[Place, int]] = {}
 
-    def look(self, conn: Connection, until_us: int) -> dict[Place, Projection]:
-        """Projections at ``until_us`` (event time); empty while hours are still to be read, or there are too few."""
+    def look(self, conn: Connection, until_us: int, known: Known | None = None) -> dict[Place, Projection]:
+        """Projections at ``until_us`` (event time); empty while hours are still to be read, or there are too few.
+
+        known: spend per place in [from, to) where the caller holds it already, else None.
+        """
         first = conn.execute(select(func.min(summaries.c.window_us))).scalar()
         if first is None:
             return {}
@@ -44,20 +50,23 @@ class MonthProjector:
         unread = [hour for hour in range(begin, end, HOUR_US) if hour not in self._spend]
         rows = 0
         while unread and rows < self.rows_a_look:
-            rows += self._read(conn, unread.pop())
+            hour = unread.pop()
+            held = known(hour, hour + HOUR_US) if known is not None else None
+            if held is None:
+                rows += self._read(conn, hour)
+            else:
+                self._spend[hour] = held
         if unread:
             return {}
         return dict(self._project(max(begin, end - HISTORY_US), end))
 
     def _read(self, conn: Connection, hour: int) -> int:
         """Read one finished hour; returns how many rows it had."""
-        states: dict[Place, list[bytes]] = {}
-        rows, _ = reads.covering(conn, hour, hour + HOUR_US, coarsest=HOUR)
-        for row in rows:
-            states.setdefault((row.route, row.segment), []).append(row.state)
-        found = Summary.merge_groups(list(states.values()))  # read together: a row alone takes many times as long
-        self._spend[hour] = {place: summary.total("cost").sum for place, summary in zip(states, found, strict=True)}
-        return len(rows)
+        found, _ = reads.merged_by(
+            conn, hour, hour + HOUR_US, lambda row: (row.route, row.segment), coarsest=HOUR, selection=_COST
+        )
+        self._spend[hour] = {place: merged.summary.total("cost").sum for place, merged in found.items()}
+        return sum(merged.rows for merged in found.values())
 
     def _project(self, begin_us: int, end_us: int) -> Iterator[tuple[Place, Projection]]:
         zone = ZoneInfo(self.zone)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from detectors.cost.projection import Projection
-from detectors.summaries.summary import Summary
+from detectors.summaries import Selection, Summary
 from monitor.metrics import Family, Series, families
 
 PLACE = ("route", "segment")
@@ -21,6 +21,17 @@ RATES = (
     "disagreement", "verification_failed",
 )  # fmt: skip
 TOKENS = ("input", "output", "cached_input", "reasoning", "image", "audio")
+
+# What `_values` asks of a summary: all events, never by session.
+READ = Selection(
+    frozenset(
+        {
+            "events", "cost", "latency_total", "latency_first_token", "latency_stage", "context_used", "concurrency",
+            "confidence", "tier", "model_cost", *RATES, *(f"{kind}_tokens" for kind in TOKENS),
+        }
+    ),
+    thinned=False,
+)  # fmt: skip
 
 _SHORTFALL = 0.99
 _NANO, _US, _MILLIONTHS = 1e9, 1e6, 1e6

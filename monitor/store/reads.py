@@ -56,6 +56,7 @@ class Merged:
 
     ``missing``: stretches that can no longer be told apart, since retention deleted the finer rows they need.
     ``other_events``: events that lie in a folded segment or version ``other``, so that a named one may lack them.
+    ``rows``: how many rows were added.
     """
 
     summary: Summary
@@ -63,6 +64,7 @@ class Merged:
     late_events: int
     other_events: int
     missing: tuple[tuple[int, int], ...] = ()
+    rows: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +99,15 @@ class PartitionRow:
 
 
 class _Notes:
-    """Events of a sum, and how many of them came late or lie in a folded ``other``."""
+    """Rows and events of a sum, and how many of these came late or lie in a folded ``other``."""
 
-    __slots__ = ("events", "late", "other")
+    __slots__ = ("events", "late", "other", "rows")
 
     def __init__(self) -> None:
-        self.events = self.late = self.other = 0
+        self.rows = self.events = self.late = self.other = 0
 
     def count(self, row: Row) -> None:
+        self.rows += 1
         self.events += row.events
         if row.late:
             self.late += row.events
@@ -261,7 +264,7 @@ def merged_by(
         rows, missing = _covering(connection, from_us, to_us, coarsest, route, segment, version, late)
         sums = Summary.merge_by(states(rows), selection)
     found = {
-        of_row: Merged(sums[of_row], n.events, n.late, n.other, missing) for of_row, n in sorted(notes.items())
+        of_row: Merged(sums[of_row], n.events, n.late, n.other, missing, n.rows) for of_row, n in sorted(notes.items())
     }
     return found, missing
 
