@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -25,7 +26,7 @@ from detectors.summaries.unpacking import Rows, unpack
 Int64 = NDArray[np.int64]
 K = TypeVar("K", bound=Hashable)
 
-_HELD_BYTES = 8 << 20  # rows that wait to be read together, the more of a key the better
+_HELD_BYTES = 24 << 20  # rows that wait to be read together, the more of a key the better
 _PORTION_BYTES = 512 << 10  # rows read together: their cells stay in the cache
 _FEW = 8  # sums of one key that are kept apart
 
@@ -48,6 +49,11 @@ class Selection:
         out[[metric(name).id for name in self.metrics]] = True
         return out
 
+    def families(self) -> tuple[bool, ...]:
+        """Of each family of labels, whether a metric that is read has it."""
+        found = {metric(name).family for name in self.metrics}
+        return tuple(family in found for family in FAMILIES)
+
     def common(self, other: Selection | None) -> Selection:
         """What sums of both can be asked for."""
         if other is None or other == self:
@@ -68,6 +74,7 @@ class Merger(Generic[K]):
     be read."""
 
     def __init__(self, selection: Selection | None = None) -> None:
+        self._families = None if selection is None else selection.families()
         self._mask = None if selection is None else selection.mask()
         self._fold = selection is not None and not selection.thinned
         self._users = selection is None or selection.users
@@ -102,12 +109,20 @@ class Merger(Generic[K]):
             stop = max(start + 1, int(np.searchsorted(until, before + _PORTION_BYTES, side="right")))
             rows = unpack(states[start:stop], self._mask, users=self._users)
             members, group_of = np.unique(key_of[start:stop], return_inverse=True)
-            for i, part in zip(members.tolist(), row_sums(rows, group_of, members.size, self._fold), strict=True):
+            if self._families is not None:
+                rows.labels = [_of_families(labels, self._families) for labels in rows.labels]
+            sums = row_sums(rows, group_of, members.size, self._fold)
+            for i, part in zip(members.tolist(), sums, strict=True):
                 self._sums[keys[i]].append(part)
             start = stop
         for key in keys:
             if len(self._sums[key]) >= _FEW:
                 self._sums[key] = [combined(self._sums[key])]
+
+
+@lru_cache(maxsize=4096)
+def _of_families(labels: Labels, read: tuple[bool, ...]) -> Labels:
+    return tuple(names if wanted else () for names, wanted in zip(labels, read, strict=True))
 
 
 def merged_by(rows: Iterable[tuple[K, bytes]], selection: Selection | None = None) -> dict[K, Part]:

@@ -314,7 +314,7 @@ class Summary:
         low = m.id << METRIC_SHIFT | int(thinned) << THINNED_SHIFT
         a, b = np.searchsorted(keys, (low, (m.id + 1) << METRIC_SHIFT))
         found = Cells(keys[a:b], counts[a:b], sums[a:b])
-        if label is None:
+        if label is None or (not m.family and not label):
             return found
         at = (found.keys >> BUCKET_BITS & LABEL_MASK) == label
         return Cells(found.keys[at], found.counts[at], found.sums[at])
