@@ -10,11 +10,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
-from sqlalchemy import Connection, Integer, and_, case, false, func, or_, select, tuple_
+from sqlalchemy import BigInteger, Connection, and_, case, func, or_, select
 
 from detectors.summaries import Summary
 from monitor.serve.series import READ
 from monitor.store.tables import partitions, summaries
+from monitor.times import MINUTE_US
 
 PART_US = 300_000_000  # the default tick: what a window is merged from and slides by
 
@@ -126,19 +127,23 @@ def _keyed(rows: Iterable[tuple[str, str, str, bytes]]) -> Iterator[tuple[Key, b
 
 def _seen(conn: Connection, from_us: int, until_us: int) -> dict[tuple[int, bool], _Seen]:
     """By (window, late). Rows are counted in the index alone; events are read only of rows that may still grow: late
-    ones, and those of partitions that are not past the window's end."""
-    behind = [
-        (topic, partition)
-        for topic, partition in conn.execute(
-            select(partitions.c.topic, partitions.c.partition).where(
-                or_(partitions.c.watermark_us.is_(None), partitions.c.watermark_us < until_us)
-            )
+    ones, and those of windows that their own partition's watermark has not passed."""
+    behind = conn.execute(
+        select(partitions.c.topic, partitions.c.partition, partitions.c.watermark_us).where(
+            or_(partitions.c.watermark_us.is_(None), partitions.c.watermark_us < until_us)
         )
+    )
+    open_rows = [
+        and_(
+            summaries.c.topic == topic,
+            summaries.c.partition == partition,
+            summaries.c.window_us > (watermark or 0) - MINUTE_US,
+        )
+        for topic, partition, watermark in behind
     ]
-    lagging = tuple_(summaries.c.topic, summaries.c.partition).in_(behind) if behind else false()
-    growing = case((or_(summaries.c.late, lagging), summaries.c.events), else_=0)
+    growing = case((or_(summaries.c.late, *open_rows), summaries.c.events), else_=0)
     query = (
-        select(summaries.c.window_us, summaries.c.late, func.count(), func.sum(growing, type_=Integer))
+        select(summaries.c.window_us, summaries.c.late, func.count(), func.sum(growing, type_=BigInteger))
         .where(summaries.c.level == 0, summaries.c.window_us >= from_us, summaries.c.window_us < until_us)
         .group_by(summaries.c.window_us, summaries.c.late)
     )

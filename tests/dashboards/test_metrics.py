@@ -14,7 +14,7 @@ from sqlalchemy import Connection, insert, select
 
 from detectors.cost.projection import Projection
 from detectors.summaries import Histogram, Summary
-from monitor.serve import metrics
+from monitor.serve import metrics, window
 from monitor.serve.metrics import CATALOGUE, render
 from monitor.serve.projection import MonthProjector
 from monitor.serve.series import supported
@@ -79,13 +79,13 @@ def test_product_series_are_what_the_summaries_say(store: Store) -> None:
 def test_the_window_slides_and_reads_only_what_is_new(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     found, product = metrics_of(store)
     read: list[tuple[int, int]] = []
-    real = metrics._summaries
+    real = window.read
 
-    def watched(conn: Connection, from_us: int, to_us: int) -> dict[tuple[str, str, str], Summary]:
+    def watched(conn: Connection, from_us: int, to_us: int, late: bool) -> dict[tuple[str, str, str], Summary]:
         read.append((from_us, to_us))
-        return real(conn, from_us, to_us)
+        return real(conn, from_us, to_us, late)
 
-    monkeypatch.setattr(metrics, "_summaries", watched)
+    monkeypatch.setattr(window, "read", watched)
     with store.write() as conn:
         row = dict(conn.execute(select(summaries).limit(1)).mappings().one())
         conn.execute(insert(summaries), [{**row, "window_us": END, "segment": SEGMENTS[0]}])
@@ -100,7 +100,7 @@ def test_the_window_slides_and_reads_only_what_is_new(store: Store, monkeypatch:
         expected = sum(events for (events,) in held)
     assert value(scrape(render(found)), "driftline_events", **place) == expected
     assert (END, END + MINUTE) in read
-    assert sum(to - since for since, to in read) <= metrics.PART_US + MINUTE, "one part at the edge and the new minute"
+    assert sum(to - since for since, to in read) <= window.PART_US + MINUTE, "one part at the edge and the new minute"
     read.clear()
     product.refresh(END + MINUTE)
     assert read == []

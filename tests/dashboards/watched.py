@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import insert
 
 from detectors.summaries import SummaryTable
@@ -198,6 +199,15 @@ def metrics_of(store: Store, *, path: str = "rules") -> tuple[Exposed, ProductMe
     shown.refresh(END)
     states = {"ingest": (True, 0), "embed": (True, 2), "evaluate": (True, 0), "dispatch": (True, 0)}
     return registry(SelfMetrics(Workers(), lambda: states), shown), shown
+
+
+def value_of(text: bytes, name: str, **labels: str) -> float:
+    """The value of one series of a scrape. KeyError where it is not shown."""
+    for family in text_string_to_metric_families(text.decode()):
+        for sample in family.samples:
+            if sample.name == name and sample.labels == labels:
+                return sample.value
+    raise KeyError((name, labels))
 
 
 @contextmanager
