@@ -41,7 +41,7 @@ END_US = START_US + HOUR_US
 
 
 def build(url: str, segments: int, rate: int, seed: int = 11) -> None:
-    """The store: per minute, events of ``rate`` a second over segments of unequal size, as `SummaryTable` stores them."""
+    """The store: every minute the events of ``rate`` a second, over segments of unequal size."""
     rng = np.random.default_rng(seed)
     store = open_store(url)
     share = 1 / (20 + np.arange(segments))

@@ -130,8 +130,12 @@ def text(found: Iterable[Family]) -> bytes:
         lines.append(f"# HELP {name} {_escaped(family.documentation)}\n# TYPE {name} {family.type}\n")
         for sample in family.samples:
             labels = ",".join([f'{key}="{_quoted(value)}"' for key, value in sorted(sample.labels.items())])
-            lines.append(f"{sample.name}{f'{{{labels}}}' if labels else ''} {floatToGoString(sample.value)}\n")
+            lines.append(f"{sample.name}{f'{{{labels}}}' if labels else ''} {_number(sample.value)}\n")
     return "".join(lines).encode()
+
+
+def _number(value: float) -> str:
+    return str(floatToGoString(value))  # type: ignore[no-untyped-call]
 
 
 def _escaped(value: str) -> str:

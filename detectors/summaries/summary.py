@@ -322,6 +322,8 @@ class Summary:
     def _by_bucket(self, m: Metric, label: str, thinned: bool) -> Cells:
         """Cells of one label keyed by bucket, thinned and other events added."""
         found = self._select(m, self._label_code(m, label), thinned)
+        if self._selection is not None and not self._selection.thinned:
+            return Cells(found.keys & BUCKET_MASK, found.counts, found.sums)  # added already
         return cells.reduced(found.keys & BUCKET_MASK, found.counts, found.sums)
 
     def _total(self, m: Metric, label: str, thinned: bool) -> Total:

@@ -153,16 +153,16 @@ class _Reader:
         self.first = np.concatenate(([0], np.cumsum(n_groups)))
         size = table >> 16 & 0xFFFF
         fields = Groups(table & 0xFFFF, size, np.repeat(np.arange(rows), n_groups))
-        widths = (table >> 48).astype(np.uint16)
+        widths = (table >> 48 & 0xFFFF).astype(np.uint16)
 
         keep = None if wanted is None else wanted[fields.code >> (METRIC_SHIFT - BUCKET_BITS) & 63]
         few = None
         if keep is not None and 3 * int(size[keep].sum()) < int(size.sum()):
             few = np.flatnonzero(keep)  # read alone; else all cells are read, which is faster a cell
-        delta_width, count_width, sum_width = (widths >> shift & 15 for shift in (0, 4, 8))
+        delta_width, count_width, sum_width = ((widths >> shift & 15).astype(np.uint8) for shift in (0, 4, 8))
         at = self.at
         delta = self.planes(delta_width, size, few)
-        odd = delta
+        odd: Bytes | Int64 = delta
         if few is not None:  # the planes of counts are cut by how many cells of every group have one
             after, self.at = self.at, at
             odd = self.take(size * (delta_width > 0))
@@ -211,14 +211,17 @@ class _Reader:
         """The next ``sizes`` bytes of every group, those of a row together."""
         begin, _ = self._advance(sizes)
         joined = self.joined
-        return np.frombuffer(b"".join([joined[a:b] for a, b in zip(begin.tolist(), self.at.tolist())]), np.uint8)
+        spans = zip(begin.tolist(), self.at.tolist(), strict=True)
+        return np.frombuffer(b"".join([joined[a:b] for a, b in spans]), np.uint8)
 
-    def planes(self, widths: NDArray[np.uint16], sizes: Int64, few: Int64 | None = None) -> Int64:
+    def planes(self, widths: Bytes, sizes: Int64, few: Int64 | None = None) -> Int64:
         """Values written by groups: of all of them, or of the ``few`` alone. widths, sizes: per group."""
         width, size = (widths, sizes) if few is None else (widths[few], sizes[few])
         of_cell = np.repeat(width, size)
-        out = np.zeros((of_cell.size, 8), dtype=np.uint8)
-        for j in range(int(widths.max(initial=0))):
+        most = int(widths.max(initial=0))
+        held = 1 << max(0, most - 1).bit_length()  # 1, 2, 4 or 8 bytes
+        out = np.zeros((of_cell.size, held), dtype=np.uint8)
+        for j in range(most):
             wide = sizes * (widths > j)
             if few is None:
                 plane = self.take(wide)
@@ -231,13 +234,13 @@ class _Reader:
                 out[:, j] = plane
             else:
                 out[of_cell > j, j] = plane
-        return out.view("<i8").ravel()
+        return out.view(f"<u{held}").ravel().astype(np.int64)
 
     def users(self, wanted: bool) -> UsersOfRows:
         rows = len(self.states)
         head = self.word(self.at)
         sizes = head & 0xFFFFFFFF
-        widths = np.stack([head >> (32 + 8 * j) & 0xFF for j in range(4)]).astype(np.uint16)
+        widths = np.stack([head >> (32 + 8 * j) & 0xFF for j in range(4)]).astype(np.uint8)
         errors = np.stack([self.word(self.at + 8 + 8 * j) for j in range(4)], axis=1)
         self.at = self.at + USERS.size
         left = self.ends - CRC.size - (self.at + 8 * sizes + (sizes * widths).sum(axis=0))

@@ -22,7 +22,7 @@ from detectors.cost.projection import Projection
 from detectors.summaries.summary import Summary
 from monitor.metrics import SELF, Family, SelfMetrics, Series, families, text
 from monitor.serve.projection import MonthProjector
-from monitor.serve.series import PLACE, PRODUCT, Window, product_families
+from monitor.serve.series import PLACE, PRODUCT, Values, Window, product_families, values_of_summaries
 from monitor.serve.window import Parts
 from monitor.store import outbox
 from monitor.store.anomalies import AnomalyRow, active_anomalies, count_opened
@@ -101,6 +101,15 @@ class ProductSettings:
     timezone: str = "UTC"
 
 
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What was made of the parts, for which (end of the window, cap of segments)."""
+
+    of: tuple[int, int]
+    values: Values
+    folded: int
+
+
 class ProductMetrics(Collector):
     """Series of the leader. ``refresh`` makes them, a scrape prints the last ones, ``clear`` ends them."""
 
@@ -111,6 +120,7 @@ class ProductMetrics(Collector):
         self._families: list[Family] = []
         self.text = b""
         self._parts = Parts()
+        self._made: _Made | None = None
         self._months = MonthProjector(settings.timezone)
         self._lock = threading.Lock()
 
@@ -126,6 +136,7 @@ class ProductMetrics(Collector):
         """Show nothing: this process no longer leads."""
         self._show([])
         self._parts.clear()
+        self._made = None
 
     def refresh(self, until_us: int | None) -> None:
         """Read the store and renew every series. ``until_us``: event time up to which windows are closed."""
@@ -133,32 +144,46 @@ class ProductMetrics(Collector):
             found = _families_of_store(conn, self._clock(), until_us)
             found += _alerting(conn, self.settings, until_us)
             if until_us is not None:
-                found += product_families(self._window(conn, until_us))
+                found += self._product(conn, until_us)
             self._show(found)
 
-    def _window(self, conn: Connection, until_us: int) -> Window:
-        """The trailing window, merged from parts that are kept: each call reads only what closed since the last."""
+    def _product(self, conn: Connection, until_us: int) -> list[Family]:
+        """Series of the trailing window, merged from parts that are kept: each call reads only what closed since the
+        last, or changed, and makes anew only what that alters."""
         from_us = until_us - self.settings.window_us
-        self._parts.look(conn, from_us, until_us)
-        parts = self._parts.by_key()
-        keys, folded = _capped(parts, self.settings.max_segments)
-        merged: dict[tuple[str, str, str], list[Summary]] = {}
-        for key, found in parts.items():
-            merged.setdefault(keys[key], []).extend(found)
-        return Window(
+        changed = self._parts.look(conn, from_us, until_us)
+        of = (until_us, self.settings.max_segments)
+        if changed or self._made is None or self._made.of != of:
+            self._made = None  # not both in memory
+            self._made = self._make(of)
+        window = Window(
             end_us=until_us,
             length_us=self.settings.window_us,
             currency=self.settings.currency,
-            summaries={key: Summary.merge_all(found) for key, found in merged.items()},
+            summaries={},
             coverage=_coverage(conn, from_us, until_us),
-            folded=folded,
+            folded=self._made.folded,
             months=self._project(conn, until_us),
         )
+        return product_families(window, known=self._made.values)
+
+    def _make(self, of: tuple[int, int]) -> _Made:
+        parts = self._parts.by_key()
+        keys, folded = _capped(parts, of[1])
+        merged: dict[tuple[str, str, str], list[Summary]] = {}
+        for key, found in parts.items():
+            merged.setdefault(keys[key], []).extend(found)
+        summaries = {key: Summary.merge_all(found) for key, found in merged.items()}
+        window = Window(of[0], self.settings.window_us, self.settings.currency, summaries)
+        return _Made(of, values_of_summaries(window), folded)
 
     def _project(self, conn: Connection, until_us: int) -> dict[tuple[str, str], Projection]:
         if self._months.zone != self.settings.timezone:
             self._months = MonthProjector(self.settings.timezone)
-        shown = sorted(self._months.look(conn, until_us, self._parts.spend).items(), key=lambda entry: (-entry[1].projected, entry[0]))
+        shown = sorted(
+            self._months.look(conn, until_us, self._parts.spend).items(),
+            key=lambda entry: (-entry[1].projected, entry[0]),
+        )
         return dict(shown[: self.settings.max_segments])
 
 

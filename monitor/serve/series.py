@@ -110,33 +110,50 @@ class Window:
 
 
 Value = tuple[str, tuple[str, ...], float | None]
+Values = dict[str, list[tuple[tuple[str, ...], float]]]
 
 
-def product_families(window: Window, *, max_versions: int = 1000) -> list[Family]:
-    """Families of `PRODUCT` for one window; versions beyond ``max_versions`` (by events) have none of their own."""
-    values: dict[str, list[tuple[tuple[str, ...], float]]] = {}
-    for name, labels, value in _values(window, max_versions):
+def product_families(window: Window, *, known: Values | None = None, max_versions: int = 1000) -> list[Family]:
+    """Families of `PRODUCT` for one window; versions beyond ``max_versions`` (by events) have none of their own.
+
+    known: the `values_of_summaries` of the window, where they are made already.
+    """
+    made = values_of_summaries(window, max_versions) if known is None else known
+    return families(PRODUCT, made | _kept(_of_window(window)))
+
+
+def values_of_summaries(window: Window, max_versions: int = 1000) -> Values:
+    """Everything that is read from the window's summaries, by series: most of the work."""
+    return _kept(_values(window, max_versions))
+
+
+def _kept(values: Iterable[Value]) -> Values:
+    found: Values = {}
+    for name, labels, value in values:
         if value is not None:
-            values.setdefault(name, []).append((labels, float(value)))
-    return families(PRODUCT, values)
+            found.setdefault(name, []).append((labels, float(value)))
+    return found
 
 
-def _values(window: Window, max_versions: int) -> Iterator[Value]:
+def _of_window(window: Window) -> Iterator[Value]:
     yield "driftline_window_seconds", (), window.length_us / _US
     yield "driftline_window_end_seconds", (), window.end_us / _US
     yield "driftline_currency_info", (window.currency,), 1
     yield "driftline_segments_folded", (), window.folded
-    by_place: dict[tuple[str, str], list[Summary]] = {}
-    for (route, segment, _), summary in window.summaries.items():
-        by_place.setdefault((route, segment), []).append(summary)
-    for place, parts in by_place.items():
-        yield from _segment(place, Summary.merge_all(parts))
     for place, month in window.months.items():
         yield "driftline_month_spend", place, month.spent / _NANO
         for bound, amount in (("value", month.projected), ("low", month.low), ("high", month.high)):
             yield "driftline_projected_month_spend", (*place, bound), amount / _NANO
     for place, share in window.coverage.items():
         yield "driftline_sample_coverage", place, share
+
+
+def _values(window: Window, max_versions: int) -> Iterator[Value]:
+    by_place: dict[tuple[str, str], list[Summary]] = {}
+    for (route, segment, _), summary in window.summaries.items():
+        by_place.setdefault((route, segment), []).append(summary)
+    for place, parts in by_place.items():
+        yield from _segment(place, Summary.merge_all(parts))
     by_events = sorted(window.summaries.items(), key=lambda entry: (-entry[1].events(), entry[0]))
     for key, summary in by_events[:max_versions]:
         yield from _version(key, summary)

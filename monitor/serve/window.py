@@ -67,7 +67,11 @@ class Parts:
         for span in spans:
             for late in (False, True):
                 seen = sum(
-                    (found for (window, flag), found in windows.items() if flag == late and span[0] <= window < span[1]),
+                    (
+                        found
+                        for (window, flag), found in windows.items()
+                        if flag == late and span[0] <= window < span[1]
+                    ),
                     _Seen(),
                 )
                 if held.get((span, late), _NOTHING).seen != seen:

@@ -221,7 +221,9 @@ def _covering(
     from_us, to_us = max(from_us, EARLIEST), min(to_us, LATEST)
     state = coverage.load(connection)
     excluded = excluded_partitions(connection, state)
-    pieces = {flag: state.pieces(from_us, to_us, flag, coarsest) for flag in ((False, True) if late is None else (late,))}
+    pieces = {
+        flag: state.pieces(from_us, to_us, flag, coarsest) for flag in ((False, True) if late is None else (late,))
+    }
 
     def rows() -> Iterator[Row]:
         for flag, of_flag in pieces.items():
