@@ -54,12 +54,6 @@ class Selection:
         found = {metric(name).family for name in self.metrics}
         return tuple(family in found for family in FAMILIES)
 
-    def common(self, other: Selection | None) -> Selection:
-        """What sums of both can be asked for."""
-        if other is None or other == self:
-            return self
-        return Selection(self.metrics & other.metrics, self.thinned and other.thinned, self.users and other.users)
-
 
 class Part(NamedTuple):
     """A sum, with all of its users (even beyond CAPACITY)."""

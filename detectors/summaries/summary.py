@@ -98,17 +98,18 @@ class Summary:
     def merge_all(cls, parts: Iterable[bytes | Summary]) -> Summary:
         """The summary of all parts (stored rows or summaries) together.
 
-        Stored rows are read in bulk: much faster than one after another. Raises StateError as `from_state` does.
+        Stored rows are read in bulk: much faster than one after another. Raises StateError as `from_state` does, and
+        ValueError for summaries of different selections.
         """
         taken = list(parts)
         found = [Part(part._cells, part._labels, part._users) for part in taken if isinstance(part, Summary)]
         found += merged_by((None, part) for part in taken if not isinstance(part, Summary)).values()
         if not found:
             return cls()
-        selection = None
-        for part in taken:
-            if isinstance(part, Summary) and part._selection is not None:
-                selection = part._selection.common(selection)
+        selections = {part._selection if isinstance(part, Summary) else None for part in taken}
+        if len(selections) > 1:
+            raise ValueError("summaries of different selections cannot be added: read all rows with the same one")
+        (selection,) = selections
         return cls._of(combined(found), selection)
 
     @classmethod

@@ -12,7 +12,7 @@ from monitor.evaluate.calendar import HOUR_US, Calendar
 from monitor.evaluate.cells import Decoder, SummaryRow
 from monitor.evaluate.references import Reference, learn
 from monitor.evaluate.sentences import number, percent, quantity
-from monitor.store import evaluation, reads, references
+from monitor.store import evaluation, listing, references
 from monitor.store.engine import Store
 from monitor.store.references import ReferenceFault, ReferenceSet
 
@@ -35,14 +35,14 @@ def build(store: Store, config: Config, from_us: int, to_us: int, segment: str |
     begin, end = -(-from_us // HOUR_US) * HOUR_US, to_us // HOUR_US * HOUR_US
     if end <= begin:
         raise ReferenceFault("the stretch holds no full hour; give a later --to")
-    closed = reads.closed_until(store)
+    closed = listing.closed_until(store)
     if closed is None or closed < end:
         raise ReferenceFault("the stretch is not closed yet: events of it may still arrive; give an earlier --to")
     waiting = evaluation.closed(store).pending_us
     if waiting is not None and waiting < end:
         raise ReferenceFault("samples of the stretch still wait to be embedded; try again when they are")
     routes: dict[str, str] = {}
-    for row in reads.segments(store, begin, end):
+    for row in listing.segments(store, begin, end):
         routes[row.segment] = row.route if routes.get(row.segment, row.route) == row.route else ""
     if segment is not None:
         if segment not in routes:

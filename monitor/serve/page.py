@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from monitor.serve import models, queries
 from monitor.serve.context import Context
 from monitor.status import status_of
-from monitor.store import reads
+from monitor.store import listing
 from monitor.store.anomalies import list_anomalies
 from monitor.times import DAY_US, MINUTE_US
 
@@ -46,7 +46,7 @@ def render(context: Context) -> str:
         status = status_of(connection, config)
         waiting = [queries.anomaly_head(row) for row in list_anomalies(connection, state="open", limit=MOST_OPEN)]
         recent = [queries.anomaly_head(row) for row in list_anomalies(connection, state="resolved", limit=RECENT)]
-        closed = reads.closed_until(connection)
+        closed = listing.closed_until(connection)
     waiting.sort(key=lambda row: (_SEVERITIES.get(row.severity, 3), row.opened))
     currency = config.prices.currency
     rows = [

@@ -15,7 +15,7 @@ from monitor.config.model import Config
 from monitor.evaluate.streams import Ownership
 from monitor.serve import measured, models
 from monitor.serve.parameters import MOST, SampleQuery
-from monitor.store import reads
+from monitor.store import listing, reads
 from monitor.store.anomalies import AnomalyRow
 from monitor.store.letters import LetterRow
 from monitor.store.tables import anomalies, sample_content, sample_parts
@@ -34,7 +34,7 @@ _STAKES = {"high": 0, "medium": 1, "low": 2}
 def asked_range(connection: Connection, low: int | None, high: int | None) -> tuple[int, int] | None:
     """The range asked for; by default the 24 hours before the newest closed window. None before any event."""
     if high is None:
-        high = reads.closed_until(connection)
+        high = listing.closed_until(connection)
         if high is None:
             return None
         high -= high % MINUTE_US

@@ -15,13 +15,13 @@ from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Select, func, select, tuple_
+from sqlalchemy import Connection, Select, select, tuple_
 
 from detectors.summaries import Selection, Summary
 from monitor.store import coverage
 from monitor.store.coverage import DAY, HOUR, MINUTE, Coverage, Piece
 from monitor.store.engine import Store
-from monitor.store.tables import partitions, summaries
+from monitor.store.tables import summaries
 from monitor.times import HOUR_US
 
 OTHER = "other"
@@ -67,37 +67,6 @@ class Merged:
     rows: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class SegmentRow:
-    """A segment that has events. Times: starts of its first and last window as far as rows are kept."""
-
-    route: str
-    segment: str
-    versions: tuple[str, ...]
-    events: int
-    late_events: int
-    first_us: int
-    last_us: int
-
-
-@dataclass(frozen=True, slots=True)
-class PartitionRow:
-    """How far a partition has been read."""
-
-    topic: str
-    partition: int
-    next_offset: int
-    generation: int
-    owner: str
-    watermark_us: int | None
-    max_time_us: int | None
-    begun: bool
-    events: int
-    duplicates: int
-    dead_letters: int
-    late_events: int
-
-
 class _Notes:
     """Rows and events of a sum, and how many of these came late or lie in a folded ``other``."""
 
@@ -130,9 +99,10 @@ def snapshot(source: Source) -> Iterator[Connection]:
             yield connection
 
 
-def _where(
+def filtered(
     query: Select[Any], route: str | None, segment: str | None, version: str | None, late: bool | None
 ) -> Select[Any]:
+    """The query for rows of one route, segment, version or lateness alone, where given."""
     for column, value in (
         (summaries.c.route, route),
         (summaries.c.segment, segment),
@@ -179,7 +149,7 @@ def summary_rows(
         summaries.c.level == level, summaries.c.window_us >= from_us, summaries.c.window_us < to_us
     )
     with snapshot(source) as connection:
-        rows = [_row(found) for found in connection.execute(_where(query, route, segment, version, late))]
+        rows = [_row(found) for found in connection.execute(filtered(query, route, segment, version, late))]
     # Sorted here: the two databases collate text differently, and the primary key's order is by bytes in neither.
     rows.sort(key=lambda r: (r.window_us, r.route, r.segment, r.version, r.late, r.topic, r.partition))
     return rows
@@ -230,7 +200,7 @@ def _covering(
             for piece in of_flag:
                 if piece.excluded and not excluded:
                     continue
-                query = _where(_piece(piece, excluded), route, segment, version, flag)
+                query = filtered(rows_of(piece, excluded), route, segment, version, flag)
                 for found in connection.execute(query, execution_options={"yield_per": _AT_ONCE}):
                     yield _row(found)
 
@@ -276,7 +246,8 @@ def excluded_partitions(connection: Connection, state: Coverage) -> list[coverag
     return [(b.topic, b.partition) for b in coverage.begun(connection) if (b.topic, b.partition) not in state.included]
 
 
-def _piece(piece: Piece, excluded: list[coverage.Partition]) -> Select[Any]:
+def rows_of(piece: Piece, excluded: list[coverage.Partition]) -> Select[Any]:
+    """The rows of a piece."""
     query = select(*_COLUMNS).where(
         summaries.c.level == piece.level,
         summaries.c.window_us >= piece.from_us,
@@ -426,57 +397,3 @@ def by_window(
 def _within(missing: tuple[tuple[int, int], ...], start: int, step_us: int | None) -> tuple[tuple[int, int], ...]:
     end = start + (step_us or 25 * HOUR_US)
     return tuple((max(a, start), min(b, end)) for a, b in missing if a < end and b > start)
-
-
-def segments(source: Source, from_us: int = EARLIEST, to_us: int = LATEST) -> list[SegmentRow]:
-    """Segments that have events in the stretch, sorted by (route, segment)."""
-    found: dict[tuple[str, str], list[tuple[str, bool, int, int, int]]] = {}
-    from_us, to_us = max(from_us, EARLIEST), min(to_us, LATEST)
-    with snapshot(source) as connection:
-        state = coverage.load(connection)
-        excluded = excluded_partitions(connection, state)
-        for late in (False, True):
-            for piece in state.pieces(from_us, to_us, late):
-                if piece.excluded and not excluded:
-                    continue
-                query = (
-                    _where(_piece(piece, excluded), None, None, None, late)
-                    .with_only_columns(
-                        summaries.c.route,
-                        summaries.c.segment,
-                        summaries.c.version,
-                        func.sum(summaries.c.events),
-                        func.min(summaries.c.window_us),
-                        func.max(summaries.c.window_us),
-                    )
-                    .group_by(summaries.c.route, summaries.c.segment, summaries.c.version)
-                )
-                for route, segment, version, events, first, last in connection.execute(query):
-                    entry = (version, late, int(events), first, last)
-                    found.setdefault((route, segment), []).append(entry)
-    return [
-        SegmentRow(
-            route,
-            segment,
-            tuple(sorted({version for version, *_ in entries})),
-            sum(events for _, _, events, _, _ in entries),
-            sum(events for _, late, events, _, _ in entries if late),
-            min(first for _, _, _, first, _ in entries),
-            max(last for _, _, _, _, last in entries),
-        )
-        for (route, segment), entries in sorted(found.items())
-    ]
-
-
-def closed_until(source: Source) -> int | None:
-    """Windows that end at or before this event time (µs) are closed; None: none is."""
-    with snapshot(source) as connection:
-        return coverage.closed_until(connection)
-
-
-def partition_rows(source: Source) -> list[PartitionRow]:
-    """Every partition that a worker has claimed, in order."""
-    columns = [partitions.c[name] for name in PartitionRow.__dataclass_fields__]
-    with snapshot(source) as connection:
-        query = select(*columns).order_by(partitions.c.topic, partitions.c.partition)
-        return [PartitionRow(*found) for found in connection.execute(query)]

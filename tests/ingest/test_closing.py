@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from monitor.ingest.consumer import TopicPartition
 from monitor.ingest.worker import IngestWorker
-from monitor.store import evaluation, reads, tables
+from monitor.store import evaluation, listing, tables
 from monitor.store.engine import Store, open_store
 from monitor.store.partitions import status
 from tests.ingest import streams
@@ -145,7 +145,7 @@ def test_nothing_closes_before_every_partition_with_records_is_read(store_url: s
         steps(worker)
         assert status(store)["events"] == 360
         assert evaluation.closed(store).until_us is None
-        assert reads.closed_until(store) is None
+        assert listing.closed_until(store) is None
     source.silent = set()
     steps(worker)
     assert evaluation.closed(store).until_us == START_US + 30 * MINUTE_US - 40 * SECOND_US
@@ -159,7 +159,7 @@ def test_a_partition_that_was_empty_begins_where_time_is_closed(store_url: str) 
     log = MemoryLog({TPS[0]: minutes(0, 60), TPS[1]: []})
     worker = reader(store, MemorySource(log))
     steps(worker)
-    closed = reads.closed_until(store)
+    closed = listing.closed_until(store)
     assert closed == START_US + 60 * MINUTE_US - 40 * SECOND_US
     log.partitions[TPS[1]] += minutes(40, 70)
     log.partitions[TPS[0]] += minutes(60, 90)
@@ -167,7 +167,7 @@ def test_a_partition_that_was_empty_begins_where_time_is_closed(store_url: str) 
     assert status(store)["late_events"] == sum(
         START_US + 40 * MINUTE_US + i * 10 * SECOND_US < closed for i in range(180)
     )
-    assert reads.closed_until(store) == START_US + 70 * MINUTE_US - 40 * SECOND_US
+    assert listing.closed_until(store) == START_US + 70 * MINUTE_US - 40 * SECOND_US
     store.close()
 
 
@@ -179,7 +179,7 @@ def test_the_moment_at_which_an_empty_partition_began_survives_a_kill(store_url:
     worker = IngestWorker(streams.config(commit_records=10**6, commit_every="1h"), store, source=source)
     steps(worker)
     worker.flush()
-    closed = reads.closed_until(store)
+    closed = listing.closed_until(store)
     log.partitions[TPS[1]] += minutes(40, 70)
     log.partitions[TPS[0]] += minutes(60, 90)
     source.silent = {TPS[0]}
@@ -188,7 +188,7 @@ def test_the_moment_at_which_an_empty_partition_began_survives_a_kill(store_url:
     steps(heir)
     assert closed is not None
     assert status(store)["late_events"] == 6 * 20 - 4
-    assert reads.closed_until(store) == START_US + 70 * MINUTE_US - 40 * SECOND_US
+    assert listing.closed_until(store) == START_US + 70 * MINUTE_US - 40 * SECOND_US
     store.close()
 
 
@@ -199,12 +199,12 @@ def test_records_that_are_no_events_do_not_hold_time_for_ever(tmp_path: Path) ->
     worker = reader(store, MemorySource(log), clocks)
     steps(worker)
     assert status(store)["dead_letters"] == 1
-    assert reads.closed_until(store) is None
+    assert listing.closed_until(store) is None
     for _ in range(60):
         clocks.sleep(1.5)
         log.partitions[TPS[1]].append((START_US // 1000, None, b"{"))  # and they go on
         steps(worker, 1)
-    assert reads.closed_until(store) == watermarks(store)[0]
+    assert listing.closed_until(store) == watermarks(store)[0]
     store.close()
 
 
@@ -214,13 +214,13 @@ def test_a_topic_that_is_no_longer_read_holds_nothing(tmp_path: Path) -> None:
     log = MemoryLog({TPS[0]: minutes(0, 60), other: minutes(0, 10)})
     steps(reader(store, MemorySource(log), topics=[streams.TOPIC, "other"]))
     held = START_US + 10 * MINUTE_US - 40 * SECOND_US
-    assert reads.closed_until(store) == held
+    assert listing.closed_until(store) == held
     log.partitions[TPS[0]] += minutes(60, 70)
     steps(reader(store, MemorySource(log), topics=[streams.TOPIC]))
-    free = reads.closed_until(store)
+    free = listing.closed_until(store)
     assert free == START_US + 70 * MINUTE_US - 40 * SECOND_US
     log.partitions[other] += minutes(10, 80)
     steps(reader(store, MemorySource(log), topics=[streams.TOPIC, "other"]))
-    assert reads.closed_until(store) == free, "read again: what passed meanwhile is late"
+    assert listing.closed_until(store) == free, "read again: what passed meanwhile is late"
     assert status(store)["late_events"] == 6 * 60 - 4
     store.close()

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from monitor.store import reads, rollups
+from monitor.store import listing, reads, rollups
 from monitor.store.engine import Store, open_store
 from monitor.times import HOUR_US, MINUTE_US
 from tests.store.traffic import DAY_US, START, Traffic
@@ -37,7 +37,7 @@ def test_segments_windows_and_versions_are_parts_of_the_same_sum(traffic: Traffi
         segments = reads.by_segment(connection, START, end)
         hours = reads.by_window(connection, START, end)
         versions = reads.by_version(connection, START, end, segment="a")
-        listed = reads.segments(connection)
+        listed = listing.segments(connection)
     assert (everything.events, everything.late_events, everything.other_events) == (28, 1, 18)
     assert everything.missing == ()
     assert list(segments) == ["a", "other"]
@@ -68,7 +68,7 @@ def test_rows_come_in_one_order_on_every_database(traffic: Traffic) -> None:
 
 
 def test_windows_are_closed_up_to_the_least_watermark(traffic: Traffic) -> None:
-    assert reads.closed_until(traffic.store) == START
+    assert listing.closed_until(traffic.store) == START
     traffic.watermark(0, START + HOUR_US)
-    assert reads.closed_until(traffic.store) == START
-    assert [row.watermark_us for row in reads.partition_rows(traffic.store)] == [START + HOUR_US, START]
+    assert listing.closed_until(traffic.store) == START
+    assert [row.watermark_us for row in listing.partition_rows(traffic.store)] == [START + HOUR_US, START]

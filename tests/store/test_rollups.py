@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import func, select
 
 from monitor.config.model import Retention
-from monitor.store import coverage, reads, retention, rollups
+from monitor.store import coverage, listing, reads, retention, rollups
 from monitor.store.coverage import DAY, HOUR, MINUTE
 from monitor.store.engine import Store, open_store
 from monitor.store.tables import summaries
@@ -172,7 +172,7 @@ def test_a_row_of_a_partition_with_a_low_watermark_holds_windows_open(store: Sto
     traffic.watermark(1, START + HOUR_US)
     traffic.write(0, START, [1], late=False)
     traffic.write(1, START + HOUR_US, [1], late=False)
-    assert reads.closed_until(store) == START + HOUR_US
+    assert listing.closed_until(store) == START + HOUR_US
     roll(store)
     with store.read() as connection:
         assert coverage.load(connection).done_until(HOUR, False) == START + HOUR_US

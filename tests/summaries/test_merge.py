@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.summaries import StateError, Summary, SummaryTable
+from detectors.summaries import Selection, StateError, Summary, SummaryTable
 from detectors.summaries.metrics import MERGED_LABEL_CAP, METRICS, OTHER
 from tests.summaries.events import batch, of_costs
 
@@ -85,6 +85,69 @@ def test_groups_merge_as_each_alone(seed: int, sizes: list[int], labels: int) ->
     groups = [[states.pop() for _ in range(size)] for size in sizes]
     expected = [Summary.merge_all(group).to_state() for group in groups]
     assert [merged.to_state() for merged in Summary.merge_groups(groups)] == expected
+
+
+SELECTIONS = (
+    Selection(frozenset({"cost"}), thinned=False, users=False),  # few of the cells: they are read alone
+    Selection(frozenset({"events", "latency_stage", "error"})),
+    Selection(frozenset(METRICS) - {"retries", "latency_by_concurrency"}, thinned=False),  # most of them
+)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 12), st.sampled_from([2, 60]), st.sampled_from(SELECTIONS))
+def test_a_selection_says_of_its_metrics_what_merging_every_row_says(
+    seed: int, count: int, labels: int, selection: Selection
+) -> None:
+    parts = summaries(seed, count, labels)
+    whole: dict[int, Summary] = {}
+    for i, part in enumerate(parts):
+        whole[i % 3] = whole.get(i % 3, Summary()).merge(Summary.from_state(part.to_state()))
+    found = Summary.merge_by([(i % 3, part.to_state()) for i, part in enumerate(parts)], selection)
+    assert list(found) == list(whole)
+    for key, merged in found.items():
+        again = Summary.merge_all([merged, merged])
+        for name in selection.metrics:
+            m = METRICS[name]
+            for thinned in (False, True) if selection.thinned else (False,):
+                for label in whole[key].labels(name):
+                    if m.kind == "joint":
+                        continue
+                    expected = whole[key].total(name, label, thinned)
+                    assert merged.total(name, label, thinned) == expected
+                    assert again.total(name, label, thinned).count == 2 * expected.count
+                    if m.kind in ("exponential", "linear"):
+                        one, other = (s.histogram(name, label, thinned) for s in (merged, whole[key]))
+                        assert [c.tolist() for c in (one.lower, one.counts, one.sums)] == [
+                            c.tolist() for c in (other.lower, other.counts, other.sums)
+                        ]
+            assert merged.labels(name) == whole[key].labels(name)
+        if selection.users:
+            assert merged.heavy_hitters("spend") == whole[key].heavy_hitters("spend")
+            assert merged.users() == whole[key].users()
+
+
+def test_what_was_not_selected_is_an_error_and_never_absent() -> None:
+    (part,) = summaries(1, 1, 3)
+    selection = Selection(frozenset({"cost"}), thinned=False, users=False)
+    found = Summary.merge_by([("a", part.to_state())], selection)["a"]
+    assert found.total("cost").count
+    for wrong in (
+        lambda s: s.total("retries"),
+        lambda s: s.histogram("latency_total"),
+        lambda s: s.total("cost", thinned=True),
+        lambda s: s.heavy_hitters(),
+        lambda s: s.users(),
+        lambda s: s.stage_by_latency(),
+        lambda s: s.totals(),
+        lambda s: s.cells_digest(),
+        lambda s: s.to_state(),
+        lambda s: s.merge(part),
+    ):
+        with pytest.raises(ValueError, match=r"[sS]election"):
+            wrong(found)
+    with pytest.raises(KeyError, match="unknown metric 'nope'"):
+        Summary.merge_by([("a", part.to_state())], Selection(frozenset({"nope"})))
 
 
 def test_large_groups_and_users_beyond_the_capacity() -> None:
