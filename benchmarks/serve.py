@@ -165,6 +165,7 @@ def measure_api(store: Store) -> None:
             reads.by_segment(connection, START_US, END_US)
     result = {
         "api_segments_seconds": endpoint.wall,
+        "api_segments_cpu_seconds": endpoint.cpu,
         "by_place_seconds": places.wall,
         "api_summaries_of_a_segment_seconds": one.wall,
         "api_summaries_of_all_seconds": everything.wall,
