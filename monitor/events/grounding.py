@@ -12,11 +12,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-from itertools import chain
 
-import numpy as np
-
-from detectors.summaries.columns import Int8
 from monitor.events.native import Citation
 
 _QUOTES = str.maketrans(
@@ -62,10 +58,3 @@ def verdict(citations: Sequence[Citation] | None) -> tuple[int, int, bool]:
         if judged > ungrounded:
             ungrounded = judged
     return 0, ungrounded, contradicted
-
-
-def verdicts(lists: Sequence[Sequence[Citation] | None]) -> tuple[Int8, Int8, int]:
-    """Columns (missing, ungrounded) for a batch, and how many events' producers were contradicted."""
-    found = map(verdict, lists)
-    table = np.fromiter(chain.from_iterable(found), dtype=np.int8, count=3 * len(lists)).reshape(len(lists), 3)
-    return table[:, 0].copy(), table[:, 1].copy(), int(table[:, 2].sum())

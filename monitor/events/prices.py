@@ -8,7 +8,6 @@ and counted. Nothing is guessed: without both token counts there is no computed 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -17,7 +16,6 @@ from numpy.typing import NDArray
 
 from detectors.summaries.columns import Int64, Labelled
 from monitor.config.model import ModelPrice, Prices
-from monitor.events.native import Cost
 
 NANO = 1e9
 _TOKENS_PER_PRICE = 1e6
@@ -27,8 +25,9 @@ class PriceBook:
     """The price table of a configuration, ready for arrays."""
 
     def __init__(self, prices: Prices, timezone: str) -> None:
-        self._rates: dict[str | None, float] = {prices.currency: 1.0, None: 1.0}
-        self._rates.update((code, rate) for code, rate in prices.rates.items() if code != prices.currency)
+        # Of each currency to the reporting currency; None: the event names no currency.
+        self.rates: dict[str | None, float] = {prices.currency: 1.0, None: 1.0}
+        self.rates.update((code, rate) for code, rate in prices.rates.items() if code != prices.currency)
         zone = ZoneInfo(timezone)
         entries: dict[str, list[tuple[int, ModelPrice]]] = defaultdict(list)
         for entry in prices.models:
@@ -37,18 +36,20 @@ class PriceBook:
         self._entries = {model: sorted(rows, key=lambda row: row[0]) for model, rows in entries.items()}
 
     def costs(
-        self, costs: Sequence[Cost], models: Labelled, usage: Int64, times_us: Int64
+        self,
+        amounts: NDArray[np.float64],
+        rates: NDArray[np.float64],
+        models: Labelled,
+        usage: Int64,
+        times_us: Int64,
     ) -> tuple[Int64, dict[str, int]]:
         """int64[n] nano-units (-1: absent) and counts.
 
+        ``amounts`` are in units of a currency (-1: absent) with its rate, as `rates` has it, NaN for an unknown one;
         ``usage`` is (n, >= 3) with input, output and cached input tokens. Counts: ``cost_unknown_currency`` (a
         currency without a rate) and ``cost_unpriced`` (no cost given, tokens known, but no price for the model).
         """
         counts: dict[str, int] = {}
-        amounts = np.array([cost.amount for cost in costs], dtype=np.float64)
-        amounts[np.isnan(amounts)] = -1.0  # an explicit null
-        rate = self._rates.get
-        rates = np.array([rate(cost.currency, np.nan) for cost in costs], dtype=np.float64)
         given = amounts >= 0
         known = given & ~np.isnan(rates)
         if unknown := int(given.sum() - known.sum()):
@@ -92,7 +93,7 @@ class PriceBook:
 
     def _per_token(self, price: ModelPrice) -> tuple[float, float, float]:
         """Nano-units of the reporting currency per (input, cached input, output) token."""
-        scale = self._rates.get(price.currency, float("nan")) * NANO / _TOKENS_PER_PRICE
+        scale = self.rates.get(price.currency, float("nan")) * NANO / _TOKENS_PER_PRICE
         cached = price.cached_input_per_million
         if cached is None:
             cached = price.input_per_million

@@ -6,9 +6,6 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-
-from detectors.summaries.columns import UInt64
 from monitor.config.model import Redaction
 from monitor.store.secrets import user_key
 
@@ -44,12 +41,12 @@ class Redactor:
 
 class UserHasher(dict[str | None, int]):
     """User id to a 64-bit keyed hash (BLAKE2b), held as a signed number, which numpy takes in faster; 0 stands for
-    no user. Bounded: see :meth:`hashes`."""
+    no user. Bounded by :meth:`trim`."""
 
     def __init__(self, key: bytes) -> None:
         super().__init__()
         self._key = key
-        self.trim()
+        self[None] = 0
 
     def __missing__(self, user: str | None) -> int:
         value = self.hash(user) if user else 0
@@ -59,11 +56,8 @@ class UserHasher(dict[str | None, int]):
     def hash(self, user: str) -> int:
         return user_key(self._key, user)
 
-    def hashes(self, users: Iterable[str | None]) -> UInt64:
-        if len(self) > USERS_CACHED:
-            self.trim()
-        return np.fromiter(map(self.__getitem__, users), dtype=np.int64).view(np.uint64)
-
     def trim(self) -> None:
-        self.clear()
-        self[None] = 0
+        """Forget everything once there are very many."""
+        if len(self) > USERS_CACHED:
+            self.clear()
+            self[None] = 0

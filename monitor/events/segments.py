@@ -29,6 +29,7 @@ MAX_VALUE = 100
 _CACHED = 50_000
 _NO_PROMPT = Prompt()
 _NO_ATTRIBUTES: dict[str, Any] = {}
+_TEXTS = {str, type(None)}
 _FIELD = re.compile(r"\{([^{}]+)\}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -157,38 +158,44 @@ class Admission:
         return code
 
 
-class _SegmentCache(dict[Any, int]):
-    def __init__(self, assigner: Assigner) -> None:
+class _Keys(dict[Any, int]):
+    """Keys to small codes in order of first sight."""
+
+    def __init__(self) -> None:
         super().__init__()
-        self._assigner = assigner
+        self.keys_by_code: list[Any] = []
 
     def __missing__(self, key: Any) -> int:
-        code = self[key] = self._assigner._admit_segment(key)
-        return code
-
-
-class _VersionCache(dict[Any, int]):
-    def __init__(self, assigner: Assigner) -> None:
-        super().__init__()
-        self._assigner = assigner
-
-    def __missing__(self, key: Any) -> int:
-        code = self[key] = self._assigner._admit_version(key)
+        code = self[key] = len(self.keys_by_code)
+        self.keys_by_code.append(key)
         return code
 
 
 class Assigner:
-    """Segments and versions of one partition's events, in offset order, at one dictionary lookup an event."""
+    """Segments and versions of one partition's events.
+
+    First `keys`, of every event that can be read: one dictionary lookup an event. Then `admit`, of those that are
+    accepted, in offset order: only they count against the caps.
+    """
 
     def __init__(self, rules: SegmentRules, config: Config, admission: Admission) -> None:
         self.admission = admission
         self._rules = rules
         self._caps = (config.segments.max_segments, config.segments.max_versions)
-        self._segment_codes = _SegmentCache(self)
-        self._version_codes = _VersionCache(self)
+        self._forget()
         self.stakes: list[Stakes] = []  # by segment code
         for route, name in admission.segments:
             self.stakes.append(self._stakes_of(route, name))
+
+    def trim(self) -> None:
+        """Forget the keys once there are very many."""
+        if max(len(self._segment_keys), len(self._version_keys)) > _CACHED:
+            self._forget()
+
+    def _forget(self) -> None:
+        self._segment_keys, self._version_keys = _Keys(), _Keys()
+        nothing = np.empty(0, dtype=np.int32)
+        self._segments, self._versions = nothing, nothing  # admitted codes by key code; -1: not admitted yet
 
     def _stakes_of(self, route: str, name: str) -> Stakes:
         for rule, _ in self._rules._rules:
@@ -197,33 +204,36 @@ class Assigner:
         configured = self._rules._routes.get(route)
         return configured.stakes if configured else "medium"
 
-    def assign(self, events: Sequence[Event]) -> tuple[Int32, Int32]:
-        """(segment codes, version codes) of accepted events. Admits new names in the order given."""
-        if len(self._segment_codes) > _CACHED:
-            self._segment_codes.clear()
-        if len(self._version_codes) > _CACHED:
-            self._version_codes.clear()
-        needed = self._rules.attributes
+    def keys(self, events: Sequence[Event]) -> tuple[list[int], list[int]]:
+        """Codes of what (segment, version) of each event are made of; they hold until `trim`."""
         keys: Any = [e.route for e in events]
-        if needed:
+        if self._rules.attributes:
             attributes = [e.attributes or _NO_ATTRIBUTES for e in events]
-            keys = zip(keys, *([a.get(name) for a in attributes] for name in needed), strict=True)
-        try:
-            segments = np.fromiter(map(self._segment_codes.__getitem__, keys), dtype=np.int32, count=len(events))
-        except TypeError:  # a list or an object as the value of an attribute has no hash
-            segments = np.array([self._one(e) for e in events], dtype=np.int32)
+            columns = [[a.get(name) for a in attributes] for name in self._rules.attributes]
+            # Numbers and booleans as text, since 1, 1.0 and True are one key but three values; so are lists and
+            # objects, which are no keys at all.
+            columns = [
+                column
+                if _TEXTS.issuperset(map(type, column))
+                else [value if type(value) in _TEXTS else value_text(value) for value in column]
+                for column in columns
+            ]
+            keys = zip(keys, *columns, strict=True)
         prompts = [e.prompt or _NO_PROMPT for e in events]
         models = [e.response_model or e.request_model for e in events]
-        names = zip(models, [p.name for p in prompts], [p.version for p in prompts], strict=True)
-        versions = np.fromiter(map(self._version_codes.__getitem__, names), dtype=np.int32, count=len(events))
-        return segments, versions
+        versions = zip(models, [p.name for p in prompts], [p.version for p in prompts], strict=True)
+        return list(map(self._segment_keys.__getitem__, keys)), list(map(self._version_keys.__getitem__, versions))
 
-    def _one(self, event: Event) -> int:
-        attributes = event.attributes or _NO_ATTRIBUTES
-        values = [attributes.get(name) for name in self._rules.attributes]
-        return self._segment_codes[
-            (event.route, *(None if isinstance(value, list | dict) else value for value in values))
-        ]
+    def admit(self, segment_keys: Int32, version_keys: Int32) -> tuple[Int32, Int32]:
+        """(segment codes, version codes) of accepted events by their keys' codes. Admits new names in the order
+        given."""
+        segments = self._segments = _grown(self._segments, len(self._segment_keys))
+        versions = self._versions = _grown(self._versions, len(self._version_keys))
+        for key in _unknown(segments, segment_keys):
+            segments[key] = self._admit_segment(self._segment_keys.keys_by_code[key])
+        for key in _unknown(versions, version_keys):
+            versions[key] = self._admit_version(self._version_keys.keys_by_code[key])
+        return segments[segment_keys], versions[version_keys]
 
     def _admit_segment(self, key: Any) -> int:
         if self._rules.attributes:
@@ -239,3 +249,12 @@ class Assigner:
     def _admit_version(self, key: tuple[str | None, str | None, str | None]) -> int:
         model, name, version = key
         return self.admission.version(version_name(model, Prompt(name, version)), self._caps[1])
+
+
+def _grown(codes: Int32, size: int) -> Int32:
+    return np.concatenate([codes, np.full(size - len(codes), -1, dtype=np.int32)])
+
+
+def _unknown(codes: Int32, keys: Int32) -> list[int]:
+    """The keys without a code, in order of first sight."""
+    return list(dict.fromkeys(keys[codes[keys] < 0].tolist()))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from detectors.summaries.columns import Int64
 from monitor.events import native
 from monitor.events.native import Event
+from monitor.events.reading import GROUP, EventReader, Readings
 from monitor.events.redaction import UserHasher
 from monitor.ingest.consumer import Records, TopicPartition
 from monitor.ingest.dead_letters import DeadLetter
@@ -25,36 +26,39 @@ _MOST_MS = 10**14  # the year 5138: beyond any plausible time, far from overflow
 class RecordDecoder:
     """Decodes one partition's records; values longer than ``max_record`` bytes are not looked into."""
 
-    def __init__(self, tp: TopicPartition, hasher: UserHasher, max_record: int) -> None:
+    def __init__(self, tp: TopicPartition, reader: EventReader, hasher: UserHasher, max_record: int) -> None:
         self._tp = tp
+        self._reader = reader
         self._hasher = hasher
         self._max_record = max_record
 
-    def decode(self, records: Records) -> tuple[list[Event], NDArray[np.int64], Int64, list[DeadLetter]]:
+    def decode(self, records: Records) -> tuple[Readings, NDArray[np.int64], Int64, list[DeadLetter]]:
         """Valid events, their indices into ``records``, their times in µs, and dead letters for all others."""
-        events, failed = self._events(records.values)
+        failed: list[tuple[int, Exception]] = []
+        for start in range(0, len(records), GROUP):
+            events, undecoded = self._events(records.values[start : start + GROUP])
+            self._reader.read(events)
+            failed += [(start + i, error) for i, error in undecoded]
+        readings = self._reader.take()
         letters = [self._undecodable(records, i, error) for i, error in failed]
         rows = np.arange(len(records), dtype=np.int64)
         if failed:
             rows = np.delete(rows, [i for i, _ in failed])
-        times = _microseconds([event.time for event in events])
+        times = _microseconds(readings.times)
         plausible = (times >= EARLIEST_US) & (times < LATEST_US)
-        ids = [event.id for event in events]
-        if not plausible.all() or "\x00" in "".join(ids):
-            unfit = np.array(["\x00" in name for name in ids], dtype=bool)  # PostgreSQL's text cannot hold it
+        if not plausible.all() or "\x00" in "".join(readings.ids):
+            unfit = np.array(["\x00" in name for name in readings.ids], dtype=bool)  # PostgreSQL's text holds none
+            users = readings.column("user").view(np.uint64)
             for i in np.flatnonzero(~plausible | unfit).tolist():
-                event = events[i]
-                user = self._hasher.hash(event.user_id) if event.user_id else 0
                 if unfit[i]:
                     reason, detail = "invalid_field", "the character U+0000 is not allowed - at `$.id`"
                 else:
-                    reason, detail = "implausible_time", f"got the time {str(event.time)[:60]}"
-                name = event.id.replace("\x00", "\ufffd")
-                letters.append(self.letter(records, int(rows[i]), reason, detail, name, user))
-            keep = np.flatnonzero(plausible & ~unfit)
-            events = [events[i] for i in keep.tolist()]
-            rows, times = rows[keep], times[keep]
-        return events, rows, times, letters
+                    reason, detail = "implausible_time", f"got the time {str(readings.times[i])[:60]}"
+                name = readings.ids[i].replace("\x00", "\ufffd")
+                letters.append(self.letter(records, int(rows[i]), reason, detail, name, int(users[i])))
+            keep = plausible & ~unfit
+            readings, rows, times = readings.kept(keep), rows[keep], times[keep]
+        return readings, rows, times, letters
 
     def _events(self, values: list[bytes | None]) -> tuple[list[Event], list[tuple[int, Exception]]]:
         """Decoded events, and (index, why not) of the values that are none."""

@@ -19,11 +19,12 @@ import xxhash
 from numpy.typing import NDArray
 
 from detectors.summaries import SummaryTable
-from detectors.summaries.columns import Bool, EventColumns, Int32, Int64, UInt64
-from monitor.events.columns import ColumnBuilder
-from monitor.events.native import Event
+from detectors.summaries.columns import Bool, EventColumns, Int32, Int64
+from monitor.events import native
+from monitor.events.columns import columns
+from monitor.events.reading import EventReader, Readings, cap_attributes
 from monitor.events.redaction import UserHasher
-from monitor.events.segments import MAX_ATTRIBUTES, Admission, Assigner
+from monitor.events.segments import Admission, Assigner
 from monitor.ingest import sample_rows
 from monitor.ingest.consumer import Records, TopicPartition
 from monitor.ingest.dead_letters import DeadLetter
@@ -109,7 +110,6 @@ class PartitionIngest:
         self.settings = settings
         self._partitions = partitions
         self._assigner = Assigner(settings.rules, settings.config, self._admission)
-        self._builder = ColumnBuilder(settings.prices)
         budget = settings.budget(partitions)
         if self._sampling_state is None:
             self._probabilities = InclusionProbabilities(budget)
@@ -117,7 +117,8 @@ class PartitionIngest:
             self._probabilities = InclusionProbabilities.from_state(self._sampling_state, budget)
         kafka = settings.config.kafka
         self._delay = kafka.watermark_delay
-        self._decoder = RecordDecoder(self.tp, self._hasher, kafka.max_record)
+        reader = EventReader(settings.prices, self._assigner, self._hasher)
+        self._decoder = RecordDecoder(self.tp, reader, self._hasher, kafka.max_record)
         self._ids.records, self._sessions.records = kafka.dedup_records, kafka.session_records
 
     def reconfigure(self, settings: Settings, partitions: int) -> None:
@@ -176,9 +177,8 @@ class PartitionIngest:
         if known:
             old = records.part(0, known)
             events, index, times, _ = self._decoder.decode(old)
-            if events:
-                users = self._hasher.hashes([e.user_id for e in events])
-                self._remember(events, times, users, np.array(old.offsets, dtype=np.int64)[index])
+            if len(events):
+                self._remember(events, times, np.array(old.offsets, dtype=np.int64)[index])
             records = records.part(known, len(records))
         for start in range(0, len(records), CHUNK):
             chunk = records.part(start, start + CHUNK)
@@ -190,9 +190,8 @@ class PartitionIngest:
     def _take(self, records: Records) -> None:
         events, index, times, letters = self._decoder.decode(records)
         offsets = np.array(records.offsets, dtype=np.int64)[index]
-        if events:
-            users = self._hasher.hashes([e.user_id for e in events])
-            duplicate, represents = self._remember(events, times, users, offsets)
+        if len(events):
+            duplicate, represents = self._remember(events, times, offsets)
             stamps = np.array(records.timestamps_ms, dtype=np.int64)[index] * 1000
             future = (stamps >= 0) & (times > stamps + self.settings.config.kafka.future_tolerance) & ~duplicate
             timely = ~duplicate & ~future
@@ -212,38 +211,38 @@ class PartitionIngest:
                         int(index[i]),
                         reason,
                         f"event time {int(times[i])} µs, {what} {int(against)} µs",
-                        events[i].id,
-                        int(users[i]),
+                        events.ids[i],
+                        int(events.rows["user"][i]) % 2**64,
                     )
                 )
             accepted = timely & ~too_late
             if not accepted.all():
-                keep = np.flatnonzero(accepted)
-                events = [events[i] for i in keep.tolist()]
-                index, times, users = index[keep], times[keep], users[keep]
-                late, represents = late[keep], represents[keep]
-            if events:
-                self._summarise(records, events, index, times, users, late, represents)
+                events = events.kept(accepted)
+                index, times = index[accepted], times[accepted]
+                late, represents = late[accepted], represents[accepted]
+            if len(events):
+                self._summarise(records, events, index, times, late, represents)
         if letters:
             letters.sort(key=lambda letter: letter.offset)
             self._letters += letters
             self.dead_letters += len(letters)
             self.counters.update(f"dead_letter_{letter.reason}" for letter in letters)
 
-    def _remember(self, events: list[Event], times: Int64, users: UInt64, offsets: Int64) -> tuple[Bool, Bool]:
+    def _remember(self, events: Readings, times: Int64, offsets: Int64) -> tuple[Bool, Bool]:
         """(duplicate, represents its session) per event, in offset order."""
         # Python's own string hash is 64 bits, randomised per process, and never leaves it: the runs are rebuilt.
-        ids = np.fromiter(map(hash, [event.id for event in events]), dtype=np.int64, count=len(events))
+        ids = events.column("id")
         seen, _ = self._ids.previous(ids, offsets, times)
         # "Among the previous n records": the record n offsets back is the last that counts.
         duplicate = seen >= 0
-        sessions = [event.session_id for event in events]
-        keys = np.fromiter(map(hash, sessions), dtype=np.int64, count=len(events))
-        if None in sessions:
-            without = np.array([session is None for session in sessions], dtype=bool)
+        keys = events.column("session")
+        without = events.rows["has_session"] == 0
+        if without.any():
+            keys = keys.copy()
+            users = events.rows["user"][without].view(np.uint64)
             days = (times[without] // DAY_US).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-            mixed = (users[without] ^ days) * np.uint64(0xD1B54A32D192ED03)
-            keys[without] = np.where(users[without] == 0, ids[without].view(np.uint64) ^ days, mixed).view(np.int64)
+            mixed = (users ^ days) * np.uint64(0xD1B54A32D192ED03)
+            keys[without] = np.where(users == 0, ids[without].view(np.uint64) ^ days, mixed).view(np.int64)
         last, when = self._sessions.previous(keys, offsets, times)
         represents = (last < 0) | (np.abs(times - when) > SESSION_US)
         return duplicate, represents
@@ -251,16 +250,14 @@ class PartitionIngest:
     def _summarise(
         self,
         records: Records,
-        events: list[Event],
+        events: Readings,
         index: NDArray[np.int64],
         times: Int64,
-        users: UInt64,
         late: Bool,
         represents: Bool,
     ) -> None:
-        self._cap_attributes(events)
-        segments, versions = self._assigner.assign(events)
-        columns, counts = self._builder.build(events, times, represents, users)
+        segments, versions = self._assigner.admit(events.column("segment"), events.column("version"))
+        found, counts = columns(events, times, represents, self.settings.prices)
         self.counters.update(counts)
         windows = window_start(times)
         rows = windows // WINDOW_US
@@ -270,21 +267,14 @@ class PartitionIngest:
         if late.any():
             self._fetch_late(np.unique(windows[late]).tolist())
             self.late_events += int(late.sum())
-        self._table.update(rows, columns)
+        self._table.update(rows, found)
         self._dirty.update(np.unique(rows).tolist())
         self.events += len(events)
         self._first_window = min(self._first_window, int(windows.min()))
         pi = self._probabilities.step(windows, segments, represents & ~late, self._assigner.stakes)
         candidates = np.flatnonzero(pi > 0)
         if len(candidates):
-            self._sample(candidates, pi, records, events, index, times, windows, segments, versions, users, columns)
-
-    def _cap_attributes(self, events: list[Event]) -> None:
-        for event in events:
-            attributes = event.attributes
-            if attributes is not None and len(attributes) > MAX_ATTRIBUTES:
-                self.counters["attributes_dropped"] += len(attributes) - MAX_ATTRIBUTES
-                event.attributes = dict(list(attributes.items())[:MAX_ATTRIBUTES])
+            self._sample(candidates, pi, records, events, index, times, windows, segments, versions, found)
 
     def _fetch_late(self, windows: list[int]) -> None:
         self._touched_late.update(windows)
@@ -299,19 +289,18 @@ class PartitionIngest:
         candidates: NDArray[np.intp],
         pi: NDArray[np.float64],
         records: Records,
-        events: list[Event],
+        events: Readings,
         index: NDArray[np.int64],
         times: Int64,
         windows: Int64,
         segments: Int32,
         versions: Int32,
-        users: UInt64,
-        columns: EventColumns,
+        measured: EventColumns,
     ) -> None:
         seed, digest = self.settings.config.sampling.seed, xxhash.xxh3_64_intdigest
         hashes = np.array(
             [
-                digest(f"{seed}\x00{events[i].session_id or ''}\x00{events[i].id}".encode("utf-8", "surrogatepass"))
+                digest(f"{seed}\x00{events.sessions[i] or ''}\x00{events.ids[i]}".encode("utf-8", "surrogatepass"))
                 for i in candidates.tolist()
             ],
             dtype=np.uint64,
@@ -319,19 +308,21 @@ class PartitionIngest:
         for i in candidates[chosen(hashes, pi[candidates])].tolist():
             value = records.values[index[i]]
             assert value is not None
+            event = native.decode(value)
+            cap_attributes([event])
             sample, content = sample_rows.rows(
                 topic=self.tp.topic,
                 partition=self.tp.partition,
                 offset=records.offsets[index[i]],
-                event=events[i],
+                event=event,
                 value=value,
                 time_us=int(times[i]),
                 window_us=int(windows[i]),
                 segment=self._admission.segments[segments[i]],
                 version=self._admission.versions[versions[i]],
-                user=int(users[i]),
+                user=int(measured.user[i]),
                 pi=float(pi[i]),
-                columns=columns,
+                columns=measured,
                 index=i,
                 settings=self.settings,
                 hasher=self._hasher,

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from detectors.summaries.columns import EventColumns
 from monitor.config.model import Config, Prices, Redaction
 from monitor.events import grounding, native
-from monitor.events.columns import ColumnBuilder
+from monitor.events.columns import columns as columns_of
 from monitor.events.prices import PriceBook
+from monitor.events.reading import EventReader
 from monitor.events.redaction import Redactor, UserHasher
 from monitor.events.segments import OTHER, Admission, Assigner, SegmentRules, shorten, version_name
 
@@ -30,9 +31,11 @@ def columns(
     *events: native.Event, prices: Prices | None = None, time_us: int = APRIL_1, zone: str = "UTC"
 ) -> tuple[EventColumns, dict[str, int]]:
     n = len(events)
-    builder = ColumnBuilder(PriceBook(prices or Prices(), zone))
+    book = PriceBook(prices or Prices(), zone)
+    reader = EventReader(book, assigner(), UserHasher(b"k" * 32))
+    reader.read(events)
     times = np.full(n, time_us, dtype=np.int64)
-    return builder.build(events, times, np.ones(n, dtype=bool), np.zeros(n, dtype=np.uint64))
+    return columns_of(reader.take(), times, np.ones(n, dtype=bool), book)
 
 
 def test_absent_is_never_zero() -> None:
@@ -158,8 +161,14 @@ def assigner(admission: Admission | None = None, **segments: Any) -> Assigner:
     return Assigner(SegmentRules(config), config, admission or Admission())
 
 
+def assigned(a: Assigner, *events: native.Event) -> tuple[list[int], list[int]]:
+    segments, versions = (np.array(keys, dtype=np.int32) for keys in a.keys(events))
+    found = a.admit(segments, versions)
+    return found[0].tolist(), found[1].tolist()
+
+
 def named(a: Assigner, *events: native.Event) -> list[tuple[str, str]]:
-    return [a.admission.segments[code] for code in a.assign(events)[0]]
+    return [a.admission.segments[code] for code in assigned(a, *events)[0]]
 
 
 def test_first_matching_rule_else_route_and_attributes() -> None:
@@ -199,7 +208,7 @@ def test_caps_admit_in_order_and_survive_a_restart() -> None:
         Admission.from_state(json.loads(json.dumps(a.admission.to_state()))), max_segments=2, max_versions=1
     )
     assert named(again, *events) == named(a, *events)
-    assert [a.admission.versions[v] for v in a.assign(events)[1]] == ["x", OTHER, OTHER, "x"]
+    assert [a.admission.versions[v] for v in assigned(a, *events)[1]] == ["x", OTHER, OTHER, "x"]
     assert again.stakes == a.stakes
 
 
@@ -226,8 +235,10 @@ def test_user_hashes_are_keyed_and_bounded(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("monitor.events.redaction.USERS_CACHED", 3)
     one, two = UserHasher(b"k" * 32), UserHasher(b"l" * 32)
     users = ["a", None, "", "b", "c", "d", "a"]
-    first = one.hashes(users)
+    first = [one[user] for user in users]
     assert first[1] == first[2] == 0
-    assert first[0] == first[-1] != two.hashes(["a"])[0]
-    assert (one.hashes(users) == first).all()
-    assert len(one) <= 3 + len(users)
+    assert first[0] == first[-1] != two["a"]
+    assert first[0] % 2**64 == one.hash("a")
+    one.trim()
+    assert len(one) == 1
+    assert [one[user] for user in users] == first
