@@ -29,7 +29,7 @@ Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
 
 _SHARD_BITS = 6  # 64 rows are consolidated together: small enough for the cache, and for peak memory
-_PENDING_CELLS = 1 << 20  # events' cells kept before they are consolidated: 24 MB
+_PENDING_CELLS = 1 << 19  # events' cells kept before they are consolidated: 12 MB; twice as many are no faster
 
 
 class SummaryTable:

@@ -1,8 +1,8 @@
 """From event structs to one row of plain numbers an event.
 
 All that ingest needs of an event is read in a single visit, a few hundred events at a time: decoded, read and freed
-while its objects are still in the processor's cache. Read by the thousand, the same events cost half as much again,
-nearly all of it waiting for memory.
+while its objects are still in the processor's cache. Read 4,096 at a time, the same events cost a third more (10.6
+and 8.0 us at 800 bytes), which is time spent waiting for memory.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from monitor.config.model import Config, Prices, Redaction
 from monitor.events import grounding, native
 from monitor.events.columns import columns as columns_of
 from monitor.events.prices import PriceBook
-from monitor.events.reading import EventReader
+from monitor.events.reading import EventReader, Readings
 from monitor.events.redaction import Redactor, UserHasher
 from monitor.events.segments import OTHER, Admission, Assigner, SegmentRules, shorten, version_name
 
@@ -242,3 +242,41 @@ def test_user_hashes_are_keyed_and_bounded(monkeypatch: pytest.MonkeyPatch) -> N
     one.trim()
     assert len(one) == 1
     assert [one[user] for user in users] == first
+
+
+def test_numbers_and_booleans_are_segmented_by_their_text_whichever_came_first() -> None:
+    """1, 1.0 and True are equal to Python; what a process met before must not decide the segment."""
+    kinds: list[Any] = [1, True, 1.0, "1", "true", 0, False]
+    expected = [("a", f"a/{text}") for text in ("1", "true", "1.0", "1", "true", "0", "false")]
+    events = [event(route="a", attributes={"kind": kind}) for kind in kinds]
+    assert named(assigner(), *events) == expected
+    assert named(assigner(), *reversed(events)) == expected[::-1]
+
+
+def test_only_accepted_events_admit_segments_and_versions() -> None:
+    a = assigner(max_segments=1)
+    segments, versions = a.keys([event(route="a", response_model="x"), event(route="b", response_model="y")])
+    a.admit(np.array(segments[1:], dtype=np.int32), np.array(versions[1:], dtype=np.int32))
+    assert a.admission.segments == [("b", "b")]
+    assert a.admission.versions == ["y"]
+
+
+def test_readings_left_after_others_are_dropped_are_those_of_the_left_events_alone() -> None:
+    events = [
+        event(id=f"e{i}", session_id=f"s{i}", latency={"stages": {f"n{i % 3}-{j}": i + j for j in range(i % 4)}})
+        for i in range(20)
+    ]
+    left = np.arange(20) % 3 == 1
+
+    def of(chosen: list[native.Event]) -> Readings:
+        reader = EventReader(PriceBook(Prices(), "UTC"), assigner(), UserHasher(b"k" * 32))
+        for start in range(0, len(chosen), 7):
+            reader.read(chosen[start : start + 7])
+        return reader.take()
+
+    kept, alone = of(events).kept(left), of([e for e, stays in zip(events, left, strict=True) if stays])
+    assert (kept.ids, kept.sessions, kept.times) == (alone.ids, alone.sessions, alone.times)
+    assert kept.stage_ms.tolist() == alone.stage_ms.tolist()
+    assert [kept.stage_names[code] for code in kept.stage_codes] == [alone.stage_names[c] for c in alone.stage_codes]
+    for name in ("id", "session", "stages", "total_ms", "outcome"):
+        assert kept.column(name).tolist() == alone.column(name).tolist()
