@@ -3,7 +3,8 @@
 The bets of `volume` ask about whole days, so that an outage in the middle of a busy day is only proved on the next
 one. This one asks about single hours: under no change an hour is silent with at most the probability that the
 volume's own model gives it at its lower limits, and never with less than `LEAST`; the alternative is silent with
-`SILENT`. It pays nothing on average while that holds, whatever came before.
+`SILENT`. It pays nothing on average while that holds, whatever came before. A stream that rests on whole days does
+not say so hour by hour, so it is not asked.
 """
 
 from __future__ import annotations
@@ -36,6 +37,6 @@ def silence_log_bet(count: int, reference: VolumeReference, hour_of_week: int) -
     if count < 0:
         raise ValueError(f"a count is >= 0, got {count}")
     p = silence_probability(reference, hour_of_week)
-    if reference.verdict is not Verdict.OK or p >= MOST:
+    if reference.verdict is not Verdict.OK or reference.resting > 0 or p >= MOST:
         return 0.0
     return float(np.log(SILENT / p) if count == 0 else np.log((1.0 - SILENT) / (1.0 - p)))

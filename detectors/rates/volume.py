@@ -7,6 +7,9 @@ proves little. Alternatives are the same with b moved by the log of a factor. Th
 the two predictive probabilities of that hour *given the day so far*, so that the payoffs of a day multiply to the
 day's own likelihood ratio: a day in which everything is 30 % up counts as one such day, not as 24 hours.
 The null is moved by the error of the reference's level and by ``min_effect`` on the side that is bet on.
+Days on which a stream rests altogether (weekends, before a history knows weekdays) are no low draw of b: they are
+left out of the level and its variation, and given a probability of their own under every hypothesis, so that one
+more of them is worth at most the inverse of it.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import chdtri, gammaln, ndtri
+from scipy.special import betaincinv, chdtri, gammaln, ndtri
 
 from detectors.evidence.effect import Effect, Verdict
 from detectors.evidence.packing import pack, unpack
@@ -33,11 +36,14 @@ MIN_EFFECT = 1.2
 ODD_SHARE = 0.02  # hours from the wide component
 ODD_SIZE = 0.3  # its negative binomial size
 LEAST_DAY_SD = 0.05
+RESTING_EVENTS = 12.0  # expected of a day on which there were none, for it to be a rest
 MOST_SIZE = 50.0  # an hour is never taken to be steadier than 14 %, given its day
 # Day effects, log: fine where days lie (an hour's likelihood is never much narrower), coarse down to silence. All
 # hypotheses share this grid, so that its coarseness favours none of them.
 _NODES = np.concatenate([np.arange(-7.0, -2.5, 0.25), np.arange(-50, 51) * 0.05, np.arange(2.75, 4.1, 0.25)])
 _GAPS = np.gradient(_NODES)
+_REST = -60.0  # one node more: a day that rests, on which any event is impossible
+_DAYS = np.append(_NODES, _REST)
 _HYPOTHESES = 2 + len(UP) + len(DOWN)
 _REFERENCE = "volume-reference"
 _BETS = "volume-bets"
@@ -53,6 +59,7 @@ class VolumeReference:
     level_error: float  # upper limit of the level's error, log
     days: int
     weekly: bool  # profile by hour of the week, else by hour of the day
+    resting: float = 0.0  # upper limit of the share of days without any event; 0 where there was none
 
     @property
     def verdict(self) -> Verdict:
@@ -96,6 +103,15 @@ class VolumeReference:
         ids, of_day = np.unique(days, return_inverse=True)
         weekly = int(ids[-1] - ids[0]) + 1 >= WEEKLY_DAYS
         mean, parameters = _profile(x, slot, weekly)
+        rests = (np.bincount(of_day, x) == 0) & (np.bincount(of_day, mean[slot]) >= RESTING_EVENTS)
+        resting = 0.0
+        if rests.any():
+            count = int(rests.sum())
+            resting = float(betaincinv(count + 1, ids.size - count, confidence))
+            works = ~rests[of_day]
+            x, slot, days = x[works], slot[works], days[works]
+            ids, of_day = np.unique(days, return_inverse=True)
+            mean, parameters = _profile(x, slot, weekly)
         expected = np.maximum(mean[slot], 1e-9)
         day_x, day_e = np.bincount(of_day, x), np.bincount(of_day, expected)
         df = max(1, ids.size - (7 if weekly else 1))
@@ -118,6 +134,7 @@ class VolumeReference:
             level_error=float(level) + float(np.log(min_effect)),
             days=int(ids.size),
             weekly=weekly,
+            resting=resting,
         )
 
     def expected(self, hour_of_week: ArrayLike) -> Float:
@@ -138,7 +155,7 @@ class VolumeReference:
         """Versioned bytes."""
         scalars = {
             "day_sd": self.day_sd, "size": self.size, "level_error": self.level_error,
-            "days": self.days, "weekly": self.weekly,
+            "days": self.days, "weekly": self.weekly, "resting": self.resting,
         }  # fmt: skip
         return pack(_REFERENCE, scalars, {"mean": self.mean})
 
@@ -193,10 +210,10 @@ class VolumeBets:
     def __init__(self, references: Sequence[VolumeReference] = ()) -> None:
         self._mean: Float = np.zeros((0, HOURS))
         self._size: Float = np.zeros(0)
-        self._prior: Float = np.zeros((0, _HYPOTHESES, _NODES.size))
+        self._prior: Float = np.zeros((0, _HYPOTHESES, _DAYS.size))
         self._usable: NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
         self._day: Int64 = np.zeros(0, dtype=np.int64)
-        self._so_far: Float = np.zeros((0, _NODES.size))
+        self._so_far: Float = np.zeros((0, _DAYS.size))
         for reference in references:
             self.append(reference)
 
@@ -209,10 +226,10 @@ class VolumeBets:
         """Add a stream; returns its index."""
         self._mean = np.vstack([self._mean, reference.mean[None]])
         self._size = np.append(self._size, 1.0)
-        self._prior = np.concatenate([self._prior, np.zeros((1, _HYPOTHESES, _NODES.size))])
+        self._prior = np.concatenate([self._prior, np.zeros((1, _HYPOTHESES, _DAYS.size))])
         self._usable = np.append(self._usable, False)
         self._day = np.append(self._day, np.iinfo(np.int64).min)
-        self._so_far = np.vstack([self._so_far, np.zeros((1, _NODES.size))])
+        self._so_far = np.vstack([self._so_far, np.zeros((1, _DAYS.size))])
         self.replace(self.n - 1, reference)
         return self.n - 1
 
@@ -226,7 +243,8 @@ class VolumeBets:
         freedom = float(np.clip(reference.days - 1, 3, 8))
         away = (_NODES[None, :] - np.concatenate([up, down])[:, None]) / reference.day_sd
         prior = _GAPS * (1.0 + away**2 / freedom) ** (-0.5 * (freedom + 1.0))
-        self._prior[index] = prior / prior.sum(axis=1, keepdims=True)
+        self._prior[index, :, :-1] = (1.0 - reference.resting) * prior / prior.sum(axis=1, keepdims=True)
+        self._prior[index, :, -1] = reference.resting
         self._usable[index] = reference.verdict is Verdict.OK
         self._day[index] = np.iinfo(np.int64).min
         self._so_far[index] = 0.0
@@ -260,7 +278,7 @@ class VolumeBets:
         bets = np.zeros((self.n, self.K))
         if index.size == 0:
             return bets
-        log_mean = np.log(self._mean[index, hour_of_week])[:, None] + _NODES
+        log_mean = np.log(self._mean[index, hour_of_week])[:, None] + _DAYS
         size, value = self._size[index], x[index]
         usual = _log_nb(value, log_mean, size) + np.log1p(-ODD_SHARE)
         odd = _log_nb(value, log_mean, np.minimum(size, ODD_SIZE)) + np.log(ODD_SHARE)
@@ -284,8 +302,11 @@ class VolumeBets:
     def from_state(self, index: int, state: bytes) -> None:
         """The inverse of :meth:`to_state`. Raises ValueError for other bytes."""
         scalars, arrays = unpack(_BETS, state)
+        so_far = arrays["so_far"]
+        if so_far.shape != (_DAYS.size,):
+            return  # of a version with other day effects: the day starts again
         self._day[index] = scalars["day"]
-        self._so_far[index] = arrays["so_far"]
+        self._so_far[index] = so_far
 
 
 def _log_nb(x: Float, log_mean: Float, size: Float) -> Float:
