@@ -5,6 +5,7 @@ import pytest
 
 from detectors.evidence import Verdict
 from detectors.rates import VolumeBets, VolumeReference
+from detectors.rates.silence import silence_log_bet
 
 HOURS = np.arange(28 * 24)
 SHAPE = (1.0 + 0.7 * np.sin(2 * np.pi * (HOURS % 24 - 6) / 24)) * np.where(HOURS // 24 % 7 >= 5, 0.5, 1.0)
@@ -62,6 +63,26 @@ def test_one_odd_hour_proves_little() -> None:
 def test_quiet_streams_do_not_call_quiet_hours_silence() -> None:
     quiet = reference(level=0.5)
     assert bets_over(quiet, 0.0, 6).max() < 4
+
+
+def test_days_of_rest_are_no_low_days_and_one_more_proves_at_most_what_they_are_likely() -> None:
+    rng = np.random.default_rng(5)
+    hours = np.arange(7 * 24)
+    counts = np.where(hours // 24 >= 5, 0, rng.poisson(40.0, hours.size))
+    rests = VolumeReference.fit(counts, hours % 168, hours // 24)
+    never = VolumeReference.fit(np.where(hours // 24 >= 5, 40, counts), hours % 168, hours // 24)
+    assert never.resting == 0.0
+    assert 2 / 7 < rests.resting < 1.0
+    assert rests.days == 5 and abs(float(rests.mean.mean()) / 40.0 - 1.0) < 0.1
+    assert rests.day_sd < 0.2  # its working days are alike
+    bets = VolumeBets([rests])
+    day = np.array([bets.step([0], hour, 100) for hour in range(24)]).sum(axis=0)[0]
+    assert day.max() <= np.log(1.0 / rests.resting) + 1e-9
+    assert silence_log_bet(0, rests, 12) == 0.0 < silence_log_bet(0, never, 12)
+    # A working day that is cut to a tenth is still seen.
+    cut = sum(bets.step([4], hour, day)[0] for day in (101, 102) for hour in range(24))
+    assert cut.max() > 10.0
+    assert VolumeReference.from_state(rests.to_state()).resting == rests.resting
 
 
 def test_too_few_days_bet_nothing() -> None:
