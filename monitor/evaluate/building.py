@@ -10,7 +10,7 @@ from detectors.summaries.metrics import METRICS
 from monitor.config.model import Config
 from monitor.evaluate.calendar import HOUR_US, Calendar
 from monitor.evaluate.cells import Decoder, SummaryRow
-from monitor.evaluate.references import Reference, learn
+from monitor.evaluate.references import Reference, kindred, learn
 from monitor.evaluate.sentences import number, percent, quantity
 from monitor.store import evaluation, listing, references
 from monitor.store.engine import Store
@@ -50,10 +50,24 @@ def build(store: Store, config: Config, from_us: int, to_us: int, segment: str |
                 f"no events of segment {segment!r} in the stretch; known: {', '.join(routes) or 'none'}"
             )
         routes = {segment: routes[segment]}
-    return [_build(store, config, name, route, begin, end) for name, route in sorted(routes.items())]
+    in_use = [
+        Reference.from_content(references.get(store, identity).content)
+        for identity in sorted(references.active_ids(store).values())
+    ]
+    return [
+        _build(store, config, name, route, begin, end, kindred(in_use, name)) for name, route in sorted(routes.items())
+    ]
 
 
-def _build(store: Store, config: Config, segment: str, route: str, begin: int, end: int) -> Built:
+def _build(
+    store: Store,
+    config: Config,
+    segment: str,
+    route: str,
+    begin: int,
+    end: int,
+    kindred_day_sd: dict[str, float],
+) -> Built:
     decoder = Decoder()
     rows = evaluation.on_time_hours(store, begin, end, segment)
     cells = decoder.decode(SummaryRow(*row) for row in rows).by_hour()
@@ -70,6 +84,7 @@ def _build(store: Store, config: Config, segment: str, route: str, begin: int, e
         confidence=config.evaluation.confidence,
         min_rows=config.reference.min_rows,
         max_rows=config.reference.max_rows,
+        kindred_day_sd=kindred_day_sd,
     )
     with store.write() as connection:
         identity = references.add(

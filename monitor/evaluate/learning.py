@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +12,7 @@ from sqlalchemy import Connection
 from detectors.rates.reference import MIN_TRIALS
 from monitor.evaluate.calendar import HOUR_US
 from monitor.evaluate.cells import Cells, SummaryRow, added_runs
-from monitor.evaluate.references import Reference, is_slice, learn
+from monitor.evaluate.references import Reference, is_slice, kindred, learn
 from monitor.evaluate.slices import learn_slice
 from monitor.store import evaluation, references
 from monitor.store.evaluation import NotLeader
@@ -53,15 +54,23 @@ def keep_history(session: Session, cells: Cells, hour: int) -> None:
 
 def learn_due(session: Session, hour: int, now: int, batch: Batch) -> None:
     """Learn every segment whose time has come at ``hour``. With too little traffic it is tried again each day."""
+    due: list[tuple[str, int]] = []
     for name in learning_segments(session):
-        info = session.segments[name]
-        begin, end = period(session, info)
+        begin, end = period(session, session.segments[name])
         latest = begin + max(session.config.evaluation.history, end - begin)
-        if hour < end or hour > latest or not _due(name, hour, begin, end):
-            continue
+        if end <= hour <= latest and _due(name, hour, begin, end):
+            due.append((name, begin))
+    # What is due together learns from each other how much days differ: first each alone, then all with what the
+    # others and the references in use have found.
+    alone = [fit(session, name, begin, hour, {}, embedded=False) for name, begin in due if not is_slice(name)]
+    others = [*session.references.values(), *alone]
+    for name, begin in due:
         reference = (
-            fit_slice(session, name, begin, hour) if is_slice(name) else fit(session, name, info.route, begin, hour)
+            fit_slice(session, name, begin, hour)
+            if is_slice(name)
+            else fit(session, name, begin, hour, kindred(others, name))
         )
+        latest = begin + max(session.config.evaluation.history, period(session, session.segments[name])[1] - begin)
         if reference.sessions < MIN_TRIALS and (is_slice(name) or hour + DAY_US <= latest):
             continue
         keep(session, reference, now, batch)
@@ -83,23 +92,26 @@ def hour_cells(session: Session, segment: str, begin: int, end: int) -> Cells:
     return session.decoder.decode(SummaryRow(*row) for row in rows).by_hour()
 
 
-def fit(session: Session, segment: str, route: str, begin: int, end: int) -> Reference:
-    """A reference of [begin, end), full hours."""
+def fit(
+    session: Session, segment: str, begin: int, end: int, kindred_day_sd: Mapping[str, float], *, embedded: bool = True
+) -> Reference:
+    """A reference of [begin, end), full hours; without its embeddings where ``embedded`` is False."""
     cells = hour_cells(session, segment, begin, end)
     config = session.config
     return learn(
         segment,
-        route,
+        session.segments[segment].route,
         cells,
         session.decoder.segments.code(segment),
         session.decoder.labels,
-        evaluation.embedded_samples(session.store, begin, end, segment),
+        evaluation.embedded_samples(session.store, begin, end, segment) if embedded else (),
         from_us=begin,
         to_us=end,
         calendar=session.calendar,
         confidence=config.evaluation.confidence,
         min_rows=config.reference.min_rows,
         max_rows=config.reference.max_rows,
+        kindred_day_sd=kindred_day_sd,
     )
 
 

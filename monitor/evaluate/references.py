@@ -8,7 +8,7 @@ words what two references hold. A signal that is not in it has no stream.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -34,6 +34,7 @@ Fit = RateReference | VolumeReference | EmbeddingReference | AgreementReference
 
 FORMAT = 1
 MIN_EMBEDDED_HALF = 40
+KINDRED = 3  # other segments that must have a signal before they tell how much its days differ
 
 
 class ReferenceFormatError(ValueError):
@@ -137,8 +138,10 @@ def learn(
     confidence: float,
     min_rows: int,
     max_rows: int,
+    kindred_day_sd: Mapping[str, float],
 ) -> Reference:
-    """Fit a reference on [from, to), full hours. ``hours`` are thinned cells by hour, of any segments."""
+    """Fit a reference on [from, to), full hours. ``hours`` are thinned cells by hour, of any segments;
+    ``kindred_day_sd`` is what `kindred` found in other segments."""
     span = (hours.segment == segment_code) & (hours.window >= from_us) & (hours.window < to_us)
     cells = hours.where(span)
     times = np.arange(from_us, to_us, HOUR_US, dtype=np.int64)
@@ -150,10 +153,23 @@ def learn(
     prior = pooled_day_sd(grid.by_day(found) for _, found in counted if found is not None)
     for spec, found in counted:
         if found is not None:
-            reference.streams[spec.signal] = grid.fit(spec, found, prior)
+            # One week that happens to be steady hides a signal's day effect from itself and from all that share it.
+            reference.streams[spec.signal] = grid.fit(spec, found, max(prior, kindred_day_sd.get(spec.signal, 0.0)))
     _learn_embeddings(reference, samples, calendar, confidence, min_rows, max_rows)
     reference.totals = _totals(cells)
     return reference
+
+
+def kindred(others: Iterable[Reference], segment: str) -> dict[str, float]:
+    """Median standard deviation of the day effect (logit scale) of each signal over the segments beside ``segment``."""
+    found: dict[str, list[float]] = {}
+    for reference in others:
+        if reference.segment == segment or is_slice(reference.segment):
+            continue
+        for signal, stream in reference.streams.items():
+            if isinstance(stream.fit, RateReference) and stream.enough:
+                found.setdefault(signal, []).append(stream.fit.day_sd)
+    return {signal: float(np.median(values)) for signal, values in found.items() if len(values) >= KINDRED}
 
 
 def specs_for(cells: Cells, labels: Names) -> Iterable[StreamSpec]:

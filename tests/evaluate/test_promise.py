@@ -17,7 +17,9 @@ from scipy.special import ndtr, ndtri, pdtrik
 from detectors.evidence import FundedSR
 from detectors.rates import RateReference, log_bets, pooled_day_sd
 from monitor.evaluate.bank import StreamBank
+from monitor.evaluate.references import Reference
 from monitor.evaluate.worker import EvaluateWorker
+from monitor.store import references
 from monitor.store.anomalies import list_anomalies
 from monitor.store.engine import open_store
 from tests.evaluate.null_traffic import Life, write_null
@@ -110,3 +112,32 @@ def test_a_week_of_signals_that_vary_unalike_holds_the_budget() -> None:
         bets = log_bets([x[day] for x in hits], [n[day] for n in trials], upper)
         alarms += int(procedure.step(bets, alpha).alarms.sum())
     assert alarms <= most(funded), alarms
+
+
+def test_segments_that_learn_together_tell_each_other_how_much_days_differ(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose week happened to be steady is judged by what the days of the others show; nobody's limits narrow."""
+
+    def learned(name: str) -> dict[str, float]:
+        store = open_store(f"sqlite:///{tmp_path / name}.db")
+        population = [Life(f"s{i}", "r", 20.0, 0.3, verdicts=("error",)) for i in range(5)]
+        end = write_null(store, population, days=LEARN_DAYS, seed=9)
+        worker = EvaluateWorker(store, config(), clock=lambda: end / 1e6)
+        worker.drain()
+        worker.close()
+        found = {}
+        for row in references.list_references(store):
+            fit = Reference.from_content(row.content).streams["latency_total_p50"].fit
+            assert isinstance(fit, RateReference)
+            found[row.segment] = fit.day_sd
+        store.close()
+        return found
+
+    together = learned("together")
+    monkeypatch.setattr("monitor.evaluate.learning.kindred", lambda others, segment: {})
+    alone = learned("alone")
+    assert len(alone) == 5
+    assert all(together[segment] >= alone[segment] - 1e-9 for segment in alone)
+    steadiest = min(alone, key=alone.__getitem__)
+    assert together[steadiest] > 1.1 * alone[steadiest]
