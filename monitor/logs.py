@@ -77,6 +77,8 @@ def configure(style: str = "auto", level: str = "info") -> None:
     root.setLevel(level.upper())
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+    # It calls every topic that is not there yet an error; ours are told of by those who need them.
+    logging.getLogger("kafka.cluster").setLevel(logging.CRITICAL)
     # It warns of every pause of a tenth of a second, which threads that share a processor take all the time.
     logging.getLogger("kafka.net.selector").setLevel(logging.ERROR)
     structlog.configure(

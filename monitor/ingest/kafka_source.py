@@ -27,7 +27,7 @@ FETCH_BYTES = 8 << 20
 MAX_BATCHES = 1024  # record batches handed over by one poll
 POLL_INTERVAL_MS = 600_000  # a store that is down for longer than this costs us the partitions, not the data
 READ_BYTES = 1 << 18
-METADATA_AGE_MS = 30_000  # how soon a topic that is made after our start, or a new partition, is found
+METADATA_AGE_MS = 10_000  # how soon a topic that is made after our start, or a new partition, is found
 HEARTBEAT_MS = 2_000
 
 
@@ -54,6 +54,9 @@ class KafkaSource:
         kafka_manager.KafkaTCPTransport = LargeReadTransport
         self._consumer: Any = KafkaConsumer(**connection(kafka), **_consumption(kafka, client_id))
         self._consumer._fetcher.PartitionRecords = BatchedPartitionRecords
+        # A mistyped name must not become an empty topic. kafka-python 3.0 takes the option of this name and does not
+        # hand it to where the requests are made.
+        self._consumer._cluster.config["allow_auto_create_topics"] = False
 
     def subscribe(self, topics: Iterable[str], assigned: Assigned, revoked: Assigned) -> None:
         self._consumer.subscribe(topics=sorted(topics), listener=_Listener(assigned, revoked))
@@ -152,7 +155,6 @@ def _consumption(kafka: Kafka, client_id: str) -> dict[str, Any]:
         "auto_offset_reset": "earliest",
         "isolation_level": "read_committed",
         "check_crcs": True,
-        "allow_auto_create_topics": False,  # a mistyped name must not become an empty topic
         "metadata_max_age_ms": METADATA_AGE_MS,
         "max_partition_fetch_bytes": PARTITION_BYTES,
         "fetch_max_bytes": FETCH_BYTES,

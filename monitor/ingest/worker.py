@@ -30,6 +30,7 @@ T = TypeVar("T")
 
 POLL_S = 0.2
 IDLE_CHECK_S = 1.0
+MISSING_TOPICS_S = 60.0  # how often topics that do not exist are spoken of
 BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 STOP_PATIENCE_S = 10.0  # how long a stopping worker still waits for a store that is away
 
@@ -77,6 +78,7 @@ class IngestWorker:
         self._last_event: dict[TopicPartition, float] = {}
         self._last_commit = monotonic()
         self._last_idle_check = monotonic()
+        self._told_missing = float("-inf")
         self._subscribed = False
         self.records = 0
         self.bytes = 0
@@ -130,6 +132,9 @@ class IngestWorker:
         if now - self._last_idle_check >= IDLE_CHECK_S:
             self._last_idle_check = now
             self._advance_idle(now)
+            if not self._owned and now - self._told_missing >= MISSING_TOPICS_S:
+                self._told_missing = now
+                self._tell_missing_topics()
         return count
 
     def flush(self) -> None:
@@ -228,13 +233,15 @@ class IngestWorker:
     def _expect(self) -> None:
         """Tell the store what all partitions of the topics hold, whoever reads them. Raises SourceUnavailable."""
         counts = {topic: self._source.partition_count(topic) for topic in self._settings.config.kafka.topics}
-        for topic, count in counts.items():
-            if count == 0:
-                log.warning("the brokers have no topic %r; create it, or check kafka.topics", topic)
         every = [TopicPartition(topic, n) for topic, count in counts.items() for n in range(count)]
         bounds = self._source.bounds(every)
         ends: dict[tuple[str, int], int] = {tp: end if end > first else 0 for tp, (first, end) in bounds.items()}
         self._with_store(lambda: store_partitions.expect(self._store, ends))
+
+    def _tell_missing_topics(self) -> None:
+        for topic in self._settings.config.kafka.topics:
+            if self._source.partition_count(topic) == 0:
+                log.warning("the brokers have no topic %r; create it, or correct kafka.topics", topic)
 
     def _claim(self, tp: TopicPartition) -> None:
         hasher = self._user_hasher()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 import uuid
+from pathlib import Path
 
 import pytest
 from kafka.errors import CorruptRecordError
@@ -14,6 +15,9 @@ from monitor.config.model import Kafka
 from monitor.ingest.consumer import Records, TopicPartition
 from monitor.ingest.kafka_source import KafkaSource
 from monitor.ingest.record_batches import unpack
+from monitor.ingest.worker import IngestWorker
+from monitor.store.engine import open_store
+from tests.ingest import streams
 
 Rows = list[tuple[int, int, bytes | None, bytes | None, list[tuple[str, bytes]]]]
 
@@ -124,3 +128,33 @@ def test_everything_comes_in_order_from_where_we_seek(kafka_bootstrap: str) -> N
     assert read(source, topic, 1)[tp].values == [b"later"]
     source.commit({tp: 1501})
     source.close()
+
+
+@pytest.mark.real
+def test_a_topic_that_does_not_exist_is_warned_of_and_not_made(
+    kafka_bootstrap: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The broker of these tests makes topics that are asked for by name, as many do; once made, it is read."""
+    from kafka.admin import KafkaAdminClient, NewTopic
+
+    topic = f"typo-{uuid.uuid4().hex[:8]}"
+    store = open_store(f"sqlite:///{tmp_path / 'driftline.db'}")
+    config = streams.config(bootstrap=kafka_bootstrap, topics=[topic], group=topic)
+    worker = IngestWorker(config, store, source=KafkaSource(config.kafka))
+    admin = KafkaAdminClient(bootstrap_servers=kafka_bootstrap)
+    try:
+        until = time.monotonic() + 30
+        while "the brokers have no topic" not in caplog.text:
+            assert time.monotonic() < until, caplog.text
+            worker.step()
+        assert topic in caplog.text
+        assert topic not in admin.list_topics()
+        admin.create_topics([NewTopic(topic, 2, 1)])
+        until = time.monotonic() + 90
+        while len(worker.owned) < 2:
+            assert time.monotonic() < until
+            worker.step()
+    finally:
+        admin.close()
+        worker.close()
+        store.close()
