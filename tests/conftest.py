@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -50,10 +51,12 @@ def broker_bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[postgres_service.Server]:
+def postgres_server() -> Iterator[postgres_service.Server]:
     with ExitStack() as stack:
+        # Started by root it runs as another user, who cannot enter pytest's folders once a second pytest has begun.
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="driftline-postgres-"))
         try:
-            yield stack.enter_context(postgres_service.postgres(tmp_path_factory.mktemp("postgres")))
+            yield stack.enter_context(postgres_service.postgres(Path(folder)))
         except Unavailable as error:
             absent(error)
 
