@@ -85,12 +85,14 @@ def test_every_query_of_the_dashboard_returns_data(demo: Demo, prometheus: Calla
     assert len(demo.addresses) == 2, "one process reads, one judges"
     targets = ", ".join(f"'{address}'" for address in demo.addresses)
     url = prometheus(
-        "global: {scrape_interval: 1s, scrape_timeout: 1s}\n"
+        "global: {scrape_interval: 2s, scrape_timeout: 2s}\n"
         f"scrape_configs: [{{job_name: driftline, static_configs: [{{targets: [{targets}]}}]}}]\n"
     )
     until(lambda: ask(url, "rate(driftline_evaluation_seconds_total[10s])"), "scraping", 120)
     dashboard = json.loads((GENERATED / "dashboards" / "driftline-overview.json").read_text())
     asked = [(p["title"], t["expr"]) for p in dashboard["panels"] for t in p.get("targets", [])]
     assert len(asked) > 40
-    empty = {title for title, expr in asked if not ask(url, filled_in(expr))}
-    assert empty <= QUIET
+    for title, expr in asked:
+        if title not in QUIET:
+            # Asked again, since on a busy machine a scrape may be missed.
+            until(lambda expr=expr: ask(url, filled_in(expr)), f"data for {title}: {expr}", 60)  # type: ignore[misc]
