@@ -78,7 +78,8 @@ def caption(rng: Rng, phrases: Sequence[str], sees: Sequence[str], about: str, t
     """One caption; parts are left out at random so that each is also said alone."""
     text = choose(rng, _LEAD).format(choose(rng, phrases))
     if sees and rng.random() < 0.5:
-        text += " with " + choose(rng, sees)
+        seen = choose(rng, sees)
+        text += (", " if seen.startswith("photographed on") else " with ") + seen
     if about and rng.random() < 0.2:
         text += " about " + about
     if tongue and tongue != "English" and rng.random() < 0.5:

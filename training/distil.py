@@ -1,0 +1,129 @@
+"""The text tower: a vector per WordPiece token, whose sum points where all-MiniLM-L6-v2 points.
+
+Starts from the teacher's vectors of single tokens, turned into the 256 directions that carry most of its sentence
+vectors, and is trained on the texts of ``training.teacher``: own direction against the teacher's, and similarities
+within a batch against the teacher's. Quantised to eight bits a value with one integer multiplier a token, so that sums
+are exact integers on every machine.
+"""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from monitor.embed.encoders.wordpiece import WordPiece
+from training.teacher import model_folder
+
+DIM = 256
+LARGEST = 4095  # of the multipliers
+
+
+def bags(tokenizer: WordPiece, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """(ids of all texts in a row, where each begins); a text without tokens has [UNK]."""
+    rows = [tokenizer(text)[:256] or tokenizer("\ue000") for text in texts]
+    starts = np.cumsum([0, *(len(row) for row in rows)])[:-1]
+    return np.concatenate([np.array(row, np.int64) for row in rows]), starts
+
+
+def fit(folder: Path, epochs: int, threads: int, seed: int = 3) -> tuple[np.ndarray, list[str]]:
+    """(float32[tokens, DIM], vocabulary)."""
+    torch.manual_seed(seed)
+    torch.set_num_threads(threads)
+    rng = np.random.default_rng(seed)
+    vocabulary = (model_folder() / "vocab.txt").read_text(encoding="utf-8").split("\n")
+    vocabulary = vocabulary[:-1] if vocabulary[-1] == "" else vocabulary
+    tokenizer = WordPiece(vocabulary)
+    texts, vectors = [], []
+    for path in sorted(folder.glob("sentences-*[0-9].npz")):
+        with np.load(path) as part:
+            texts += part["texts"].tolist()
+            vectors.append(part["vectors"].astype(np.float32))
+    targets = np.concatenate(vectors)
+    _, values, turn = np.linalg.svd(targets.T @ targets)
+    del values
+    turn = turn[:DIM]
+    kept = targets @ turn.T
+    print(f"{len(texts)} texts; {DIM} directions keep {np.square(kept).sum() / np.square(targets).sum():.3f}", flush=True)
+    goal = nn.functional.normalize(torch.from_numpy(kept), dim=1)
+    start = np.load(folder / "tokens.npy").astype(np.float32) @ turn.T
+    start -= 0.7 * start.mean(0)
+    ids, begins = bags(tokenizer, texts)
+    # Rare tokens say more than frequent ones: weights as in SIF (Arora et al. 2017).
+    counts = np.bincount(ids, minlength=len(vocabulary)) + 1.0
+    share = counts / counts.sum()
+    start *= (1e-3 / (1e-3 + share))[:, None]
+    table = nn.Embedding(len(vocabulary), DIM, sparse=True)
+    table.weight.data = torch.from_numpy(start)
+    optimiser = torch.optim.SparseAdam(table.parameters(), lr=4e-3)
+    ends = np.append(begins[1:], len(ids))
+    size, held = 512, min(1024, len(texts) // 8)
+    train = np.arange(len(texts) - held)
+    steps = epochs * (len(train) // size)
+    step = 0
+    for epoch in range(epochs):
+        order = rng.permutation(train)
+        for at in range(0, len(order) - size + 1, size):
+            rows = order[at : at + size]
+            made = _sum(table, ids, begins, ends, rows, drop=0.1 if epoch else 0.0, rng=rng)
+            aim = goal[rows]
+            direct = 1 - (made * aim).sum(1).mean()
+            relate = (made @ made.T - aim @ aim.T).square().mean()
+            loss = direct + 20 * relate
+            for group in optimiser.param_groups:
+                group["lr"] = 4e-3 * (1 - step / steps) + 1e-5
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            step += 1
+        with torch.no_grad():
+            rows = np.arange(len(texts) - held, len(texts))
+            made, aim = _sum(table, ids, begins, ends, rows), torch.from_numpy(targets[rows])
+            upper = np.triu_indices(held, 1)
+            found = np.corrcoef((made @ made.T).numpy()[upper], (aim @ aim.T).numpy()[upper])[0, 1]
+        print(f"epoch {epoch} direct {direct:.4f} relate {relate:.5f} held-out correlation {found:.4f}", flush=True)
+    return table.weight.detach().numpy(), vocabulary
+
+
+def _sum(table: nn.Embedding, ids: np.ndarray, begins: np.ndarray, ends: np.ndarray, rows: np.ndarray,
+         drop: float = 0.0, rng: np.random.Generator | None = None) -> torch.Tensor:  # fmt: skip
+    bag = [ids[begins[r] : ends[r]] for r in rows]
+    if drop and rng is not None:
+        bag = [b[rng.random(len(b)) > drop] if len(b) > 3 else b for b in bag]
+        bag = [b if len(b) else ids[:1] for b in bag]
+    offsets = torch.from_numpy(np.cumsum([0, *(len(b) for b in bag)])[:-1])
+    summed = nn.functional.embedding_bag(torch.from_numpy(np.concatenate(bag)), table.weight, offsets, mode="sum", sparse=True)
+    return nn.functional.normalize(summed, dim=1)
+
+
+def quantise(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(int8[tokens, DIM], uint16 multiplier per token): table is close to their product times one factor."""
+    top = np.abs(table).max(1)
+    unit = top.max() / 127 / LARGEST
+    multiplier = np.maximum(1, np.round(top / 127 / unit)).astype(np.uint16)
+    values = np.round(table / (multiplier[:, None].astype(np.float32) * unit))
+    return np.clip(values, -127, 127).astype(np.int8), multiplier
+
+
+def main(teacher: Path, out: Path, epochs: int, threads: int) -> None:
+    table, vocabulary = fit(teacher, epochs, threads)
+    values, multiplier = quantise(table)
+    out.mkdir(parents=True, exist_ok=True)
+    np.savez(out / "tokens.npz", values=values, multipliers=multiplier)
+    words = "\n".join(vocabulary).encode()
+    (out / "vocabulary.txt.gz").write_bytes(gzip.compress(words, 9, mtime=0))
+
+
+if __name__ == "__main__":
+    import argparse
+
+    parser = argparse.ArgumentParser(description="Distil the text tower.")
+    parser.add_argument("--teacher", type=Path, default=Path(".cache/encoder/teacher"))
+    parser.add_argument("--out", type=Path, default=Path(".cache/encoder/text"))
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--threads", type=int, default=1)
+    chosen = parser.parse_args()
+    main(chosen.teacher, chosen.out, chosen.epochs, chosen.threads)
