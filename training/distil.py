@@ -43,9 +43,7 @@ def fit(folder: Path, epochs: int, threads: int, seed: int = 3) -> tuple[np.ndar
             texts += part["texts"].tolist()
             vectors.append(part["vectors"].astype(np.float32))
     targets = np.concatenate(vectors)
-    _, values, turn = np.linalg.svd(targets.T @ targets)
-    del values
-    turn = turn[:DIM]
+    turn = basis(folder, targets)
     kept = targets @ turn.T
     print(f"{len(texts)} texts; {DIM} directions keep {np.square(kept).sum() / np.square(targets).sum():.3f}", flush=True)
     goal = nn.functional.normalize(torch.from_numpy(kept), dim=1)
@@ -86,6 +84,17 @@ def fit(folder: Path, epochs: int, threads: int, seed: int = 3) -> tuple[np.ndar
             found = np.corrcoef((made @ made.T).numpy()[upper], (aim @ aim.T).numpy()[upper])[0, 1]
         print(f"epoch {epoch} direct {direct:.4f} relate {relate:.5f} held-out correlation {found:.4f}", flush=True)
     return table.weight.detach().numpy(), vocabulary
+
+
+def basis(folder: Path, targets: np.ndarray) -> np.ndarray:
+    """The DIM directions that carry most of the teacher's vectors: float32[DIM, 384], chosen once for a folder.
+
+    Kept on disk, so that a text tower fitted again on more texts stays in the space of the image tower.
+    """
+    path = folder / "basis.npy"
+    if not path.exists():
+        np.save(path, np.linalg.svd(targets.T @ targets)[2][:DIM])
+    return np.asarray(np.load(path), np.float32)
 
 
 def _sum(table: nn.Embedding, ids: np.ndarray, begins: np.ndarray, ends: np.ndarray, rows: np.ndarray,

@@ -17,45 +17,95 @@ HEIGHT, WIDTH = 256, 192
 MEAN, STD, FILL = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), 128
 BACKBONE = "mobilenetv4_conv_small"
 _SCALES, _TONES, _GRID = 4, 12, (4, 3)
+_ROWS, _COLUMNS, _RINGS = 96, 72, 14
 
 
 class Descriptor(nn.Module):
-    """float32[n, 3, h, w] to fixed measurements: edges (4 scales x 4 directions), tones (12), colours; each in 4 x 3 cells."""
+    """float32[n, 3, 256, 192] to fixed measurements, float32[n, size].
 
-    size = (_SCALES * 4 + 6) * _GRID[0] * _GRID[1] + _TONES
+    Edges (4 scales x 4 directions) and colours in 4 x 3 cells, tones of the whole, the spectra of row and column
+    profiles (line pitch, columns, their loss by skew or blur), and the spectrum of the whole by ring and sector.
+    """
+
+    size = (_SCALES * 4 + 6) * _GRID[0] * _GRID[1] + _TONES + _ROWS + _COLUMNS + 2 * _RINGS
 
     def __init__(self) -> None:
         super().__init__()
-        kernels = torch.zeros(4, 1, 3, 3)
-        kernels[0, 0, 1, 0], kernels[0, 0, 1, 2] = -1, 1
-        kernels[1, 0, 0, 1], kernels[1, 0, 2, 1] = -1, 1
-        kernels[2, 0, 0, 0], kernels[2, 0, 2, 2] = -0.7, 0.7
-        kernels[3, 0, 0, 2], kernels[3, 0, 2, 0] = -0.7, 0.7
-        self.register_buffer("kernels", kernels)
         self.register_buffer("luma", torch.tensor([0.299, 0.587, 0.114])[None, :, None, None])
         self.register_buffer("tones", torch.linspace(-2, 2, _TONES)[None, :, None, None])
+        for name, matrix in (("down", _waves(HEIGHT, _ROWS)), ("across", _waves(WIDTH, _COLUMNS)),
+                             ("tall", _waves(HEIGHT // 2, HEIGHT // 2, centred=True)), ("wide", _waves(WIDTH // 2, WIDTH // 4))):  # fmt: skip
+            self.register_buffer(name, matrix)
+        self.register_buffer("rings", _rings(HEIGHT // 2, WIDTH // 4))
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         grey = (pixels * self.luma).sum(1, keepdim=True)
         parts = []
         level = grey
         for _ in range(_SCALES):
-            edges = nn.functional.conv2d(level, self.kernels).abs()
-            parts.append(self._cells(edges).sqrt().flatten(1))
+            parts.append(self._cells(_edges(level)).sqrt().flatten(1))
             level = nn.functional.avg_pool2d(level, 2)
         coarse = nn.functional.avg_pool2d(pixels, 4)
         mean = self._cells(coarse)
         spread = (self._cells(coarse * coarse) - mean * mean).clamp(min=0) + 1e-4
         small = nn.functional.avg_pool2d(grey, 2)
         width = 4.0 / (_TONES - 1)
-        tones = (1 - (small - self.tones).abs() / width).clamp(min=0).mean((2, 3))
-        return torch.cat([*parts, mean.flatten(1), spread.sqrt().flatten(1), (tones + 1e-4).sqrt()], 1)
+        tones = (1 - (nn.functional.avg_pool2d(small, 2) - self.tones).abs() / width).clamp(min=0).mean((2, 3))
+        parts += [mean.flatten(1), spread.sqrt().flatten(1), (tones + 1e-4).sqrt()]
+        strips = nn.functional.avg_pool2d(grey, (1, WIDTH // 3)).squeeze(1).transpose(1, 2)  # [n, 3, 256]
+        bands = nn.functional.avg_pool2d(grey, (HEIGHT // 4, 1)).squeeze(1)  # [n, 4, 192]
+        parts += [_power(strips @ self.down).mean(1), _power(bands @ self.across).mean(1)]
+        half = small.squeeze(1)
+        # Rows first, then columns: a plane wave's cosine and sine parts, combined into one power per frequency.
+        by_row = half @ self.wide  # [n, 128, 2 x 48]
+        cosine, sine = by_row.chunk(2, dim=2)
+        a, b = self.tall.chunk(2, dim=1)  # [128, 128] each
+        real = a.T @ cosine - b.T @ sine
+        imaginary = a.T @ sine + b.T @ cosine
+        power = (real * real + imaginary * imaginary).flatten(1) @ self.rings
+        parts.append((power + 1e-4).log())
+        return torch.cat(parts, 1)
 
     @staticmethod
     def _cells(x: torch.Tensor) -> torch.Tensor:
         """Means over a 4 x 3 grid, with sizes that are constants of the exported graph."""
         kernel = (x.shape[2] // _GRID[0], x.shape[3] // _GRID[1])
         return nn.functional.avg_pool2d(x, kernel, stride=kernel)[:, :, : _GRID[0], : _GRID[1]] + 1e-6
+
+
+def _edges(x: torch.Tensor) -> torch.Tensor:
+    """Differences across, down and along both diagonals: [n, 4, h - 2, w - 2]."""
+    across = x[:, :, 1:-1, 2:] - x[:, :, 1:-1, :-2]
+    down = x[:, :, 2:, 1:-1] - x[:, :, :-2, 1:-1]
+    falling = x[:, :, 2:, 2:] - x[:, :, :-2, :-2]
+    rising = x[:, :, :-2, 2:] - x[:, :, 2:, :-2]
+    return torch.cat([across, down, 0.7 * falling, 0.7 * rising], 1).abs()
+
+
+def _waves(length: int, count: int, centred: bool = False) -> torch.Tensor:
+    """Windowed cosines, then sines, as columns: float32[length, 2 x count]. Frequencies from 1 on, or around 0."""
+    at = torch.arange(length, dtype=torch.float64)
+    frequency = torch.arange(count, dtype=torch.float64) + (-(count // 2) if centred else 1)
+    angle = 2 * torch.pi * at[:, None] * frequency[None, :] / length
+    window = (0.5 - 0.5 * torch.cos(2 * torch.pi * (at + 0.5) / length))[:, None] / length**0.5
+    return torch.cat([window * angle.cos(), window * angle.sin()], 1).float()
+
+
+def _power(waves: torch.Tensor) -> torch.Tensor:
+    cosine, sine = waves.chunk(2, dim=-1)
+    return (cosine * cosine + sine * sine + 1e-3).log()
+
+
+def _rings(tall: int, wide: int) -> torch.Tensor:
+    """Which ring (log-spaced radius) and sector (steep or flat) each frequency is in, as means: [tall x wide, 2 x rings]."""
+    y = (torch.arange(tall) - tall // 2)[:, None] / tall
+    x = (torch.arange(wide) + 1)[None, :] / (2 * wide)
+    radius = (x * x + y * y).sqrt()
+    edges = torch.logspace(-2.0, -0.15, _RINGS + 1)
+    ring = (torch.bucketize(radius, edges) - 1).clamp(0, _RINGS - 1)
+    which = ring * 2 + (x.abs() > y.abs()).long()
+    out = nn.functional.one_hot(which.flatten(), 2 * _RINGS).float()
+    return out / out.sum(0).clamp(min=1)
 
 
 class ImageTower(nn.Module):
