@@ -29,7 +29,7 @@ def bags(tokenizer: WordPiece, texts: list[str]) -> tuple[np.ndarray, np.ndarray
     return np.concatenate([np.array(row, np.int64) for row in rows]), starts
 
 
-def fit(folder: Path, epochs: int, threads: int, seed: int = 3) -> tuple[np.ndarray, list[str]]:
+def fit(folder: Path, epochs: int, threads: int, rate: float = 2e-3, drop: float = 0.3, seed: int = 3) -> tuple[np.ndarray, list[str]]:
     """(float32[tokens, DIM], vocabulary)."""
     torch.manual_seed(seed)
     torch.set_num_threads(threads)
@@ -56,34 +56,40 @@ def fit(folder: Path, epochs: int, threads: int, seed: int = 3) -> tuple[np.ndar
     start *= (1e-3 / (1e-3 + share))[:, None]
     table = nn.Embedding(len(vocabulary), DIM, sparse=True)
     table.weight.data = torch.from_numpy(start)
-    optimiser = torch.optim.SparseAdam(table.parameters(), lr=4e-3)
+    optimiser = torch.optim.SparseAdam(table.parameters(), lr=rate)
     ends = np.append(begins[1:], len(ids))
     size, held = 512, min(1024, len(texts) // 8)
     train = np.arange(len(texts) - held)
     steps = epochs * (len(train) // size)
     step = 0
+    print(f"before training: held-out correlation {agreement(table, ids, begins, ends, targets, held):.4f}", flush=True)
     for epoch in range(epochs):
         order = rng.permutation(train)
         for at in range(0, len(order) - size + 1, size):
             rows = order[at : at + size]
-            made = _sum(table, ids, begins, ends, rows, drop=0.1 if epoch else 0.0, rng=rng)
+            made = _sum(table, ids, begins, ends, rows, drop=drop, rng=rng)
             aim = goal[rows]
             direct = 1 - (made * aim).sum(1).mean()
             relate = (made @ made.T - aim @ aim.T).square().mean()
             loss = direct + 20 * relate
             for group in optimiser.param_groups:
-                group["lr"] = 4e-3 * (1 - step / steps) + 1e-5
+                group["lr"] = rate * (1 - step / steps) + 1e-5
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
             step += 1
-        with torch.no_grad():
-            rows = np.arange(len(texts) - held, len(texts))
-            made, aim = _sum(table, ids, begins, ends, rows), torch.from_numpy(targets[rows])
-            upper = np.triu_indices(held, 1)
-            found = np.corrcoef((made @ made.T).numpy()[upper], (aim @ aim.T).numpy()[upper])[0, 1]
+        found = agreement(table, ids, begins, ends, targets, held)
         print(f"epoch {epoch} direct {direct:.4f} relate {relate:.5f} held-out correlation {found:.4f}", flush=True)
     return table.weight.detach().numpy(), vocabulary
+
+
+def agreement(table: nn.Embedding, ids: np.ndarray, begins: np.ndarray, ends: np.ndarray, targets: np.ndarray, held: int) -> float:
+    """Correlation of similarities with the teacher's over pairs of the last ``held`` texts, which are not trained on."""
+    rows = np.arange(len(targets) - held, len(targets))
+    with torch.no_grad():
+        made, aim = _sum(table, ids, begins, ends, rows).numpy(), targets[rows]
+    upper = np.triu_indices(held, 1)
+    return float(np.corrcoef((made @ made.T)[upper], (aim @ aim.T)[upper])[0, 1])
 
 
 def basis(folder: Path, targets: np.ndarray) -> np.ndarray:
@@ -117,8 +123,8 @@ def quantise(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.clip(values, -127, 127).astype(np.int8), multiplier
 
 
-def main(teacher: Path, out: Path, epochs: int, threads: int) -> None:
-    table, vocabulary = fit(teacher, epochs, threads)
+def main(teacher: Path, out: Path, epochs: int, threads: int, rate: float, drop: float) -> None:
+    table, vocabulary = fit(teacher, epochs, threads, rate, drop)
     values, multiplier = quantise(table)
     out.mkdir(parents=True, exist_ok=True)
     np.savez(out / "tokens.npz", values=values, multipliers=multiplier)
@@ -134,5 +140,7 @@ if __name__ == "__main__":
     parser.add_argument("--out", type=Path, default=Path(".cache/encoder/text"))
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--drop", type=float, default=0.3, help="share of a text's tokens left out at random")
     chosen = parser.parse_args()
-    main(chosen.teacher, chosen.out, chosen.epochs, chosen.threads)
+    main(chosen.teacher, chosen.out, chosen.epochs, chosen.threads, chosen.rate, chosen.drop)

@@ -1,20 +1,21 @@
-"""The image tower: a small mobile network and a fixed descriptor, into the space of the text tower.
+"""The image tower: fixed measurements of a page and two learned layers, into the space of the text tower.
 
-Pages need detail, and a mobile network's cost goes with its pixels: four pixels are stacked into twelve channels, so
-that 256 x 192 is seen at the cost of 128 x 96. Beside it, edge energies by scale, direction and place, tones and
-colours are measured with fixed filters: what a network would first have to learn from more pages than there are.
+Edge energies by scale, direction and place, spectra, tones, colours, and likeness to filters learned without labels:
+what a network would first have to learn from more pages and hours than there are. They are the same in every epoch,
+so they are computed once per sample, and the learned layers train in minutes. A mobile network can be added beside
+them (``network``) where there is time to train one.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import timm
 import torch
 from torch import nn
 
 HEIGHT, WIDTH = 256, 192
 MEAN, STD, FILL = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), 128
+FILTERS = 128
 BACKBONE = "mobilenetv4_conv_small"
 _SCALES, _TONES, _GRID = 4, 12, (4, 3)
 _ROWS, _COLUMNS, _RINGS = 96, 72, 14
@@ -108,43 +109,117 @@ def _rings(tall: int, wide: int) -> torch.Tensor:
     return out / out.sum(0).clamp(min=1)
 
 
-class ImageTower(nn.Module):
-    """float32[n, 3, 256, 192] to float32[n, dim], not yet of unit norm."""
+class Texture(nn.Module):
+    """How like each learned filter the patches of a page are, by place: float32[n, 3, 256, 192] to float32[n, size].
 
-    def __init__(self, dim: int, backbone: str = BACKBONE) -> None:
+    Patches of 8 x 8, four pixels apart, at full and at half size; each answer is divided by the patch's contrast, cut
+    off below, and averaged over 4 x 3 cells (full) or the whole with its spread (half).
+    """
+
+    size = FILTERS * (12 + 12 + 2)
+
+    def __init__(self, full: torch.Tensor, half: torch.Tensor) -> None:
         super().__init__()
-        self.descriptor = Descriptor()
-        self.measured = nn.Sequential(nn.BatchNorm1d(Descriptor.size), nn.Linear(Descriptor.size, 384), nn.ReLU())
-        self.fold = nn.PixelUnshuffle(2)
-        self.backbone = timm.create_model(backbone, pretrained=False, in_chans=12, num_classes=0)
-        self.features = 1280
-        self.project = nn.Linear(self.features + 384, dim, bias=False)
+        self.register_buffer("full", full.reshape(FILTERS, 1, 8, 8))
+        self.register_buffer("half", half.reshape(FILTERS, 1, 8, 8))
+        self.register_buffer("luma", torch.tensor([0.299, 0.587, 0.114])[None, :, None, None])
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        with torch.no_grad():
-            measured = self.descriptor(pixels)
-        seen = self.backbone(self.fold(pixels))
-        return self.project(torch.cat([seen, self.measured(measured)], 1))  # type: ignore[no-any-return]
+        grey = (pixels * self.luma).sum(1, keepdim=True)
+        full = self._answers(grey, self.full)
+        half = self._answers(nn.functional.avg_pool2d(grey, 2), self.half)
+        parts = [nn.functional.avg_pool2d(full, (15, 15)).flatten(1), nn.functional.avg_pool2d(half, (7, 7)).flatten(1)]
+        for answers in (full, half):
+            parts.append((answers * answers).mean((2, 3)))
+        return (torch.cat(parts, 1) + 1e-4).sqrt()
+
+    @staticmethod
+    def _answers(grey: torch.Tensor, filters: torch.Tensor) -> torch.Tensor:
+        mean = nn.functional.avg_pool2d(grey, 8, 4)
+        spread = (nn.functional.avg_pool2d(grey * grey, 8, 4) - mean * mean).clamp(min=0)
+        answers = nn.functional.conv2d(grey, filters, stride=4)
+        # Filters have unit norm and no mean: the answer to a patch of 64 values is at most 8 times its deviation.
+        return (answers / (8 * (spread + 0.003).sqrt()) - 0.15).clamp(min=0)
 
 
-class Trained(nn.Module):
-    """The image tower with what only training needs: kinds as directions of the space, a head for conditions."""
+class ImageTower(nn.Module):
+    """float32[n, 3, 256, 192] to float32[n, dim], not yet of unit norm.
+
+    ``network`` adds a mobile network beside the fixed measurements; its part starts at zero.
+    """
+
+    def __init__(self, dim: int, filters: dict[str, Any], network: bool = False) -> None:
+        super().__init__()
+        self.descriptor = Descriptor()
+        self.texture = Texture(torch.as_tensor(filters["full"]), torch.as_tensor(filters["half"]))
+        self.measured = Measured(dim)
+        self.network = Network(dim) if network else None
+
+    def measure(self, pixels: torch.Tensor) -> torch.Tensor:
+        """float32[n, MEASURED]: what does not change in training."""
+        return torch.cat([self.descriptor(pixels), self.texture(pixels)], 1)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.measured(self.measure(pixels))
+        if self.network is not None:
+            out = out + self.network(pixels)
+        return out
+
+
+MEASURED = Descriptor.size + Texture.size
+
+
+class Measured(nn.Module):
+    """Two layers on the fixed measurements."""
+
+    def __init__(self, dim: int, width: int = 512) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(MEASURED, affine=False)
+        self.first = nn.Linear(MEASURED, width)
+        self.middle = nn.BatchNorm1d(width)
+        self.last = nn.Linear(width, dim)
+        self.drop = nn.Dropout(0.3)
+
+    def forward(self, measured: torch.Tensor) -> torch.Tensor:
+        x = self.norm(measured).clamp(-6, 6)
+        x = torch.relu(self.middle(self.first(self.drop(x))))
+        out: torch.Tensor = self.last(self.drop(x))
+        return out
+
+
+class Network(nn.Module):
+    """A mobile network from timm, from random weights; four pixels are stacked into twelve channels."""
+
+    def __init__(self, dim: int, backbone: str = BACKBONE) -> None:
+        import timm
+
+        super().__init__()
+        self.fold = nn.PixelUnshuffle(2)
+        self.backbone = timm.create_model(backbone, pretrained=False, in_chans=12, num_classes=0)
+        self.project = nn.Linear(1280, dim, bias=False)
+        nn.init.zeros_(self.project.weight)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.project(self.backbone(self.fold(pixels)))
+        return out
+
+
+class Heads(nn.Module):
+    """What only training needs: kinds as directions of the space, a head for conditions, the contrast's scale."""
 
     def __init__(self, dim: int, kinds: int, conditions: int) -> None:
         super().__init__()
-        self.tower = ImageTower(dim)
         self.kinds = nn.Parameter(torch.randn(kinds, dim) * dim**-0.5)
         self.conditions = nn.Linear(dim, conditions)
         self.log_scale = nn.Parameter(torch.tensor(2.996))  # 20
         self.kind_scale = 16.0
 
-    def forward(self, pixels: torch.Tensor) -> dict[str, Any]:
-        """``vector`` of unit norm, ``kind`` and ``condition`` logits, ``scale`` of the contrast."""
-        vector = nn.functional.normalize(self.tower(pixels), dim=1)
-        kind = self.kind_scale * vector @ nn.functional.normalize(self.kinds, dim=1).T
+    def forward(self, raw: torch.Tensor) -> dict[str, Any]:
+        """Of the tower's output: ``vector`` of unit norm, ``kind`` and ``condition`` logits, ``scale``."""
+        vector = nn.functional.normalize(raw, dim=1)
         return {
             "vector": vector,
-            "kind": kind,
+            "kind": self.kind_scale * vector @ nn.functional.normalize(self.kinds, dim=1).T,
             "condition": self.conditions(8.0 * vector),
             "scale": self.log_scale.clamp(max=4.6).exp(),
         }

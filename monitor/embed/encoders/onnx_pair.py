@@ -64,8 +64,8 @@ class OnnxPairEncoder:
         options.log_severity_level = 3
         # A thread that spins for work between rows takes the processor from decoding.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._image = _session(folder / "image.onnx", options)
-        self._text = _session(folder / "text.onnx", options)
+        self._image = open_session(folder / "image.onnx", options)
+        self._text = open_session(folder / "text.onnx", options)
 
     def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
         return self._rows(self._image, (self._preprocess(image) for image in images), len(images))
@@ -111,7 +111,8 @@ def read_sidecar(folder: Path) -> dict[str, Any]:
     return value
 
 
-def _session(path: Path, options: Any) -> Any:
+def open_session(path: Path, options: Any) -> Any:
+    """An ONNX Runtime session on the processor. Raises EncoderError where the file is no model."""
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the engine's exception types are not public

@@ -1,0 +1,105 @@
+"""Drift power: samples until each kind, spliced into a stream, is detected, at one realised run length for all encoders.
+
+The detector is the shipped one (``detectors.drift.embedding``) under a Shiryaev-Roberts sum, looking at five samples
+at a time. Its reference is one half of the evaluation images of the trained kinds; streams are drawn from the other
+half, and after the change a fifth of the samples is of the new kind. For every encoder the threshold is the one at
+which streams without a change, drawn from the same half, run ``RUN_LENGTH`` looks on average, so that no encoder buys
+speed with false alarms.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks._encoder_data import Rows, held_out
+from detectors.drift.embedding import EmbeddingReference
+
+PER_LOOK, SHARE, RUN_LENGTH = 5, 0.2, 100
+NULL_LOOKS, CHANGED_LOOKS, STREAMS, LONGEST = 2000, 500, 400, 400
+
+Floats = NDArray[np.float64]
+
+
+def delays(rows: Rows, kinds: Sequence[str], documents: Sequence[str], seed: int = 5) -> dict[str, float]:
+    """Mean samples to detection by spliced kind (censored at LONGEST looks)."""
+    names, held = np.asarray(kinds), held_out(kinds)
+    half = np.array([hashlib.sha256(f"half {name}".encode()).digest()[0] % 2 for name in documents])
+    found = {}
+    # A trained kind is spliced into a base without it; all held-out kinds share one base.
+    for kind in sorted(set(kinds)):
+        base = ~held & (names != kind)
+        own = np.flatnonzero(names == kind)
+        found[kind] = _delay(rows, np.flatnonzero(base & (half == 0)), np.flatnonzero(base & (half == 1)), own, seed)
+    return found
+
+
+def _delay(rows: Rows, reference: NDArray[Any], stream: NDArray[Any], own: NDArray[Any], seed: int) -> float:
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(reference)
+    middle_row = len(order) // 2
+    # Limits at their median: the threshold is set by what streams without a change really do.
+    fitted = EmbeddingReference.fit(rows[order[:middle_row]], rows[order[middle_row:]], rng=rng, confidence=0.5)
+    null = _bets(fitted, rows, stream, stream, 0.0, NULL_LOOKS, rng)
+    changed = _bets(fitted, rows, stream, own, SHARE, CHANGED_LOOKS, rng)
+    quiet = null[rng.integers(len(null), size=(STREAMS, LONGEST * 2))]
+    sums = _sums(quiet)
+    low, high = -20.0, 200.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        if _run_lengths(sums, middle).mean() < RUN_LENGTH:
+            low = middle
+        else:
+            high = middle
+    loud = _sums(changed[rng.integers(len(changed), size=(STREAMS, LONGEST))])
+    return round(float(_run_lengths(loud, high).mean()) * PER_LOOK, 1)
+
+
+def _bets(fitted: EmbeddingReference, rows: Rows, stream: NDArray[Any], own: NDArray[Any], share: float, looks: int,
+          rng: np.random.Generator) -> Floats:  # fmt: skip
+    """Log bets of ``looks`` looks: float64[looks, K]."""
+    out = []
+    for _ in range(looks):
+        new = rng.random(PER_LOOK) < share
+        picks = np.where(new, own[rng.integers(len(own), size=PER_LOOK)], stream[rng.integers(len(stream), size=PER_LOOK)])
+        out.append(np.asarray(fitted.log_bets(rows[picks]), dtype=np.float64).ravel())
+    return np.stack(out)
+
+
+def _sums(bets: Floats) -> Floats:
+    """log of the sum over bets of R <- (R + 1 / K) L: float64[streams, looks]."""
+    streams, looks, count = bets.shape
+    level = np.full((streams, count), -np.inf)
+    out = np.empty((streams, looks))
+    for look in range(looks):
+        level = np.logaddexp(level, -np.log(count)) + bets[:, look]
+        out[:, look] = np.logaddexp.reduce(level, axis=1)
+    return out
+
+
+def _run_lengths(sums: Floats, threshold: float) -> Floats:
+    crossed = sums > threshold
+    return np.where(crossed.any(1), crossed.argmax(1) + 1, sums.shape[1]).astype(np.float64)
+
+
+def compare(found: dict[str, dict[str, float]], kinds: Sequence[str], mine: str = "driftline_mini") -> dict[str, Any]:
+    """Geometric mean delays by side, and driftline-mini's over the best other encoder's."""
+    held = {kind for kind, out in zip(kinds, held_out(kinds), strict=True) if out}
+    means = {
+        name: {
+            side: round(float(np.exp(np.mean([np.log(v) for kind, v in delay.items() if (kind in held) == out]))), 2)
+            for side, out in (("held_out_kinds", True), ("trained_kinds", False))
+        }
+        for name, delay in found.items()
+    }
+    result: dict[str, Any] = {"drift_delay_samples": means, "drift_delay_by_kind": found}
+    others = {name: value for name, value in means.items() if name != mine}
+    if mine in means and others:
+        for key, side in (("drift_delay_ratio", "held_out_kinds"), ("drift_delay_ratio_trained_kinds", "trained_kinds")):
+            result[key] = round(means[mine][side] / min(value[side] for value in others.values()), 3)
+        result["drift_compared_with"] = sorted(others)
+    return result

@@ -1,0 +1,66 @@
+"""driftline-mini: the small image-text encoder that comes with the package.
+
+A folder holds ``image.onnx`` (pixels float32[1, 3, h, w] to a vector, int8 with scales fixed at export), the text
+tower's ``tokens.npz`` and ``vocabulary.txt.gz``, and ``encoder.json``: the preprocessing and the sha256 of every file,
+which are checked at load. How it was made: ``training/``; what it can and cannot do: docs/encoder-model-card.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from PIL import Image
+
+from monitor.embed.encoders.base import EncoderError, Vectors, unit_rows
+from monitor.embed.encoders.onnx_pair import open_session, read_sidecar
+from monitor.embed.encoders.preprocess import Preprocessing
+from monitor.embed.encoders.static_text import StaticText
+
+FOLDER = Path(__file__).resolve().parent / "driftline_mini"
+TOKENIZER = "wordpiece_static"
+
+
+class MiniEncoder:
+    """Images and texts in one space, one row a call for images and exact integer sums for texts."""
+
+    shared_space = True
+
+    def __init__(self, directory: Path = FOLDER, *, threads: int = 0) -> None:
+        sidecar = read_sidecar(directory)
+        text = sidecar["text"]
+        if text.get("tokenizer") != TOKENIZER:
+            raise EncoderError(
+                f"{directory}: tokenizer {text.get('tokenizer')!r} is not driftline-mini's ({TOKENIZER}); "
+                "use encoder.onnx for folders written by `driftline encoder export`"
+            )
+        self._preprocess = Preprocessing.from_document(sidecar["image"])
+        self._text = StaticText(directory / text["tokens"], directory / text["vocabulary"])
+        self.dim = int(sidecar["dim"])
+        digests = "".join(sidecar["files"][name] for name in sorted(sidecar["files"]))
+        weights = hashlib.sha256(digests.encode()).hexdigest()[:16]
+        self.identity = f"{sidecar['model']}:{sidecar['precision']}:{weights}:{self._preprocess.digest}"
+        self.description = (
+            f"{sidecar['model']}, a small encoder trained on drawn documents and few real pages: tells document types "
+            f"and their conditions, not what is written; images and texts in one space of {self.dim} dimensions"
+        )
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or os.cpu_count() or 1
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._image = open_session(directory / "image.onnx", options)
+        self._input = self._image.get_inputs()[0].name
+
+    def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
+        out = np.zeros((len(images), self.dim), dtype=np.float32)
+        for row, image in zip(out, images, strict=True):
+            row[:] = self._image.run(None, {self._input: self._preprocess(image)[None]})[0][0]
+        return unit_rows(out)
+
+    def encode_texts(self, texts: Sequence[str]) -> Vectors:
+        return self._text(texts)

@@ -1,0 +1,136 @@
+"""Writes the folder that the package ships: the image tower as ONNX with int8 weights, the text tower, the sidecar.
+
+Weights of the learned layers are int8 with one scale per output; activations stay float32. So nothing saturates on
+processors without VNNI, no activation scale depends on a batch, and the file is a quarter of its float32 size.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from onnx import helper, numpy_helper
+
+from monitor.embed.encoders.mini import TOKENIZER
+from monitor.embed.encoders.onnx_pair import SIDECAR, VERSION, file_digest
+from monitor.embed.encoders.preprocess import Preprocessing
+from training.model import FILL, HEIGHT, MEAN, STD, WIDTH, ImageTower
+
+NAME, DIM, OPSET = "driftline-mini", 256, 17
+LEAST_PARITY = 0.999
+
+
+def tower_of(checkpoint: Path, filters: Path) -> ImageTower:
+    """The trained image tower of a checkpoint of ``training.train``."""
+    tower = ImageTower(DIM, dict(np.load(filters)))
+    state = torch.load(checkpoint, weights_only=True)["model"]
+    tower.measured.load_state_dict({k.removeprefix("layers."): v for k, v in state.items() if k.startswith("layers.")})
+    return tower.eval()
+
+
+def write_image(tower: ImageTower, path: Path) -> None:
+    """One image a call: pixels float32[1, 3, 256, 192] to vector float32[1, dim]."""
+    torch.onnx.export(
+        tower, (torch.zeros(1, 3, HEIGHT, WIDTH),), str(path), input_names=["pixels"], output_names=["vector"],
+        opset_version=OPSET, dynamo=False,
+    )  # fmt: skip
+    model = onnx.load(path)
+    quantise(model)
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+
+
+def quantise(model: Any) -> int:
+    """Weights of ``Gemm`` nodes become int8 with a scale per output; returns how many."""
+    weights = {tensor.name: tensor for tensor in model.graph.initializer}
+    done, nodes = 0, []
+    for node in list(model.graph.node):
+        if node.op_type == "Gemm" and node.input[1] in weights:
+            tensor = weights[node.input[1]]
+            values = numpy_helper.to_array(tensor)
+            axis = 0 if any(a.name == "transB" and a.i for a in node.attribute) else 1
+            scale = np.maximum(np.abs(values).max(1 - axis), 1e-12).astype(np.float32) / 127
+            whole = np.round(values / np.expand_dims(scale, 1 - axis)).astype(np.int8)
+            model.graph.initializer.remove(tensor)
+            model.graph.initializer.extend([
+                numpy_helper.from_array(whole, f"{tensor.name}.int8"),
+                numpy_helper.from_array(scale, f"{tensor.name}.scale"),
+                numpy_helper.from_array(np.zeros(len(scale), np.int8), f"{tensor.name}.zero"),
+            ])  # fmt: skip
+            inputs = [f"{tensor.name}.int8", f"{tensor.name}.scale", f"{tensor.name}.zero"]
+            nodes.append(helper.make_node("DequantizeLinear", inputs, [f"{tensor.name}.real"], axis=axis))
+            node.input[1] = f"{tensor.name}.real"
+            done += 1
+        nodes.append(node)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return done
+
+
+def parity(tower: ImageTower, path: Path, seed: int = 4, count: int = 24) -> float:
+    """Lowest cosine between torch and ONNX Runtime over drawn documents."""
+    from training import fonts
+    from training.documents.catalogue import draw
+
+    found = fonts.discover()
+    steps = preprocessing()
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    least = 1.0
+    with torch.inference_mode():
+        for index in range(count):
+            pixels = steps(draw(seed, index, found).image)[None]
+            a = tower(torch.from_numpy(pixels)).numpy()[0]
+            b = session.run(None, {"pixels": pixels})[0][0]
+            least = min(least, float(a @ b / np.linalg.norm(a) / np.linalg.norm(b)))
+    return least
+
+
+def preprocessing() -> Preprocessing:
+    return Preprocessing((HEIGHT, WIDTH), MEAN, STD, "bilinear", "longest", FILL)
+
+
+def write(tower: ImageTower, text: Path, out: Path) -> dict[str, Any]:
+    """The folder; returns its sidecar."""
+    out.mkdir(parents=True, exist_ok=True)
+    write_image(tower, out / "image.onnx")
+    for name in ("tokens.npz", "vocabulary.txt.gz"):
+        shutil.copyfile(text / name, out / name)
+    least = parity(tower, out / "image.onnx")
+    if least < LEAST_PARITY:
+        raise SystemExit(f"ONNX and torch agree only to a cosine of {least:.6f}, expected {LEAST_PARITY}")
+    files = ("image.onnx", "tokens.npz", "vocabulary.txt.gz")
+    document = {
+        "v": VERSION,
+        "model": NAME,
+        "precision": "int8",
+        "dim": DIM,
+        "image": preprocessing().document(),
+        "text": {"tokenizer": TOKENIZER, "tokens": "tokens.npz", "vocabulary": "vocabulary.txt.gz"},
+        "parity": {"image": round(least, 6)},
+        "files": {name: file_digest(out / name) for name in files},
+    }
+    (out / SIDECAR).write_text(json.dumps(document, indent=2) + "\n")
+    size = sum((out / name).stat().st_size for name in (*files, SIDECAR))
+    print(f"{out}: {size / 1e6:.2f} MB, lowest cosine with torch {least:.6f}")
+    return document
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Export the trained encoder.")
+    parser.add_argument("--run", type=Path, default=Path(".cache/encoder/run"))
+    parser.add_argument("--filters", type=Path, default=Path(".cache/encoder/filters.npz"))
+    parser.add_argument("--text", type=Path, default=Path(".cache/encoder/text"))
+    parser.add_argument("--out", type=Path, default=Path(".cache/encoder/driftline-mini"))
+    chosen = parser.parse_args()
+    write(tower_of(chosen.run / "checkpoint.pt", chosen.filters), chosen.text, chosen.out)
+
+
+if __name__ == "__main__":
+    main()

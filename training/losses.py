@@ -1,0 +1,38 @@
+"""What training asks of an image's vector, the same for every stage."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from open_clip.loss import ClipLoss
+from torch import nn
+
+WEIGHTS = {"contrast": 1.0, "pull": 1.0, "kind": 1.0, "condition": 4.0}
+_CONTRAST = ClipLoss()
+
+
+def parts(found: dict[str, Any], words: torch.Tensor, kinds: torch.Tensor, severity: torch.Tensor) -> dict[str, torch.Tensor]:
+    """open_clip's contrast between images and captions; distance from the own caption; kind; severity of conditions.
+
+    ``found`` is what ``Heads`` gives, ``words`` the captions' unit vectors.
+    """
+    return {
+        "contrast": _CONTRAST(found["vector"], words, found["scale"]),
+        "pull": 1 - (found["vector"] * words).sum(1).mean(),
+        "kind": nn.functional.cross_entropy(found["kind"], kinds, label_smoothing=0.05),
+        "condition": nn.functional.binary_cross_entropy_with_logits(found["condition"], severity),
+    }
+
+
+def total(found: dict[str, torch.Tensor]) -> torch.Tensor:
+    return torch.stack([WEIGHTS[name] * part for name, part in found.items()]).sum()
+
+
+def rate_at(step: int, steps: int, top: float) -> float:
+    """Linear warm-up over 5 %, then a cosine to 2 % of the top."""
+    warm = max(1, steps // 20)
+    if step < warm:
+        return top * (step + 1) / warm
+    return top * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm))))
