@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-clip lint format types bench dashboards clean
+.PHONY: help setup demo test test-clip lint format types bench dashboards train-encoder clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -53,6 +53,19 @@ format: $(VENV)/.setup ## Format the code
 bench: $(VENV)/.setup ## Run every benchmark; each prints a JSON object on its last line
 	@for name in $$(cd benchmarks && ls *.py | grep -v '^_' | sed 's/\.py$$//'); do \
 	  echo "== $$name"; $(BIN)/python -m benchmarks.$$name --json || exit 1; done
+
+# torch is large: the encoder's training has an environment of its own.
+TRAIN_VENV ?= .venv-train
+DATA       ?= ../shared/data/images
+FILES      ?= 80
+$(TRAIN_VENV)/.train: pyproject.toml
+	$(PYTHON) -m venv $(TRAIN_VENV)
+	$(TRAIN_VENV)/bin/python -m pip install --quiet --upgrade pip
+	$(TRAIN_VENV)/bin/python -m pip install --quiet -c constraints.txt -e '.[train,bench]'
+	@touch $@
+
+train-encoder: $(TRAIN_VENV)/.train ## Train driftline-mini into .cache/encoder; DATA= for drawn documents alone; goes on where it was stopped
+	sh training/run.sh $(TRAIN_VENV)/bin/python $(FILES) $(DATA)
 
 clean: ## Remove the environment and caches
 	rm -rf $(VENV) $(VENV)-clip .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

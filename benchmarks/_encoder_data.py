@@ -62,7 +62,9 @@ def mini_encoder(folder: Path | None) -> Any:
 
 
 def _pixels(images: Sequence[Image.Image]) -> Rows:
-    rows = [np.asarray(i.convert("L").resize((PIXEL_SIDE, PIXEL_SIDE), Image.Resampling.BOX), np.float32) for i in images]
+    rows = [
+        np.asarray(i.convert("L").resize((PIXEL_SIDE, PIXEL_SIDE), Image.Resampling.BOX), np.float32) for i in images
+    ]
     return np.stack(rows).reshape(len(rows), -1) / 255
 
 

@@ -1,4 +1,4 @@
-"""Drift power: samples until each kind, spliced into a stream, is detected, at one realised run length for all encoders.
+"""Drift power: samples until a kind spliced into a stream is detected, at one realised run length for all encoders.
 
 The detector is the shipped one (``detectors.drift.embedding``) under a Shiryaev-Roberts sum, looking at five samples
 at a time. Its reference is one half of the evaluation images of the trained kinds; streams are drawn from the other
@@ -43,7 +43,7 @@ def _delay(rows: Rows, reference: NDArray[Any], stream: NDArray[Any], own: NDArr
     order = rng.permutation(reference)
     middle_row = len(order) // 2
     # Limits at their median: the threshold is set by what streams without a change really do.
-    fitted = EmbeddingReference.fit(rows[order[:middle_row]], rows[order[middle_row:]], rng=rng, confidence=0.5)
+    fitted = EmbeddingReference.fit(rows[order[:middle_row]], rows[order[middle_row:]], rng=rng, confidence=0.51)
     null = _bets(fitted, rows, stream, stream, 0.0, NULL_LOOKS, rng)
     changed = _bets(fitted, rows, stream, own, SHARE, CHANGED_LOOKS, rng)
     quiet = null[rng.integers(len(null), size=(STREAMS, LONGEST * 2))]
@@ -65,7 +65,9 @@ def _bets(fitted: EmbeddingReference, rows: Rows, stream: NDArray[Any], own: NDA
     out = []
     for _ in range(looks):
         new = rng.random(PER_LOOK) < share
-        picks = np.where(new, own[rng.integers(len(own), size=PER_LOOK)], stream[rng.integers(len(stream), size=PER_LOOK)])
+        picks = np.where(
+            new, own[rng.integers(len(own), size=PER_LOOK)], stream[rng.integers(len(stream), size=PER_LOOK)]
+        )
         out.append(np.asarray(fitted.log_bets(rows[picks]), dtype=np.float64).ravel())
     return np.stack(out)
 
@@ -99,7 +101,10 @@ def compare(found: dict[str, dict[str, float]], kinds: Sequence[str], mine: str 
     result: dict[str, Any] = {"drift_delay_samples": means, "drift_delay_by_kind": found}
     others = {name: value for name, value in means.items() if name != mine}
     if mine in means and others:
-        for key, side in (("drift_delay_ratio", "held_out_kinds"), ("drift_delay_ratio_trained_kinds", "trained_kinds")):
+        for key, side in (
+            ("drift_delay_ratio", "held_out_kinds"),
+            ("drift_delay_ratio_trained_kinds", "trained_kinds"),
+        ):
             result[key] = round(means[mine][side] / min(value[side] for value in others.values()), 3)
         result["drift_compared_with"] = sorted(others)
     return result

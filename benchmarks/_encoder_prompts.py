@@ -20,10 +20,13 @@ PROMPTS: dict[str, tuple[str, ...]] = {
     "doclaynet_scientific_articles": ("a page of a scientific article", "a research paper"),
     "handwritten": ("a handwritten page", "a letter written by hand in ink"),
     "typescripts": ("a typewritten page", "an old typescript from a typewriter"),
-    "photographed_docs": ("a document photographed on a table with a camera", "a photo of a printed page with shadow or creases"),
+    "photographed_docs": (
+        "a document photographed on a table with a camera",
+        "a photo of a printed page with shadow or creases",
+    ),
     "photos_coco": ("a photograph of people, animals or things", "a natural photo of a scene"),
     "math_diagrams": ("a diagram of a mathematics problem", "geometric shapes with labels"),
-}  # fmt: skip
+}
 
 # The same meaning in other words; each must find its partner among all second sentences.
 PARAPHRASES: tuple[tuple[str, str], ...] = (
@@ -34,7 +37,10 @@ PARAPHRASES: tuple[tuple[str, str], ...] = (
     ("What disease do these symptoms suggest?", "Which illness would explain the patient's signs?"),
     ("Translate the letter into German.", "Put this correspondence into the German language."),
     ("Read the text in the photo aloud.", "Say out loud the words shown in the picture."),
-    ("Which country has the highest population in the chart?", "According to the graph, what nation has the most people?"),
+    (
+        "Which country has the highest population in the chart?",
+        "According to the graph, what nation has the most people?",
+    ),
     ("Find the area of the shaded triangle.", "Compute how large the dark three-sided region is."),
     ("What colour is the car on the left?", "Name the hue of the leftmost vehicle."),
     ("The receipt is too blurry to read.", "The till slip is out of focus and illegible."),
@@ -45,7 +51,10 @@ PARAPHRASES: tuple[tuple[str, str], ...] = (
     ("Who composed this piece of music?", "Name the author of the melody."),
     ("Calculate the annual interest on the loan.", "How much yearly interest does the debt cost?"),
     ("The scanned page is upside down.", "The document was digitised with the wrong orientation."),
-    ("Compare revenue in the last two quarters.", "How did sales differ between the two most recent three-month periods?"),
+    (
+        "Compare revenue in the last two quarters.",
+        "How did sales differ between the two most recent three-month periods?",
+    ),
     ("What is the capital of this country?", "Which city is the seat of the nation's government?"),
     ("Where does the train depart from?", "From which station does the railway service leave?"),
     ("Identify the painter of this artwork.", "Which artist made the picture?"),
@@ -59,4 +68,4 @@ PARAPHRASES: tuple[tuple[str, str], ...] = (
     ("Classify the email as spam or not.", "Decide whether this message is junk."),
     ("Which planet is closest to the sun?", "What is the innermost world of the solar system?"),
     ("Give the dosage of the medicine.", "How much of the drug should be taken?"),
-)  # fmt: skip
+)

@@ -17,17 +17,42 @@ GENERATED: dict[str, tuple[str, ...]] = {
     "financial report": ("page of a financial report", "annual report", "balance sheet", "company accounts"),
     "government tender": ("government tender", "request for proposals", "procurement notice", "call for bids"),
     "scientific article": ("scientific article", "research paper", "journal article", "academic paper"),
-    "page of mathematics": ("page of mathematics", "maths paper with formulas", "mathematical proof", "page of equations"),
+    "page of mathematics": (
+        "page of mathematics",
+        "maths paper with formulas",
+        "mathematical proof",
+        "page of equations",
+    ),
     "newspaper page": ("newspaper page", "page with several columns", "magazine page in columns", "multi-column page"),
-    "page of tiny text": ("page of tiny text", "dense page of very small print", "dictionary page", "directory in small type"),
+    "page of tiny text": (
+        "page of tiny text",
+        "dense page of very small print",
+        "dictionary page",
+        "directory in small type",
+    ),
     "patent": ("patent", "patent specification", "page of a patent", "patent application"),
     "law or regulation": ("law", "legal regulation", "page of legislation", "statute text", "legal document"),
     "manual": ("manual", "user guide", "instruction manual", "technical handbook", "product documentation"),
-    "page with header and footer": ("page with a header and footer", "book page with a running header", "report page", "page of a book"),
-    "handwritten letter": ("handwritten letter", "handwriting", "handwritten note", "manuscript page", "page written by hand"),
+    "page with header and footer": (
+        "page with a header and footer",
+        "book page with a running header",
+        "report page",
+        "page of a book",
+    ),
+    "handwritten letter": (
+        "handwritten letter",
+        "handwriting",
+        "handwritten note",
+        "manuscript page",
+        "page written by hand",
+    ),
     "typewritten page": ("typewritten page", "typescript", "page from a typewriter", "typed manuscript"),
     "old scanned document": ("old scanned document", "scan of an old page", "historical document", "archival scan"),
-    "old scan of mathematics": ("old scan of a mathematics book", "scanned old page with formulas", "historical maths textbook"),
+    "old scan of mathematics": (
+        "old scan of a mathematics book",
+        "scanned old page with formulas",
+        "historical maths textbook",
+    ),
     "chart": ("chart", "graph of data", "diagram of statistics", "data plot"),
     "presentation slide": ("presentation slide", "slide from a talk", "slide deck page"),
     "screenshot": ("screenshot", "screen capture of an application", "user interface", "screenshot of a program"),
@@ -37,24 +62,66 @@ GENERATED: dict[str, tuple[str, ...]] = {
     "photograph": ("photograph", "photo", "natural image", "picture taken with a camera"),
     "brochure page": ("brochure page", "catalogue page with photographs", "page with pictures", "photo album page"),
     "technical drawing": ("technical drawing", "line drawing", "schematic", "engineering diagram"),
-}  # fmt: skip
+}
 REAL: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "olmocr_arxiv_math": (("page of a mathematics paper", "maths paper with formulas", "page of equations and proofs"), ("formulas and equations",)),
-    "olmocr_headers_footers": (("page with a header and footer", "report page with a running header", "printed page with page number"), ("a running header and a footer",)),
-    "olmocr_long_tiny_text": (("page of tiny text", "dense page of very small print", "page full of small text"), ("dense small print",)),
-    "olmocr_multi_column": (("page with several columns", "multi-column page", "magazine or newspaper page in columns"), ("text in columns",)),
-    "olmocr_old_scans": (("old scanned document", "historical document", "scan of an old letter or paper"), ("yellowed or grey paper",)),
-    "olmocr_old_scans_math": (("old scan of a mathematics book", "scanned old page with formulas", "historical maths textbook"), ("printed formulas",)),
-    "olmocr_table_tests": (("page with a table", "table of data", "page with tabular data"), ("rows and columns of numbers",)),
-    "doclaynet_financial_reports": (("page of a financial report", "annual report of a company", "company accounts"), ("statements of amounts",)),
-    "doclaynet_government_tenders": (("government tender", "procurement document", "request for proposals by an authority"), ("numbered clauses",)),
-    "doclaynet_laws_and_regulations": (("law", "legal regulation", "page of legislation"), ("articles and numbered paragraphs",)),
-    "doclaynet_manuals": (("manual", "user guide", "instruction manual", "technical handbook"), ("steps and illustrations",)),
+    "olmocr_arxiv_math": (
+        ("page of a mathematics paper", "maths paper with formulas", "page of equations and proofs"),
+        ("formulas and equations",),
+    ),
+    "olmocr_headers_footers": (
+        ("page with a header and footer", "report page with a running header", "printed page with page number"),
+        ("a running header and a footer",),
+    ),
+    "olmocr_long_tiny_text": (
+        ("page of tiny text", "dense page of very small print", "page full of small text"),
+        ("dense small print",),
+    ),
+    "olmocr_multi_column": (
+        ("page with several columns", "multi-column page", "magazine or newspaper page in columns"),
+        ("text in columns",),
+    ),
+    "olmocr_old_scans": (
+        ("old scanned document", "historical document", "scan of an old letter or paper"),
+        ("yellowed or grey paper",),
+    ),
+    "olmocr_old_scans_math": (
+        ("old scan of a mathematics book", "scanned old page with formulas", "historical maths textbook"),
+        ("printed formulas",),
+    ),
+    "olmocr_table_tests": (
+        ("page with a table", "table of data", "page with tabular data"),
+        ("rows and columns of numbers",),
+    ),
+    "doclaynet_financial_reports": (
+        ("page of a financial report", "annual report of a company", "company accounts"),
+        ("statements of amounts",),
+    ),
+    "doclaynet_government_tenders": (
+        ("government tender", "procurement document", "request for proposals by an authority"),
+        ("numbered clauses",),
+    ),
+    "doclaynet_laws_and_regulations": (
+        ("law", "legal regulation", "page of legislation"),
+        ("articles and numbered paragraphs",),
+    ),
+    "doclaynet_manuals": (
+        ("manual", "user guide", "instruction manual", "technical handbook"),
+        ("steps and illustrations",),
+    ),
     "doclaynet_patents": (("patent", "page of a patent", "patent specification"), ("claims or line drawings",)),
-    "doclaynet_scientific_articles": (("scientific article", "research paper", "journal article"), ("columns of text, figures",)),
-    "photos_coco": (("photograph", "photo of a scene", "natural image", "picture taken with a camera"), ("people, animals or things",)),
-    "math_diagrams": (("geometry diagram", "diagram of a maths problem", "drawing of shapes for a puzzle"), ("shapes and labels",)),
-}  # fmt: skip
+    "doclaynet_scientific_articles": (
+        ("scientific article", "research paper", "journal article"),
+        ("columns of text, figures",),
+    ),
+    "photos_coco": (
+        ("photograph", "photo of a scene", "natural image", "picture taken with a camera"),
+        ("people, animals or things",),
+    ),
+    "math_diagrams": (
+        ("geometry diagram", "diagram of a maths problem", "drawing of shapes for a puzzle"),
+        ("shapes and labels",),
+    ),
+}
 _CONDITION = {
     "rotation": ("rotated", "turned sideways or upside down", "with the wrong orientation"),
     "crop": ("cropped", "cut off at the edges", "only partly visible"),
@@ -74,7 +141,9 @@ _CLEAN = ("clean", "clear", "sharp", "good quality", "legible")
 _LEAD = ("a {}", "an image of a {}", "{}", "a scan of a {}", "a picture showing a {}", "this is a {}", "document: {}")
 
 
-def caption(rng: Rng, phrases: Sequence[str], sees: Sequence[str], about: str, tongue: str, conditions: dict[str, float]) -> str:
+def caption(
+    rng: Rng, phrases: Sequence[str], sees: Sequence[str], about: str, tongue: str, conditions: dict[str, float]
+) -> str:
     """One caption; parts are left out at random so that each is also said alone."""
     text = choose(rng, _LEAD).format(choose(rng, phrases))
     if sees and rng.random() < 0.5:
@@ -98,4 +167,4 @@ def condition_phrase(rng: Rng, name: str, amount: float) -> str:
     if rng.random() < 0.5:
         much = "slightly " if amount < 0.33 else "" if amount < 0.67 else "very "
     phrase = choose(rng, _CONDITION[name])
-    return phrase if phrase.startswith("with") or phrase.startswith("at ") else much + phrase
+    return phrase if phrase.startswith(("with", "at ")) else much + phrase

@@ -22,7 +22,11 @@ def _skew(image: Image.Image, rng: Rng, amount: float) -> Image.Image:
 
 
 def _rotation(image: Image.Image, rng: Rng, amount: float) -> Image.Image:
-    turn = Image.Transpose.ROTATE_180 if rng.random() < 0.34 else (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_270)[int(rng.integers(2))]
+    turn = (
+        Image.Transpose.ROTATE_180
+        if rng.random() < 0.34
+        else (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_270)[int(rng.integers(2))]
+    )
     return image.transpose(turn)
 
 
@@ -53,7 +57,9 @@ def _jpeg(image: Image.Image, rng: Rng, amount: float) -> Image.Image:
     return Image.open(out).convert("RGB")
 
 
-def _arrays(work: Callable[[np.ndarray, Rng, float, tuple[int, int]], np.ndarray]) -> Callable[[Image.Image, Rng, float], Image.Image]:
+def _arrays(
+    work: Callable[[np.ndarray, Rng, float, tuple[int, int]], np.ndarray],
+) -> Callable[[Image.Image, Rng, float], Image.Image]:
     def run(image: Image.Image, rng: Rng, amount: float) -> Image.Image:
         pixels = work(np.asarray(image, np.float32), rng, amount, image.size)
         return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
@@ -100,18 +106,20 @@ def _noise(p: np.ndarray, rng: Rng, amount: float, size: tuple[int, int]) -> np.
     if rng.random() < 0.3:  # specks of a fax or copier
         hit = rng.random(p.shape[:2]) < 0.01 + 0.08 * amount
         return np.where(hit[..., None], 255 * (rng.random(p.shape[:2]) < 0.5)[..., None], p)
-    return p + rng.standard_normal(p.shape[:2] + (1,), dtype=np.float32) * (10 + 50 * amount)
+    return p + rng.standard_normal((*p.shape[:2], 1), dtype=np.float32) * (10 + 50 * amount)
 
 
 def _glare(p: np.ndarray, rng: Rng, amount: float, size: tuple[int, int]) -> np.ndarray:
     w, h = size
     y, x = np.mgrid[0:h, 0:w].astype(np.float32)
-    spot = ((x / w - rng.uniform(0.15, 0.85)) / rng.uniform(0.1, 0.4)) ** 2 + ((y / h - rng.uniform(0.15, 0.85)) / rng.uniform(0.1, 0.4)) ** 2
+    spot = ((x / w - rng.uniform(0.15, 0.85)) / rng.uniform(0.1, 0.4)) ** 2 + (
+        (y / h - rng.uniform(0.15, 0.85)) / rng.uniform(0.1, 0.4)
+    ) ** 2
     return p + (255 - p) * ((0.5 + 0.5 * amount) * np.exp(-spot))[..., None]
 
 
 def _dark(p: np.ndarray, rng: Rng, amount: float, size: tuple[int, int]) -> np.ndarray:
-    return p * (0.6 - 0.48 * amount) + rng.standard_normal(p.shape[:2] + (1,), dtype=np.float32) * 6 * amount
+    return p * (0.6 - 0.48 * amount) + rng.standard_normal((*p.shape[:2], 1), dtype=np.float32) * 6 * amount
 
 
 # Geometry first, then light, then the camera: the order in which they are applied.

@@ -29,7 +29,9 @@ def bags(tokenizer: WordPiece, texts: list[str]) -> tuple[np.ndarray, np.ndarray
     return np.concatenate([np.array(row, np.int64) for row in rows]), starts
 
 
-def fit(folder: Path, epochs: int, threads: int, rate: float = 2e-3, drop: float = 0.3, seed: int = 3) -> tuple[np.ndarray, list[str]]:
+def fit(
+    folder: Path, epochs: int, threads: int, rate: float = 2e-3, drop: float = 0.3, seed: int = 3
+) -> tuple[np.ndarray, list[str]]:
     """(float32[tokens, DIM], vocabulary)."""
     torch.manual_seed(seed)
     torch.set_num_threads(threads)
@@ -45,7 +47,9 @@ def fit(folder: Path, epochs: int, threads: int, rate: float = 2e-3, drop: float
     targets = np.concatenate(vectors)
     turn = basis(folder, targets)
     kept = targets @ turn.T
-    print(f"{len(texts)} texts; {DIM} directions keep {np.square(kept).sum() / np.square(targets).sum():.3f}", flush=True)
+    print(
+        f"{len(texts)} texts; {DIM} directions keep {np.square(kept).sum() / np.square(targets).sum():.3f}", flush=True
+    )
     goal = nn.functional.normalize(torch.from_numpy(kept), dim=1)
     start = np.load(folder / "tokens.npy").astype(np.float32) @ turn.T
     start -= 0.7 * start.mean(0)
@@ -83,8 +87,10 @@ def fit(folder: Path, epochs: int, threads: int, rate: float = 2e-3, drop: float
     return table.weight.detach().numpy(), vocabulary
 
 
-def agreement(table: nn.Embedding, ids: np.ndarray, begins: np.ndarray, ends: np.ndarray, targets: np.ndarray, held: int) -> float:
-    """Correlation of similarities with the teacher's over pairs of the last ``held`` texts, which are not trained on."""
+def agreement(
+    table: nn.Embedding, ids: np.ndarray, begins: np.ndarray, ends: np.ndarray, targets: np.ndarray, held: int
+) -> float:
+    """Correlation of similarities with the teacher's over pairs of the last ``held`` texts."""
     rows = np.arange(len(targets) - held, len(targets))
     with torch.no_grad():
         made, aim = _sum(table, ids, begins, ends, rows).numpy(), targets[rows]
@@ -110,7 +116,9 @@ def _sum(table: nn.Embedding, ids: np.ndarray, begins: np.ndarray, ends: np.ndar
         bag = [b[rng.random(len(b)) > drop] if len(b) > 3 else b for b in bag]
         bag = [b if len(b) else ids[:1] for b in bag]
     offsets = torch.from_numpy(np.cumsum([0, *(len(b) for b in bag)])[:-1])
-    summed = nn.functional.embedding_bag(torch.from_numpy(np.concatenate(bag)), table.weight, offsets, mode="sum", sparse=True)
+    summed = nn.functional.embedding_bag(
+        torch.from_numpy(np.concatenate(bag)), table.weight, offsets, mode="sum", sparse=True
+    )
     return nn.functional.normalize(summed, dim=1)
 
 

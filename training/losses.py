@@ -13,7 +13,9 @@ WEIGHTS = {"contrast": 1.0, "pull": 1.0, "kind": 1.0, "condition": 4.0}
 _CONTRAST = ClipLoss()
 
 
-def parts(found: dict[str, Any], words: torch.Tensor, kinds: torch.Tensor, severity: torch.Tensor) -> dict[str, torch.Tensor]:
+def parts(
+    found: dict[str, Any], words: torch.Tensor, kinds: torch.Tensor, severity: torch.Tensor
+) -> dict[str, torch.Tensor]:
     """open_clip's contrast between images and captions; distance from the own caption; kind; severity of conditions.
 
     ``found`` is what ``Heads`` gives, ``words`` the captions' unit vectors.

@@ -34,8 +34,13 @@ class Descriptor(nn.Module):
         super().__init__()
         self.register_buffer("luma", torch.tensor([0.299, 0.587, 0.114])[None, :, None, None])
         self.register_buffer("tones", torch.linspace(-2, 2, _TONES)[None, :, None, None])
-        for name, matrix in (("down", _waves(HEIGHT, _ROWS)), ("across", _waves(WIDTH, _COLUMNS)),
-                             ("tall", _waves(HEIGHT // 2, HEIGHT // 2, centred=True)), ("wide", _waves(WIDTH // 2, WIDTH // 4))):  # fmt: skip
+        matrices = {
+            "down": _waves(HEIGHT, _ROWS),
+            "across": _waves(WIDTH, _COLUMNS),
+            "tall": _waves(HEIGHT // 2, HEIGHT // 2, centred=True),
+            "wide": _waves(WIDTH // 2, WIDTH // 4),
+        }
+        for name, matrix in matrices.items():
             self.register_buffer(name, matrix)
         self.register_buffer("rings", _rings(HEIGHT // 2, WIDTH // 4))
 
@@ -98,7 +103,7 @@ def _power(waves: torch.Tensor) -> torch.Tensor:
 
 
 def _rings(tall: int, wide: int) -> torch.Tensor:
-    """Which ring (log-spaced radius) and sector (steep or flat) each frequency is in, as means: [tall x wide, 2 x rings]."""
+    """Which ring (log-spaced radius) and sector each frequency is in, as means: [tall x wide, 2 x rings]."""
     y = (torch.arange(tall) - tall // 2)[:, None] / tall
     x = (torch.arange(wide) + 1)[None, :] / (2 * wide)
     radius = (x * x + y * y).sqrt()
@@ -120,17 +125,16 @@ class Texture(nn.Module):
 
     def __init__(self, full: torch.Tensor, half: torch.Tensor) -> None:
         super().__init__()
-        self.register_buffer("full", full.reshape(FILTERS, 1, 8, 8))
-        self.register_buffer("half", half.reshape(FILTERS, 1, 8, 8))
+        self.register_buffer("fine", full.reshape(FILTERS, 1, 8, 8))
+        self.register_buffer("coarse", half.reshape(FILTERS, 1, 8, 8))
         self.register_buffer("luma", torch.tensor([0.299, 0.587, 0.114])[None, :, None, None])
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         grey = (pixels * self.luma).sum(1, keepdim=True)
-        full = self._answers(grey, self.full)
-        half = self._answers(nn.functional.avg_pool2d(grey, 2), self.half)
+        full = self._answers(grey, self.fine)
+        half = self._answers(nn.functional.avg_pool2d(grey, 2), self.coarse)
         parts = [nn.functional.avg_pool2d(full, (15, 15)).flatten(1), nn.functional.avg_pool2d(half, (7, 7)).flatten(1)]
-        for answers in (full, half):
-            parts.append((answers * answers).mean((2, 3)))
+        parts.extend((answers * answers).mean((2, 3)) for answers in (full, half))
         return (torch.cat(parts, 1) + 1e-4).sqrt()
 
     @staticmethod

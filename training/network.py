@@ -86,7 +86,9 @@ def rate_at(step: int, steps: int, top: float) -> float:
     return top * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm))))
 
 
-def losses(found: dict[str, Any], batch: dict[str, Any], words: torch.Tensor, contrast: ClipLoss) -> dict[str, torch.Tensor]:
+def losses(
+    found: dict[str, Any], batch: dict[str, Any], words: torch.Tensor, contrast: ClipLoss
+) -> dict[str, torch.Tensor]:
     return {
         "contrast": contrast(found["vector"], words, found["scale"]),
         "pull": 1 - (found["vector"] * words).sum(1).mean(),
@@ -110,7 +112,9 @@ def train(chosen: argparse.Namespace) -> None:
     plain = [p for p in model.parameters() if p.ndim <= 1]
     decayed = [p for p in model.parameters() if p.ndim > 1]
     optimiser = torch.optim.AdamW([{"params": decayed, "weight_decay": 0.03}, {"params": plain, "weight_decay": 0.0}])
-    average = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.995), use_buffers=True)
+    average = torch.optim.swa_utils.AveragedModel(
+        model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.995), use_buffers=True
+    )
     step, chosen.out = 0, Path(chosen.out)
     chosen.out.mkdir(parents=True, exist_ok=True)
     path = chosen.out / "checkpoint.pt"
@@ -156,7 +160,12 @@ def train(chosen: argparse.Namespace) -> None:
 
 def save(path: Path, model: nn.Module, optimiser: Any, average: nn.Module, step: int) -> None:
     """Written beside, then moved: a stop in between leaves the checkpoint before."""
-    state = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "average": average.state_dict(), "step": step}
+    state = {
+        "model": model.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "average": average.state_dict(),
+        "step": step,
+    }
     torch.save(state, path.with_suffix(".part"))
     path.with_suffix(".part").replace(path)
 

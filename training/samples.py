@@ -79,7 +79,7 @@ def sample(pool: Pool, seed: int, index: int) -> dict[str, Any]:
 
 
 def view(image: Image.Image, applied: conditions.Applied, rng: np.random.Generator) -> Image.Image:
-    """A condition applied at drawing size where it is geometric, else at the tower's; slight changes of frame and light."""
+    """Conditions, at drawing size where they are geometric, else at the tower's; slight changes of frame and light."""
     image = conditions.apply(image, applied, rng, conditions.GEOMETRIC)
     if rng.random() < 0.5 and "skew" not in applied:
         image = image.rotate(float(rng.normal(0, 0.7)), Image.Resampling.BILINEAR, fillcolor=image.getpixel((2, 2)))
@@ -88,7 +88,10 @@ def view(image: Image.Image, applied: conditions.Applied, rng: np.random.Generat
     box = (float(edges[0]), float(edges[1]), w - float(edges[2]), h - float(edges[3]))
     stretch = float(np.exp(rng.normal(0, 0.03)))
     ratio = max((box[2] - box[0]) * stretch / WIDTH, (box[3] - box[1]) / HEIGHT)
-    size = (max(8, min(WIDTH, round((box[2] - box[0]) * stretch / ratio))), max(8, min(HEIGHT, round((box[3] - box[1]) / ratio))))
+    size = (
+        max(8, min(WIDTH, round((box[2] - box[0]) * stretch / ratio))),
+        max(8, min(HEIGHT, round((box[3] - box[1]) / ratio))),
+    )
     image = image.resize(size, Image.Resampling.BILINEAR, box=box)
     image = conditions.apply(image, applied, rng, tuple(n for n in conditions.NAMES if n not in conditions.GEOMETRIC))
     if rng.random() < 0.6:

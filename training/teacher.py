@@ -37,8 +37,8 @@ def corpus(count: int, seed: int = 7) -> list[str]:
             a, b = (lemmas[i] for i in rng.integers(len(lemmas), size=2))
             g = glosses[int(rng.integers(len(glosses)))]
             texts.append(_QUESTIONS[int(rng.integers(len(_QUESTIONS)))].format(a=a, b=b, g=g))
-        for _ in range(count // 8):  # longer texts
-            texts.append(". ".join(glosses[i] for i in rng.integers(len(glosses), size=int(rng.integers(2, 5)))))
+        sizes = rng.integers(2, 5, size=count // 8)  # longer texts
+        texts.extend(". ".join(glosses[i] for i in rng.integers(len(glosses), size=int(size))) for size in sizes)
     order = rng.permutation(len(texts))
     return [texts[i] for i in order[:count]]
 
@@ -67,12 +67,8 @@ def debian() -> list[str]:
         done = subprocess.run(["apt-cache", "dumpavail"], capture_output=True, text=True, check=True, timeout=120)
     except (OSError, subprocess.SubprocessError):
         return []
-    found = set()
-    for entry in done.stdout.split("\n\n"):
-        match = re.search(r"^Description(?:-en)?: (.*)$", entry, re.MULTILINE)
-        if match:
-            found.add(match[1])
-    return sorted(found)
+    entries = (re.search(r"^Description(?:-en)?: (.*)$", entry, re.MULTILINE) for entry in done.stdout.split("\n\n"))
+    return sorted({match[1] for match in entries if match})
 
 
 def made_captions(rng: np.random.Generator, count: int) -> list[str]:

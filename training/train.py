@@ -66,7 +66,10 @@ def train(chosen: argparse.Namespace) -> None:
             step += 1
             if step % 20 == 0:
                 report = {name: round(float(part.detach()), 4) for name, part in found.items()}
-                print(json.dumps({"step": step, "of": steps, "seconds": round(time.monotonic() - started), **report}), flush=True)
+                print(
+                    json.dumps({"step": step, "of": steps, "seconds": round(time.monotonic() - started), **report}),
+                    flush=True,
+                )
             if step % chosen.every == 0:
                 save(chosen.out, model, optimiser, step)
     save(chosen.out, model, optimiser, step)

@@ -52,13 +52,69 @@ SCRIPTS: dict[str, tuple[str, str]] = {
     "hebrew": ("Hebrew", "אבגדהוזחטיכלמנסעפצקרשת"),
     "georgian": ("Georgian", "აბგდევზთიკლმნოპჟრსტუფქღყშჩცძწჭხჯჰ"),
     "korean": ("Korean", "가나다라마바사아자차카타파하고노도로모보소오조서한국문서영수증계약"),
-    "chinese": ("Chinese", "的一是在不了有和人这中大为上个国我以要他时来用们生到作地于出就分对成会可主发年动同工也能下过子说产种面而方后"),
-    "japanese": ("Japanese", "のにはをたがでてとしれさあるいるもするからなことしていやかくと日本国人年大会社東京行中出時間分学生"),
+    "chinese": (
+        "Chinese",
+        "的一是在不了有和人这中大为上个国我以要他时来用们生到作地于出就分对成会可主发年动同工也能下过子说产种面而方后",
+    ),
+    "japanese": (
+        "Japanese",
+        "のにはをたがでてとしれさあるいるもするからなことしていやかくと日本国人年大会社東京行中出時間分学生",
+    ),
 }
-FIRST = "Anna Boris Clara David Elena Felix Grace Hugo Irene Jonas Karin Luis Maria Nadia Oscar Paula Rosa Simon".split()
-LAST = "Archer Brandt Costa Dubois Ekman Fischer Garcia Hansen Ivanov Jansen Keller Lopez Moreau Novak Olsen Rossi".split()
-STREETS = "Mill Church Station Park River Market High Garden Hill Bridge".split()
-CITIES = "Ashford Bergen Calder Dresden Elmwood Fairview Geneva Hartley Ithaca Jutland Kingston Lyon Malmo".split()
+FIRST = [
+    "Anna",
+    "Boris",
+    "Clara",
+    "David",
+    "Elena",
+    "Felix",
+    "Grace",
+    "Hugo",
+    "Irene",
+    "Jonas",
+    "Karin",
+    "Luis",
+    "Maria",
+    "Nadia",
+    "Oscar",
+    "Paula",
+    "Rosa",
+    "Simon",
+]
+LAST = [
+    "Archer",
+    "Brandt",
+    "Costa",
+    "Dubois",
+    "Ekman",
+    "Fischer",
+    "Garcia",
+    "Hansen",
+    "Ivanov",
+    "Jansen",
+    "Keller",
+    "Lopez",
+    "Moreau",
+    "Novak",
+    "Olsen",
+    "Rossi",
+]
+STREETS = ["Mill", "Church", "Station", "Park", "River", "Market", "High", "Garden", "Hill", "Bridge"]
+CITIES = [
+    "Ashford",
+    "Bergen",
+    "Calder",
+    "Dresden",
+    "Elmwood",
+    "Fairview",
+    "Geneva",
+    "Hartley",
+    "Ithaca",
+    "Jutland",
+    "Kingston",
+    "Lyon",
+    "Malmo",
+]
 _TOPIC_NAMES = tuple(TOPICS)
 _LANGUAGE_WORDS = {name: tuple(text.split()) for name, text in LANGUAGES.items()}
 
@@ -92,7 +148,9 @@ def words(rng: Rng, count: int, about: str = "", tongue: str = "English", script
     found = [common[i] for i in rng.integers(len(common), size=count)]
     if tongue == "English" and about:
         own = TOPICS[about]
-        found = [own[int(rng.integers(len(own)))] if u < 0.3 else w for u, w in zip(rng.random(count), found, strict=True)]
+        found = [
+            own[int(rng.integers(len(own)))] if u < 0.3 else w for u, w in zip(rng.random(count), found, strict=True)
+        ]
     return found
 
 
@@ -110,7 +168,10 @@ def company(rng: Rng) -> str:
 
 
 def address(rng: Rng) -> tuple[str, str]:
-    return f"{int(rng.integers(1, 240))} {choose(rng, STREETS)} Street", f"{int(rng.integers(10000, 99999))} {choose(rng, CITIES)}"
+    return (
+        f"{int(rng.integers(1, 240))} {choose(rng, STREETS)} Street",
+        f"{int(rng.integers(10000, 99999))} {choose(rng, CITIES)}",
+    )
 
 
 def amount(rng: Rng, top: float = 500.0) -> str:
@@ -119,4 +180,6 @@ def amount(rng: Rng, top: float = 500.0) -> str:
 
 def date(rng: Rng) -> str:
     day, month, year = int(rng.integers(1, 29)), int(rng.integers(1, 13)), int(rng.integers(1995, 2026))
-    return (f"{day:02d}/{month:02d}/{year}", f"{year}-{month:02d}-{day:02d}", f"{day}.{month}.{year}")[int(rng.integers(3))]
+    return (f"{day:02d}/{month:02d}/{year}", f"{year}-{month:02d}-{day:02d}", f"{day}.{month}.{year}")[
+        int(rng.integers(3))
+    ]

@@ -76,18 +76,28 @@ def invoice(rng: Rng, fonts: Fonts) -> Drawn:
     if rng.random() < 0.6:
         s.pen.ellipse((m, m, m + 34, m + 34), fill=accent)
     s.say(w - m, m, str(rng.choice(["INVOICE", "Invoice", "TAX INVOICE", "Rechnung", "FACTURE"])), 20, accent, "ra")
-    for i, line in enumerate((words.company(rng), *words.address(rng), f"No. {rng.integers(1000, 99999)}", words.date(rng))):
+    for i, line in enumerate(
+        (words.company(rng), *words.address(rng), f"No. {rng.integers(1000, 99999)}", words.date(rng))
+    ):
         s.say(m if i < 3 else w - m, m + 42 + (i % 3) * 10, line, anchor="la" if i < 3 else "ra")
     s.say(m, m + 90, "Bill to: " + words.name(rng))
     top = m + 112
     rows = int(rng.integers(4, 14))
     bottom = min(h * 0.75, top + rows * 14)
-    s.table((m, top, w - m, bottom), rows, int(rng.integers(4, 6)), grid=str(rng.choice(["full", "rows", "none"])), head=accent)
+    s.table(
+        (m, top, w - m, bottom),
+        rows,
+        int(rng.integers(4, 6)),
+        grid=str(rng.choice(["full", "rows", "none"])),
+        head=accent,
+    )
     for i, label in enumerate(("Subtotal", "VAT 20%", "Total due")):
         s.say(w * 0.62, bottom + 10 + i * 11, label)
         s.say(w - m, bottom + 10 + i * 11, words.amount(rng, 3000), anchor="ra")
     s.lines((m, h * 0.88, w - m, h * 0.95))
-    return Drawn(s.image, "invoice", ("line items and a total due", "a table of amounts"), s.style.about, s.style.tongue)
+    return Drawn(
+        s.image, "invoice", ("line items and a total due", "a table of amounts"), s.style.about, s.style.tongue
+    )
 
 
 def form(rng: Rng, fonts: Fonts) -> Drawn:
@@ -164,8 +174,13 @@ def id_card(rng: Rng, fonts: Fonts) -> Drawn:
     px = 18 if left else w - 18 - w * 0.27
     _portrait(s, (px, h * 0.24, px + w * 0.27, h * 0.76))
     x = w * 0.36 if left else 18
-    for i, (key, value) in enumerate((("Surname", words.choose(rng, words.LAST)), ("Given name", words.choose(rng, words.FIRST)),
-                                      ("Date of birth", words.date(rng)), ("No.", str(rng.integers(10**7, 10**8))))):  # fmt: skip
+    facts = (
+        ("Surname", words.choose(rng, words.LAST)),
+        ("Given name", words.choose(rng, words.FIRST)),
+        ("Date of birth", words.date(rng)),
+        ("No.", str(rng.integers(10**7, 10**8))),
+    )
+    for i, (key, value) in enumerate(facts):
         s.say(x, h * (0.24 + 0.14 * i), key, 8, (90, 90, 90))
         s.say(x, h * (0.24 + 0.14 * i) + 10, value, 14)
     if rng.random() < 0.6:
@@ -183,8 +198,13 @@ def _portrait(s: object, box: tuple[float, float, float, float]) -> None:
     s.box(box, fill=tuple(int(v) for v in rng.integers(150, 235, 3)))  # type: ignore[attr-defined]
     w, h, x = right - left, bottom - top, (left + right) / 2
     pen = s.pen  # type: ignore[attr-defined]
-    pen.ellipse((x - w * 0.45, top + h * 0.68, x + w * 0.45, bottom + h * 0.3), fill=tuple(int(v) for v in rng.integers(20, 160, 3)))
-    pen.ellipse((x - w * 0.27, top + h * 0.1, x + w * 0.27, top + h * 0.5), fill=tuple(int(v) for v in rng.integers(10, 120, 3)))
+    pen.ellipse(
+        (x - w * 0.45, top + h * 0.68, x + w * 0.45, bottom + h * 0.3),
+        fill=tuple(int(v) for v in rng.integers(20, 160, 3)),
+    )
+    pen.ellipse(
+        (x - w * 0.27, top + h * 0.1, x + w * 0.27, top + h * 0.5), fill=tuple(int(v) for v in rng.integers(10, 120, 3))
+    )
     pen.ellipse((x - w * 0.22, top + h * 0.2, x + w * 0.22, top + h * 0.72), fill=skin)
     s.box((left - 2, bottom, right + 2, bottom + h * 0.3 + 2), fill=s.paper)  # type: ignore[attr-defined]
 
@@ -203,7 +223,9 @@ def table(rng: Rng, fonts: Fonts) -> Drawn:
     rows = max(4, int((bottom - y) / float(rng.uniform(8, 14))))
     grid = str(rng.choice(["full", "rows", "none"]))
     head = tuple(int(v) for v in rng.integers(60, 230, 3)) if rng.random() < 0.5 else None
-    s.table((m, y, w - m, bottom), rows, int(rng.integers(3, 10)), grid=grid, head=head, numbers=bool(rng.random() < 0.85))
+    s.table(
+        (m, y, w - m, bottom), rows, int(rng.integers(3, 10)), grid=grid, head=head, numbers=bool(rng.random() < 0.85)
+    )
     if not alone:
         s.lines((m, bottom + 8, w - m, h - m))
     sees = ("rows and columns of numbers", "ruled lines" if grid == "full" else "columns without lines")
@@ -237,12 +259,20 @@ def financial_report(rng: Rng, fonts: Fonts) -> Drawn:
 
 def tender(rng: Rng, fonts: Fonts) -> Drawn:
     """Public procurement: numbered clauses, boxes, short lists."""
-    s = new_sheet(rng, fonts, style=str(rng.choice(["sans", "serif"])), text=float(rng.uniform(6.5, 8.5)), paper=white(rng))
+    s = new_sheet(
+        rng, fonts, style=str(rng.choice(["sans", "serif"])), text=float(rng.uniform(6.5, 8.5)), paper=white(rng)
+    )
     s.style.about = "building"
     w, h, m = s.width, s.height, s.width * float(rng.uniform(0.09, 0.14))
     if rng.random() < 0.5:
         s.pen.ellipse((w / 2 - 14, m * 0.4, w / 2 + 14, m * 0.4 + 28), outline=s.style.ink)
-    s.say(w / 2, m + 10, str(rng.choice(["INVITATION TO TENDER", "REQUEST FOR PROPOSALS", "NOTICE TO BIDDERS"])), 11, anchor="ma")
+    s.say(
+        w / 2,
+        m + 10,
+        str(rng.choice(["INVITATION TO TENDER", "REQUEST FOR PROPOSALS", "NOTICE TO BIDDERS"])),
+        11,
+        anchor="ma",
+    )
     y, n = m + 34, int(rng.integers(1, 5))
     while y < h - m - 16:
         n += 1
@@ -256,5 +286,3 @@ def tender(rng: Rng, fonts: Fonts) -> Drawn:
             y += 48
     s.say(w / 2, h - m * 0.6, f"Page {rng.integers(1, 60)} of 60", 6, anchor="ma")
     return Drawn(s.image, "government tender", ("numbered clauses",), "building", s.style.tongue)
-
-

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from training import words
-from training.documents.sheet import LONG, Drawn, Sheet, aged, new_sheet
 from training.documents.shapes import chart_image, equation, line_figure, scene
+from training.documents.sheet import LONG, Drawn, Sheet, aged, new_sheet
 from training.fonts import Fonts
 from training.words import Rng
 
@@ -59,14 +59,22 @@ def maths(rng: Rng, fonts: Fonts) -> Drawn:
             y += float(rng.uniform(18, 28))
         else:
             if rng.random() < 0.3:
-                s.say(m, y, str(rng.choice(["Theorem", "Proof.", "Lemma", "Definition"])) + f" {rng.integers(1, 5)}.{rng.integers(1, 9)}", 7)
+                s.say(
+                    m,
+                    y,
+                    str(rng.choice(["Theorem", "Proof.", "Lemma", "Definition"]))
+                    + f" {rng.integers(1, 5)}.{rng.integers(1, 9)}",
+                    7,
+                )
                 y += 10
             y = s.lines((m, y, w - m, min(h - m, y + float(rng.uniform(10, 60))))) + 4
     return Drawn(s.image, "page of mathematics", ("formulas and equations",), "physics")
 
 
 def newspaper(rng: Rng, fonts: Fonts) -> Drawn:
-    s = new_sheet(rng, fonts, style="serif", text=float(rng.uniform(4.5, 6)), paper=aged(rng) if rng.random() < 0.3 else None)
+    s = new_sheet(
+        rng, fonts, style="serif", text=float(rng.uniform(4.5, 6)), paper=aged(rng) if rng.random() < 0.3 else None
+    )
     w, h, m = s.width, s.height, s.width * 0.05
     columns, y = int(rng.integers(3, 6)), m
     if rng.random() < 0.5:
@@ -84,16 +92,27 @@ def newspaper(rng: Rng, fonts: Fonts) -> Drawn:
         while top < h - m - 10:
             if rng.random() < 0.2 and top < h - m - 60:
                 tall = float(rng.uniform(35, 70))
-                s.paste(scene(rng).convert("L").convert("RGB") if rng.random() < 0.6 else scene(rng), (x, top, x + width, top + tall))
+                s.paste(
+                    scene(rng).convert("L").convert("RGB") if rng.random() < 0.6 else scene(rng),
+                    (x, top, x + width, top + tall),
+                )
                 top += tall + 4
                 pictured = True
             top = s.lines((x, top, x + width, min(h - m, top + float(rng.uniform(60, 200))))) + 6
-    return Drawn(s.image, "newspaper page", (f"{columns} columns", *(("photographs",) if pictured else ())), s.style.about, s.style.tongue)
+    return Drawn(
+        s.image,
+        "newspaper page",
+        (f"{columns} columns", *(("photographs",) if pictured else ())),
+        s.style.about,
+        s.style.tongue,
+    )
 
 
 def tiny_text(rng: Rng, fonts: Fonts) -> Drawn:
     """Dictionaries, directories and old encyclopedias: a page full of very small text."""
-    s = new_sheet(rng, fonts, style="serif", text=float(rng.uniform(3.6, 4.9)), paper=aged(rng) if rng.random() < 0.5 else None)
+    s = new_sheet(
+        rng, fonts, style="serif", text=float(rng.uniform(3.6, 4.9)), paper=aged(rng) if rng.random() < 0.5 else None
+    )
     s.style.leading = float(rng.uniform(1.02, 1.15))
     w, h, m = s.width, s.height, s.width * float(rng.uniform(0.04, 0.09))
     columns = int(rng.integers(1, 5))
@@ -104,14 +123,24 @@ def tiny_text(rng: Rng, fonts: Fonts) -> Drawn:
         s.lines((x, m, x + width, h - m), ragged_end=False)
         if c and rng.random() < 0.4:
             s.rule(x - 2, m, x - 2, h - m)
-    return Drawn(s.image, "page of tiny text", (f"{columns} dense columns of very small print",), s.style.about, s.style.tongue)
+    return Drawn(
+        s.image, "page of tiny text", (f"{columns} dense columns of very small print",), s.style.about, s.style.tongue
+    )
 
 
 def patent(rng: Rng, fonts: Fonts) -> Drawn:
-    s = new_sheet(rng, fonts, style=str(rng.choice(["serif", "serif", "mono"])), text=float(rng.uniform(6, 7.5)), paper=(255, 255, 255))
+    s = new_sheet(
+        rng,
+        fonts,
+        style=str(rng.choice(["serif", "serif", "mono"])),
+        text=float(rng.uniform(6, 7.5)),
+        paper=(255, 255, 255),
+    )
     s.style.about = str(rng.choice(["energy", "software", "building", "physics"]))
     w, h, m = s.width, s.height, s.width * 0.1
-    s.say(w / 2, m * 0.5, f"US {rng.integers(2, 10)},{rng.integers(100, 999)},{rng.integers(100, 999)} B2", 8, anchor="ma")
+    s.say(
+        w / 2, m * 0.5, f"US {rng.integers(2, 10)},{rng.integers(100, 999)},{rng.integers(100, 999)} B2", 8, anchor="ma"
+    )
     if rng.random() < 0.45:
         for k in range(int(rng.integers(1, 3))):
             s.paste(line_figure(rng, fonts), (m, m + 10 + k * h * 0.42, w - m, m + h * 0.4 + k * h * 0.42))
@@ -125,14 +154,26 @@ def patent(rng: Rng, fonts: Fonts) -> Drawn:
         s.lines((x, m + 12, x + width, h - m))
     for k in range(5, 65, 5):
         s.say(w / 2, m + 12 + k * (h - 2 * m - 12) / 66, str(k), 6, anchor="ma")
-    return Drawn(s.image, "patent", (f"claims in {'two columns' if columns == 2 else 'one column'} with line numbers",), s.style.about, s.style.tongue)
+    return Drawn(
+        s.image,
+        "patent",
+        (f"claims in {'two columns' if columns == 2 else 'one column'} with line numbers",),
+        s.style.about,
+        s.style.tongue,
+    )
 
 
 def law(rng: Rng, fonts: Fonts) -> Drawn:
     s = new_sheet(rng, fonts, style="serif", text=float(rng.uniform(6, 7.5)))
     s.style.about = "law"
     w, h, m = s.width, s.height, s.width * float(rng.uniform(0.1, 0.16))
-    s.say(w / 2, m * 0.55, str(rng.choice(["OFFICIAL JOURNAL", "REGULATION (EU)", "PUBLIC LAW", "STATUTES"])), 7, anchor="ma")
+    s.say(
+        w / 2,
+        m * 0.55,
+        str(rng.choice(["OFFICIAL JOURNAL", "REGULATION (EU)", "PUBLIC LAW", "STATUTES"])),
+        7,
+        anchor="ma",
+    )
     s.rule(m, m * 0.85, w - m, m * 0.85)
     y = m
     while y < h - m - 14:
@@ -172,7 +213,12 @@ def manual(rng: Rng, fonts: Fonts) -> Drawn:
                 if y > h - m - 14:
                     break
                 s.say(side, y, f"{k + 1}." if draw < 0.8 else "•")
-                y = s.lines((side + 12, y, w - m, min(h - m, y + float(rng.uniform(9, 26)))), justify=False, indent=False) + 3
+                y = (
+                    s.lines(
+                        (side + 12, y, w - m, min(h - m, y + float(rng.uniform(9, 26)))), justify=False, indent=False
+                    )
+                    + 3
+                )
             y += 4
     return Drawn(s.image, "manual", ("steps with illustrations",), s.style.about, s.style.tongue)
 
@@ -197,7 +243,9 @@ def book(rng: Rng, fonts: Fonts) -> Drawn:
     s.rule(m, h - m * 1.4, m + 60, h - m * 1.4)
     s.lines((m, h - m * 1.3, w - m, h - m * 0.9), 5)
     s.say(w / 2, h - m * 0.6, s.sentence(4), 6, anchor="ma")
-    return Drawn(s.image, "page with header and footer", ("a running header and a footer",), s.style.about, s.style.tongue)
+    return Drawn(
+        s.image, "page with header and footer", ("a running header and a footer",), s.style.about, s.style.tongue
+    )
 
 
 def handwritten(rng: Rng, fonts: Fonts) -> Drawn:
@@ -229,7 +277,9 @@ def handwritten(rng: Rng, fonts: Fonts) -> Drawn:
 
 def waver(s: Sheet, slant: float) -> object:
     shift = -slant * s.height / 2 * 0.3
-    return s.image.transform(s.image.size, 0, (1, slant * 0.3, shift, float(s.rng.normal(0, 0.02)), 1, 0), 2, fillcolor=s.paper)
+    return s.image.transform(
+        s.image.size, 0, (1, slant * 0.3, shift, float(s.rng.normal(0, 0.02)), 1, 0), 2, fillcolor=s.paper
+    )
 
 
 def typescript(rng: Rng, fonts: Fonts) -> Drawn:
@@ -251,7 +301,13 @@ def typescript(rng: Rng, fonts: Fonts) -> Drawn:
 
 def old_scan(rng: Rng, fonts: Fonts) -> Drawn:
     """A scan of an old printed page or document, grey and uneven, sometimes with formulas."""
-    s = new_sheet(rng, fonts, style=str(rng.choice(["serif", "serif", "typewriter"])), paper=aged(rng), text=float(rng.uniform(6, 9.5)))
+    s = new_sheet(
+        rng,
+        fonts,
+        style=str(rng.choice(["serif", "serif", "typewriter"])),
+        paper=aged(rng),
+        text=float(rng.uniform(6, 9.5)),
+    )
     w, h, m = s.width, s.height, s.width * float(rng.uniform(0.08, 0.16))
     sums = rng.random() < 0.4
     y = m + 14
@@ -265,4 +321,10 @@ def old_scan(rng: Rng, fonts: Fonts) -> Drawn:
     if rng.random() < 0.4:
         s.box((0, 0, int(rng.integers(2, 14)), LONG), fill=(20, 20, 20))
     kind = "old scan of mathematics" if sums else "old scanned document"
-    return Drawn(s.image, kind, ("yellowed or grey paper", *(("printed formulas",) if sums else ())), s.style.about, s.style.tongue)
+    return Drawn(
+        s.image,
+        kind,
+        ("yellowed or grey paper", *(("printed formulas",) if sums else ())),
+        s.style.about,
+        s.style.tongue,
+    )

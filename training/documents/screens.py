@@ -24,7 +24,9 @@ def slide(rng: Rng, fonts: Fonts) -> Drawn:
     paper = tuple(int(v) for v in (rng.integers(0, 90, 3) if dark else rng.integers(215, 256, 3)))
     size = (LONG, round(LONG * float(rng.choice([0.5625, 0.75]))))
     ink = (240, 240, 240) if dark else (30, 30, 45)
-    s = new_sheet(rng, fonts, style="sans", size=size, paper=paper, text=float(rng.uniform(13, 18)), ink=ink, tongues=False)
+    s = new_sheet(
+        rng, fonts, style="sans", size=size, paper=paper, text=float(rng.uniform(13, 18)), ink=ink, tongues=False
+    )
     accent = COLOURS[int(rng.integers(len(COLOURS)))]
     w, h = s.width, s.height
     if rng.random() < 0.5:
@@ -100,7 +102,9 @@ def code(rng: Rng, fonts: Fonts) -> Drawn:
     dark = rng.random() < 0.55
     paper, ink = ((30, 31, 40), (215, 218, 224)) if dark else ((252, 252, 250), (40, 42, 54))
     size = (LONG, round(LONG * float(rng.uniform(0.6, 1.0))))
-    s = new_sheet(rng, fonts, style="mono", size=size, paper=paper, text=float(rng.uniform(8, 12)), ink=ink, tongues=False)
+    s = new_sheet(
+        rng, fonts, style="mono", size=size, paper=paper, text=float(rng.uniform(8, 12)), ink=ink, tongues=False
+    )
     tones = [(198, 120, 221), (97, 175, 239), (152, 195, 121), (229, 192, 123), ink]
     own = words.TOPICS["software"]
     depth, y, n = 0, 6.0, int(rng.integers(1, 200))
@@ -117,7 +121,12 @@ def code(rng: Rng, fonts: Fonts) -> Drawn:
         depth = int(np.clip(depth + rng.choice([-1, 0, 0, 1]), 0, 4))
         y += step
         n += 1
-    return Drawn(s.image, "source code", ("a dark editor" if dark else "a light editor", "indented lines in a fixed-width font"), "software")
+    return Drawn(
+        s.image,
+        "source code",
+        ("a dark editor" if dark else "a light editor", "indented lines in a fixed-width font"),
+        "software",
+    )
 
 
 def map_sheet(rng: Rng, fonts: Fonts) -> Drawn:
@@ -127,11 +136,17 @@ def map_sheet(rng: Rng, fonts: Fonts) -> Drawn:
     sea = float(rng.uniform(0.25, 0.5))
     old = rng.random() < 0.3
     tones = ((205, 190, 150), (228, 215, 180)) if old else ((170, 211, 223), (242, 239, 233))
-    field = np.where((land < sea)[..., None], np.array(tones[0]), np.array(tones[1]) - (land[..., None] > 0.7) * np.array([40, 10, 50]))
+    field = np.where(
+        (land < sea)[..., None],
+        np.array(tones[0]),
+        np.array(tones[1]) - (land[..., None] > 0.7) * np.array([40, 10, 50]),
+    )
     image = Image.fromarray(field.astype(np.uint8))
     pen = ImageDraw.Draw(image)
     for _ in range(int(rng.integers(5, 22))):
-        points = [(float(x), float(y)) for x, y in np.cumsum(rng.normal(0, 40, (8, 2)), axis=0) + rng.uniform(0, [w, h])]
+        points = [
+            (float(x), float(y)) for x, y in np.cumsum(rng.normal(0, 40, (8, 2)), axis=0) + rng.uniform(0, [w, h])
+        ]
         tone = ((250, 200, 110), (255, 255, 255), (120, 120, 120), (200, 60, 60))[int(rng.integers(4))]
         pen.line(points, fill=tone, width=int(rng.integers(1, 5)), joint="curve")
     if rng.random() < 0.5:
@@ -143,7 +158,12 @@ def map_sheet(rng: Rng, fonts: Fonts) -> Drawn:
     for _ in range(int(rng.integers(6, 24))):
         x, y = float(rng.uniform(0, w)), float(rng.uniform(0, h))
         pen.ellipse((x - 2, y - 2, x + 2, y + 2), fill=(60, 60, 60))
-        pen.text((x + 4, y - 5), words.choose(rng, words.CITIES), fill=(50, 50, 50), font=font_files.load(family, int(rng.integers(7, 13))))
+        pen.text(
+            (x + 4, y - 5),
+            words.choose(rng, words.CITIES),
+            fill=(50, 50, 50),
+            font=font_files.load(family, int(rng.integers(7, 13))),
+        )
     return Drawn(image, "map", ("roads and place names", "an old map" if old else "land and water"))
 
 
@@ -170,13 +190,21 @@ def geometry(rng: Rng, fonts: Fonts) -> Drawn:
                 box = (w * 0.05 + i * cell, h * 0.05 + j * cell, w * 0.05 + (i + 1) * cell, h * 0.05 + (j + 1) * cell)
                 pen.rectangle(box, outline=ink, fill=tone() if rng.random() < 0.4 else None, width=wide)
                 if rng.random() < 0.3:
-                    pen.text(((box[0] + box[2]) / 2, (box[1] + box[3]) / 2), str(rng.integers(1, 20)), fill=ink, font=font, anchor="mm")
+                    pen.text(
+                        ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2),
+                        str(rng.integers(1, 20)),
+                        fill=ink,
+                        font=font,
+                        anchor="mm",
+                    )
     elif kind == "a graph of a function":
         pen.line((0, h / 2, w, h / 2), fill=ink)
         pen.line((w / 2, 0, w / 2, h), fill=ink)
         x = np.linspace(-1, 1, 80)
         curve = np.polyval(rng.normal(0, 1, 4), x) + rng.normal(0, 0.5) * np.sin(x * rng.uniform(2, 9))
-        pen.line([(w * (u + 1) / 2, h / 2 - h * 0.3 * float(v)) for u, v in zip(x, curve, strict=True)], fill=ink, width=wide)
+        pen.line(
+            [(w * (u + 1) / 2, h / 2 - h * 0.3 * float(v)) for u, v in zip(x, curve, strict=True)], fill=ink, width=wide
+        )
     elif kind == "cubes":
         a = float(rng.uniform(20, 60))
         for i in range(int(rng.integers(1, 4))):
@@ -192,7 +220,9 @@ def geometry(rng: Rng, fonts: Fonts) -> Drawn:
             else:
                 n = 3 if kind == "triangles" else int(rng.integers(3, 7))
                 angles = np.sort(rng.uniform(0, 2 * np.pi, n))
-                pen.polygon([(x + r * np.cos(t), y + r * np.sin(t)) for t in angles], outline=ink, fill=tone(), width=wide)
+                pen.polygon(
+                    [(x + r * np.cos(t), y + r * np.sin(t)) for t in angles], outline=ink, fill=tone(), width=wide
+                )
     for letter in "ABCDEFGHOPQ"[: int(rng.integers(0, 9))]:
         pen.text((float(rng.uniform(5, w - 20)), float(rng.uniform(2, h - 20))), letter, fill=ink, font=font)
     return Drawn(image, "geometry diagram", (kind, "labelled points"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
@@ -51,13 +53,18 @@ def chart_image(rng: Rng, fonts: Fonts, size: tuple[int, int] = (240, 160)) -> t
         for k in range(n):
             for j in range(series):
                 x = left + step * (k + 0.15 + 0.7 * j / series)
-                pen.rectangle((x, bottom - (bottom - top) * float(rng.uniform(0.05, 1)), x + step * 0.7 / series, bottom), fill=colours[j])
+                pen.rectangle(
+                    (x, bottom - (bottom - top) * float(rng.uniform(0.05, 1)), x + step * 0.7 / series, bottom),
+                    fill=colours[j],
+                )
     elif kind == "line chart":
         n *= 3
         for j in range(series):
             walk = np.cumsum(rng.normal(0, 1, n))
             walk = (walk - walk.min()) / (np.ptp(walk) + 1e-9)
-            points = [(left + (right - left) * k / (n - 1), bottom - (bottom - top) * float(v)) for k, v in enumerate(walk)]
+            points = [
+                (left + (right - left) * k / (n - 1), bottom - (bottom - top) * float(v)) for k, v in enumerate(walk)
+            ]
             pen.line(points, fill=colours[j], width=int(rng.integers(1, 4)))
     else:
         for j in range(series):
@@ -82,7 +89,7 @@ def line_figure(rng: Rng, fonts: Fonts, size: tuple[int, int] = (240, 180)) -> I
             boxes.append((x + 25, y + 10))
             pen.rectangle((x, y, x + 50, y + 20), outline=ink, fill="white")
             pen.text((x + 25, y + 10), str(rng.integers(10, 400)), fill=ink, font=font, anchor="mm")
-        for (x0, y0), (x1, y1) in zip(boxes[:-1], boxes[1:], strict=True):
+        for (x0, y0), (x1, y1) in itertools.pairwise(boxes):
             pen.line((x0, y0 + 10, x0, y1, x1, y1), fill=ink)
         return image
     for _ in range(int(rng.integers(4, 14))):

@@ -100,4 +100,10 @@ def _split(text: str) -> list[str]:
 
 def _is_punctuation(character: str) -> bool:
     code = ord(character)
-    return 33 <= code <= 47 or 58 <= code <= 64 or 91 <= code <= 96 or 123 <= code <= 126 or unicodedata.category(character)[0] == "P"
+    return (
+        33 <= code <= 47
+        or 58 <= code <= 64
+        or 91 <= code <= 96
+        or 123 <= code <= 126
+        or unicodedata.category(character)[0] == "P"
+    )
