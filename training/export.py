@@ -27,11 +27,21 @@ NAME, DIM, OPSET = "driftline-mini", 256, 17
 LEAST_PARITY = 0.999
 
 
-def tower_of(checkpoint: Path, filters: Path) -> ImageTower:
-    """The trained image tower of a checkpoint of ``training.train``."""
-    tower = ImageTower(DIM, dict(np.load(filters)))
-    state = torch.load(checkpoint, weights_only=True)["model"]
-    tower.measured.load_state_dict({k.removeprefix("layers."): v for k, v in state.items() if k.startswith("layers.")})
+def tower_of(run: Path, filters: Path) -> ImageTower:
+    """The trained image tower of a run: with its network where the second stage was run, else the first stage's."""
+    measured = dict(np.load(filters))
+    second = run / "network.pt"
+    if second.exists():
+        tower = ImageTower(DIM, measured, network=True)
+        state = torch.load(second, weights_only=True)["average"]
+        prefix = "module.tower."
+    else:
+        tower = ImageTower(DIM, measured)
+        state = torch.load(run / "checkpoint.pt", weights_only=True)["model"]
+        state = {f"measured.{k.removeprefix('layers.')}": v for k, v in state.items() if k.startswith("layers.")}
+        state |= {name: value for name, value in tower.state_dict().items() if not name.startswith("measured.")}
+        prefix = ""
+    tower.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
     return tower.eval()
 
 
@@ -48,22 +58,27 @@ def write_image(tower: ImageTower, path: Path) -> None:
 
 
 def quantise(model: Any) -> int:
-    """Weights of ``Gemm`` nodes become int8 with a scale per output; returns how many."""
+    """Learned weights of ``Gemm`` and ``Conv`` nodes become int8 with a scale per output; returns how many."""
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     done, nodes = 0, []
     for node in list(model.graph.node):
-        if node.op_type == "Gemm" and node.input[1] in weights:
-            tensor = weights[node.input[1]]
+        tensor = weights.get(node.input[1]) if node.op_type in ("Gemm", "Conv") else None
+        # The fixed filters are few, and everything learned stands on them: they stay as they are.
+        if tensor is not None and not tensor.name.startswith("texture."):
             values = numpy_helper.to_array(tensor)
-            axis = 0 if any(a.name == "transB" and a.i for a in node.attribute) else 1
-            scale = np.maximum(np.abs(values).max(1 - axis), 1e-12).astype(np.float32) / 127
-            whole = np.round(values / np.expand_dims(scale, 1 - axis)).astype(np.int8)
+            transposed = any(a.name == "transB" and a.i for a in node.attribute)
+            axis = 0 if node.op_type == "Conv" or transposed else 1
+            others = tuple(d for d in range(values.ndim) if d != axis)
+            scale = np.maximum(np.abs(values).max(others), 1e-12).astype(np.float32) / 127
+            whole = np.round(values / np.expand_dims(scale, others)).astype(np.int8)
             model.graph.initializer.remove(tensor)
-            model.graph.initializer.extend([
-                numpy_helper.from_array(whole, f"{tensor.name}.int8"),
-                numpy_helper.from_array(scale, f"{tensor.name}.scale"),
-                numpy_helper.from_array(np.zeros(len(scale), np.int8), f"{tensor.name}.zero"),
-            ])  # fmt: skip
+            model.graph.initializer.extend(
+                [
+                    numpy_helper.from_array(whole, f"{tensor.name}.int8"),
+                    numpy_helper.from_array(scale, f"{tensor.name}.scale"),
+                    numpy_helper.from_array(np.zeros(len(scale), np.int8), f"{tensor.name}.zero"),
+                ]
+            )
             inputs = [f"{tensor.name}.int8", f"{tensor.name}.scale", f"{tensor.name}.zero"]
             nodes.append(helper.make_node("DequantizeLinear", inputs, [f"{tensor.name}.real"], axis=axis))
             node.input[1] = f"{tensor.name}.real"
@@ -129,7 +144,7 @@ def main() -> None:
     parser.add_argument("--text", type=Path, default=Path(".cache/encoder/text"))
     parser.add_argument("--out", type=Path, default=Path(".cache/encoder/driftline-mini"))
     chosen = parser.parse_args()
-    write(tower_of(chosen.run / "checkpoint.pt", chosen.filters), chosen.text, chosen.out)
+    write(tower_of(chosen.run, chosen.filters), chosen.text, chosen.out)
 
 
 if __name__ == "__main__":
