@@ -24,7 +24,7 @@ LARGEST = 4095  # of the multipliers
 
 def bags(tokenizer: WordPiece, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """(ids of all texts in a row, where each begins); a text without tokens has [UNK]."""
-    rows = [tokenizer(text)[:256] or tokenizer("\ue000") for text in texts]
+    rows = [tokenizer(text)[:256] or [tokenizer.unknown] for text in texts]
     starts = np.cumsum([0, *(len(row) for row in rows)])[:-1]
     return np.concatenate([np.array(row, np.int64) for row in rows]), starts
 

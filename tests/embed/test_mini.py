@@ -13,6 +13,8 @@ import pytest
 from PIL import Image, ImageDraw
 
 from benchmarks._encoder_prompts import PARAPHRASES, PROMPTS
+from monitor.config.model import Encoder as EncoderConfig
+from monitor.embed import encoders
 from monitor.embed.encoders.base import EncoderError
 from monitor.embed.encoders.mini import FOLDER, MiniEncoder
 from monitor.embed.encoders.onnx_pair import OnnxPairEncoder
@@ -70,7 +72,7 @@ def test_long_texts_are_read_to_a_stated_length(text: StaticText) -> None:
 
 def test_files_of_two_models_are_refused(text: StaticText, tmp_path: Path) -> None:
     (tmp_path / "v.gz").write_bytes(gzip.compress(b"[UNK]\nx"))
-    with pytest.raises(EncoderError, match="2 tokens.*13 vectors"):
+    with pytest.raises(EncoderError, match=r"2 tokens.*13 vectors"):
         StaticText(tmp_path / "t.npz", tmp_path / "v.gz")
     with pytest.raises(EncoderError, match="cannot be read"):
         StaticText(tmp_path / "none.npz", tmp_path / "v.gz")
@@ -118,6 +120,11 @@ def test_changed_weights_are_refused(tmp_path: Path) -> None:
         file.write(b"\x00\x01\x02\x03")
     with pytest.raises(EncoderError, match="not the file that was exported"):
         MiniEncoder(folder)
+
+
+def test_its_folder_is_told_from_an_exported_pair() -> None:
+    config = EncoderConfig.model_validate({"onnx": {"directory": str(FOLDER)}, "threads": 1})
+    assert isinstance(encoders.load(config), MiniEncoder)
 
 
 def test_another_models_folder_is_refused(tmp_path: Path) -> None:

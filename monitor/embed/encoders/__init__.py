@@ -1,6 +1,8 @@
-"""Encoders: one interface, three implementations (features, ONNX pair, open_clip)."""
+"""Encoders: one interface, four implementations (features, driftline-mini, ONNX pair, open_clip)."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from monitor.config.model import Encoder as EncoderConfig
 from monitor.embed.encoders.base import Encoder, EncoderError
@@ -24,9 +26,13 @@ def load(config: EncoderConfig) -> Encoder:
             threads=config.threads,
         )
     if config.onnx is not None:
-        from monitor.embed.encoders.onnx_pair import OnnxPairEncoder
+        from monitor.embed.encoders.mini import TOKENIZER, MiniEncoder
+        from monitor.embed.encoders.onnx_pair import OnnxPairEncoder, tokenizer_of
 
-        return OnnxPairEncoder(config.onnx.directory, threads=config.threads)
+        folder = Path(config.onnx.directory).expanduser()
+        if tokenizer_of(folder) == TOKENIZER:
+            return MiniEncoder(folder, threads=config.threads)
+        return OnnxPairEncoder(folder, threads=config.threads)
     from monitor.embed.encoders.features import FeatureEncoder
 
     return FeatureEncoder()

@@ -81,15 +81,15 @@ class OnnxPairEncoder:
         return unit_rows(out)
 
 
+def tokenizer_of(folder: Path) -> str:
+    """The tokenizer that a folder's sidecar names: tells which encoder reads it. Raises EncoderError."""
+    text = _document(folder).get("text")
+    return str(text.get("tokenizer")) if isinstance(text, dict) else ""
+
+
 def read_sidecar(folder: Path) -> dict[str, Any]:
     """encoder.json of a folder, checked: version, keys, and the sha256 of every file it names."""
-    path = folder / SIDECAR
-    try:
-        value = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
-    except (OSError, msgspec.DecodeError) as error:
-        raise EncoderError(
-            f"{path} cannot be read: {error}; `driftline encoder export --out {folder}` makes such a folder"
-        ) from error
+    path, value = folder / SIDECAR, _document(folder)
     if value.get("v") != VERSION:
         raise EncoderError(
             f"{path}: version {value.get('v')!r} is not known, expected {VERSION}; export the encoder again"
@@ -109,6 +109,16 @@ def read_sidecar(folder: Path) -> dict[str, Any]:
                 "copy it again, or export again"
             )
     return value
+
+
+def _document(folder: Path) -> dict[str, Any]:
+    path = folder / SIDECAR
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+    except (OSError, msgspec.DecodeError) as error:
+        raise EncoderError(
+            f"{path} cannot be read: {error}; `driftline encoder export --out {folder}` makes such a folder"
+        ) from error
 
 
 def open_session(path: Path, options: Any) -> Any:

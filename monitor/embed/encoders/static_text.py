@@ -36,7 +36,7 @@ class StaticText:
                 "the two files are not of one model"
             )
         self._tokenizer = WordPiece(vocabulary)
-        self._nothing = self._tokenizer("\ue000")
+        self._nothing = [self._tokenizer.unknown]
         self.dim = int(self._values.shape[1])
 
     def __call__(self, texts: Sequence[str]) -> Vectors:

@@ -25,7 +25,7 @@ class WordPiece:
 
     def __init__(self, vocabulary: Sequence[str]) -> None:
         self._ids = {piece: index for index, piece in enumerate(vocabulary)}
-        self._unknown = self._ids[UNKNOWN]
+        self.unknown = self._ids[UNKNOWN]
         self._cache: dict[str, tuple[int, ...]] = {}
 
     def __call__(self, text: str) -> list[int]:
@@ -48,7 +48,7 @@ class WordPiece:
     def _pieces(self, word: str) -> tuple[int, ...]:
         """The longest pieces from the left; one [UNK] where some rest has none."""
         if len(word) > _LONGEST_WORD:
-            return (self._unknown,)
+            return (self.unknown,)
         ids: list[int] = []
         start = 0
         while start < len(word):
@@ -60,7 +60,7 @@ class WordPiece:
                     start = end
                     break
             else:
-                return (self._unknown,)
+                return (self.unknown,)
         return tuple(ids)
 
 
