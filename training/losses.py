@@ -14,16 +14,28 @@ _CONTRAST = ClipLoss()
 
 
 def parts(
-    found: dict[str, Any], words: torch.Tensor, kinds: torch.Tensor, severity: torch.Tensor
+    found: dict[str, Any], words: torch.Tensor, kinds: torch.Tensor, severity: torch.Tensor, drawn: int
 ) -> dict[str, torch.Tensor]:
     """open_clip's contrast between images and captions; distance from the own caption; kind; severity of conditions.
 
-    ``found`` is what ``Heads`` gives, ``words`` the captions' unit vectors.
+    ``found`` is what ``Heads`` gives, ``words`` the captions' unit vectors; of the kinds the first ``drawn`` are drawn.
+    Drawn documents are told from drawn ones and real ones from real ones, never one from the other: that is easy, and
+    would teach that a page that looks real is of one of the few real kinds there are.
     """
+    real = kinds >= drawn
+    contrast, kind = [], []
+    for side in (real, ~real):
+        share = side.float().mean()
+        if int(side.sum()) < 2:
+            continue
+        contrast.append(share * _CONTRAST(found["vector"][side], words[side], found["scale"]))
+        logits, aim = found["kind"][side], kinds[side]
+        logits, aim = (logits[:, drawn:], aim - drawn) if side is real else (logits[:, :drawn], aim)
+        kind.append(share * nn.functional.cross_entropy(logits, aim, label_smoothing=0.05))
     return {
-        "contrast": _CONTRAST(found["vector"], words, found["scale"]),
+        "contrast": torch.stack(contrast).sum(),
         "pull": 1 - (found["vector"] * words).sum(1).mean(),
-        "kind": nn.functional.cross_entropy(found["kind"], kinds, label_smoothing=0.05),
+        "kind": torch.stack(kind).sum(),
         "condition": nn.functional.binary_cross_entropy_with_logits(found["condition"], severity),
     }
 

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from monitor.embed.encoders.static_text import StaticText
-from training import conditions, losses
+from training import captions, conditions, losses
 from training.model import Heads, ImageTower
 from training.samples import Pool, sample, scaling
 
@@ -115,7 +115,8 @@ def train(chosen: argparse.Namespace) -> None:
         words = torch.from_numpy(text([row["caption"] for row in batch]))
         kinds = torch.tensor([row["kind"] for row in batch])
         severity = torch.from_numpy(np.stack([row["conditions"] for row in batch]))
-        found = losses.parts(heads(tower(pixels.contiguous(memory_format=torch.channels_last))), words, kinds, severity)
+        raw = tower(pixels.contiguous(memory_format=torch.channels_last))
+        found = losses.parts(heads(raw), words, kinds, severity, len(captions.GENERATED))
         optimiser.zero_grad()
         losses.total(found).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 5.0)

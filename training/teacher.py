@@ -43,6 +43,85 @@ def corpus(count: int, seed: int = 7) -> list[str]:
     return [texts[i] for i in order[:count]]
 
 
+_CONTEXTS = (
+    "A {a} of {n} {u} is connected to a {b}.",
+    "The {a} in the figure has a {b} of {n} {u}.",
+    "Consider the {a} below.",
+    "<image 1> shows a {a} near the {b}.",
+    "The table gives the {a} of each {b} in {y}.",
+    "{g}.",
+    "{g}. <image 1>",
+    "A company sells {n} units of {a} at ${m} each; its {b} cost ${n}.",
+    "The following data were collected for {a} and {b}: <image 1>",
+    "In {y}, the {a} became a {b}.",
+    "A patient has {a} and {b} for {n} days.",
+    "Let x = {n} and y = {m}.",
+)
+_ASKS = (
+    "What is the {a}?",
+    "Which of the following best describes the {a} in <image 1>?",
+    "Determine the {b} in {u}.",
+    "Find the {a} for the {b} shown. <image 1>",
+    "Which {a} does the arrow in <image 1> point to?",
+    "Calculate its {b}.",
+    "What type of {a} is this? <image 1>",
+    "Which statement about the {b} is true?",
+    "Who made the {a} in <image 1>?",
+    "Based on <image 1>, which {b} is most likely?",
+    "What is the most probable {a} given the {b}?",
+    "Name the {a}.",
+    "How many {b} are there in the {a}? <image 1>",
+    "<image 1> What is the name of this {a}?",
+    "Choose the correct {b}.",
+    "If the {a} is {n} {u}, what is the {b}? Round to the nearest {u}.",
+    "Is <image 1> or <image 2> a {a}?",
+)
+_UNITS = (
+    "m",
+    "kg",
+    "N",
+    "V",
+    "ohm",
+    "mm",
+    "kN",
+    "seconds",
+    "degrees",
+    "percent",
+    "dollars",
+    "kPa",
+    "mol",
+    "Hz",
+    "years",
+)
+
+
+def exam_questions(rng: np.random.Generator, count: int, glosses: list[str], lemmas: list[str]) -> list[str]:
+    """Questions about figures as exams put them: some sentences of context, a question, places of images."""
+    found = []
+    for _ in range(count):
+        a, b = (lemmas[i] for i in rng.integers(len(lemmas), size=2))
+        facts = {
+            "a": a, "b": b, "g": glosses[int(rng.integers(len(glosses)))], "u": words.choose(rng, _UNITS),
+            "n": int(rng.integers(1, 900)), "m": round(float(rng.random()) * 50, 2), "y": int(rng.integers(1600, 2025)),
+        }  # fmt: skip
+        parts = [words.choose(rng, _CONTEXTS) for _ in range(int(rng.integers(0, 4)))] + [words.choose(rng, _ASKS)]
+        if rng.random() < 0.2:
+            parts = parts[::-1]
+        found.append(" ".join(part.format(**facts) for part in parts))
+    return found
+
+
+def common_lemmas(folder: Path = WORDNET) -> list[str]:
+    """Nouns of WordNet that its tagged texts use."""
+    path = folder / "index.noun"
+    if not path.is_file():
+        return [word for own in words.TOPICS.values() for word in own]
+    rows = (line.split() for line in path.read_text(encoding="utf-8", errors="replace").splitlines())
+    # lemma pos senses p_cnt pointers... sense_cnt tagsense_cnt offsets...
+    kept = (row for row in rows if len(row) > 5 and row[1] == "n" and int(row[5 + int(row[3])]) > 0)
+    return [row[0].replace("_", " ") for row in kept]
+
+
 def wordnet(folder: Path = WORDNET) -> tuple[list[str], list[str]]:
     """(glosses with their word, lemmas); empty where WordNet is not installed."""
     glosses, lemmas = [], []
@@ -101,7 +180,7 @@ class Teacher:
         folder = model_folder()
         self.model: Any = transformers.AutoModel.from_pretrained(str(folder), local_files_only=True).eval()
         self.tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self.tokenizer.enable_truncation(128)
+        self.tokenizer.enable_truncation(256)
         self.tokenizer.enable_padding()
 
     def __call__(self, texts: list[str], batch: int = 64) -> np.ndarray:
@@ -134,7 +213,7 @@ def token_vectors(teacher: Teacher, size: int) -> np.ndarray:
     return out
 
 
-def main(folder: Path, count: int, threads: int) -> None:
+def main(folder: Path, count: int, exams: int, threads: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
@@ -144,6 +223,9 @@ def main(folder: Path, count: int, threads: int) -> None:
     teacher = Teacher()
     if not (folder / "tokens.npy").exists():
         np.save(folder / "tokens.npy", token_vectors(teacher, 30522).astype(np.float16))
+    glosses, lemmas = wordnet()[0] or texts, common_lemmas()
+    texts = texts[: len(texts) // CHUNK * CHUNK]
+    texts += exam_questions(np.random.default_rng(8), exams // CHUNK * CHUNK, glosses, lemmas)
     for start in range(0, len(texts), CHUNK):
         path = folder / f"sentences-{start // CHUNK:03d}.npz"
         if not path.exists():
@@ -159,6 +241,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Embed the distillation texts with the teacher.")
     parser.add_argument("--folder", type=Path, default=Path(".cache/encoder/teacher"))
     parser.add_argument("--count", type=int, default=24_576)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--exams", type=int, default=10_240, help="questions about figures, besides")
+    parser.add_argument("--threads", type=int, default=1)
     chosen = parser.parse_args()
-    main(chosen.folder, chosen.count, chosen.threads)
+    main(chosen.folder, chosen.count, chosen.exams, chosen.threads)
