@@ -9,14 +9,21 @@ import torch
 from open_clip.loss import ClipLoss
 from torch import nn
 
-WEIGHTS = {"contrast": 1.0, "pull": 1.0, "kind": 1.0, "condition": 4.0}
+WEIGHTS = {"contrast": 1.0, "pull": 1.0, "kind": 1.0, "condition": 4.0, "kept": 6.0}
 _CONTRAST = ClipLoss()
 
 
 def parts(
-    found: dict[str, Any], words: torch.Tensor, kinds: torch.Tensor, severity: torch.Tensor, drawn: int
+    found: dict[str, Any],
+    words: torch.Tensor,
+    kinds: torch.Tensor,
+    severity: torch.Tensor,
+    kept: torch.Tensor,
+    drawn: int,
 ) -> dict[str, torch.Tensor]:
-    """open_clip's contrast between images and captions; distance from the own caption; kind; severity of conditions.
+    """open_clip's contrast between images and captions; distance from the own caption; kind; severity of conditions;
+    and the principal components of the measurements, so that what no caption says (and tells kinds that were never
+    trained) is not thrown away.
 
     ``found`` is what ``Heads`` gives, ``words`` the captions' unit vectors; of the kinds the first ``drawn`` are drawn.
     Drawn documents are told from drawn ones and real ones from real ones, never one from the other: that is easy, and
@@ -37,6 +44,7 @@ def parts(
         "pull": 1 - (found["vector"] * words).sum(1).mean(),
         "kind": torch.stack(kind).sum(),
         "condition": nn.functional.binary_cross_entropy_with_logits(found["condition"], severity),
+        "kept": (found["kept"] - kept).square().mean(),
     }
 
 

@@ -16,6 +16,7 @@ from torch import nn
 HEIGHT, WIDTH = 256, 192
 MEAN, STD, FILL = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), 128
 FILTERS = 128
+KEPT = 64  # principal components of the measurements that a vector should still tell
 BACKBONE = "mobilenetv4_conv_small"
 _SCALES, _TONES, _GRID = 4, 12, (4, 3)
 _ROWS, _COLUMNS, _RINGS = 96, 72, 14
@@ -215,15 +216,17 @@ class Heads(nn.Module):
         super().__init__()
         self.kinds = nn.Parameter(torch.randn(kinds, dim) * dim**-0.5)
         self.conditions = nn.Linear(dim, conditions)
+        self.kept = nn.Linear(dim, KEPT)
         self.log_scale = nn.Parameter(torch.tensor(2.996))  # 20
         self.kind_scale = 16.0
 
     def forward(self, raw: torch.Tensor) -> dict[str, Any]:
-        """Of the tower's output: ``vector`` of unit norm, ``kind`` and ``condition`` logits, ``scale``."""
+        """Of the tower's output: ``vector`` of unit norm, ``kind`` and ``condition`` logits, what is ``kept``, ``scale``."""
         vector = nn.functional.normalize(raw, dim=1)
         return {
             "vector": vector,
             "kind": self.kind_scale * vector @ nn.functional.normalize(self.kinds, dim=1).T,
             "condition": self.conditions(8.0 * vector),
+            "kept": self.kept(8.0 * vector),
             "scale": self.log_scale.clamp(max=4.6).exp(),
         }

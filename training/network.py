@@ -116,7 +116,10 @@ def train(chosen: argparse.Namespace) -> None:
         kinds = torch.tensor([row["kind"] for row in batch])
         severity = torch.from_numpy(np.stack([row["conditions"] for row in batch]))
         raw = tower(pixels.contiguous(memory_format=torch.channels_last))
-        found = losses.parts(heads(raw), words, kinds, severity, len(captions.GENERATED))
+        made_of = heads(raw)
+        # What the first stage kept is held where it is: the network adds to it.
+        kept = made_of["kept"].detach()
+        found = losses.parts(made_of, words, kinds, severity, kept, len(captions.GENERATED))
         optimiser.zero_grad()
         losses.total(found).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 5.0)

@@ -14,7 +14,7 @@ from torch import nn
 
 from monitor.embed.encoders.static_text import StaticText
 from training import captions, conditions, losses
-from training.model import Heads, Measured
+from training.model import KEPT, Heads, Measured
 
 SEED = 20
 
@@ -31,6 +31,19 @@ def read(folder: Path, files: int | None = None) -> dict[str, Any]:
     return {name: value if name == "captions" else np.concatenate(value) for name, value in found.items()}
 
 
+def components(measured: torch.Tensor) -> torch.Tensor:
+    """The first KEPT principal components of all rows, each of unit variance but the weaker ones less: float32[n, KEPT].
+
+    Directions come from the first 4,096 rows.
+    """
+    some = measured[:4096].float()
+    mean, scale = some.mean(0), some.std(0) + 1e-4
+    _, values, axes = torch.svd_lowrank(((some - mean) / scale).clamp(-6, 6), q=KEPT + 16, niter=4)
+    weight = (values[:KEPT] / values[0]) ** 0.5 / (values[:KEPT] / len(some) ** 0.5)
+    parts = [((rows.float() - mean) / scale).clamp(-6, 6) @ axes[:, :KEPT] * weight for rows in measured.split(4096)]
+    return torch.cat(parts)
+
+
 def train(chosen: argparse.Namespace) -> None:
     torch.manual_seed(SEED)
     torch.set_num_threads(chosen.threads)
@@ -42,6 +55,7 @@ def train(chosen: argparse.Namespace) -> None:
     kinds, severity = torch.from_numpy(rows["kinds"]), torch.from_numpy(rows["conditions"]).float()
     names = (*captions.GENERATED, *captions.REAL)
     drawn = len(captions.GENERATED)
+    kept = components(measured)
     steps = chosen.epochs * (size // chosen.batch)
     print(f"{size} samples, {steps} steps", flush=True)
     model = nn.ModuleDict({"layers": Measured(text.dim), "heads": Heads(text.dim, len(names), len(conditions.NAMES))})
@@ -60,7 +74,9 @@ def train(chosen: argparse.Namespace) -> None:
                 group["lr"] = losses.rate_at(step, steps, chosen.rate)
             pick = torch.from_numpy(order[at * chosen.batch : (at + 1) * chosen.batch])
             x = measured[pick].float()
-            found = losses.parts(model["heads"](model["layers"](x)), words[pick], kinds[pick], severity[pick], drawn)
+            found = losses.parts(
+                model["heads"](model["layers"](x)), words[pick], kinds[pick], severity[pick], kept[pick], drawn
+            )
             optimiser.zero_grad()
             losses.total(found).backward()
             optimiser.step()
