@@ -57,7 +57,7 @@ bench: $(VENV)/.setup ## Run every benchmark; each prints a JSON object on its l
 # torch is large: the encoder's training has an environment of its own.
 TRAIN_VENV ?= .venv-train
 DATA       ?= ../shared/data/images
-FILES      ?= 80
+FILES      ?= 150
 $(TRAIN_VENV)/.train: pyproject.toml
 	$(PYTHON) -m venv $(TRAIN_VENV)
 	$(TRAIN_VENV)/bin/python -m pip install --quiet --upgrade pip

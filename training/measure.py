@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=None, help="the folder of real images with its manifest.csv")
     parser.add_argument("--filters", type=Path, default=Path(".cache/encoder/filters.npz"))
     parser.add_argument("--out", type=Path, default=Path(".cache/encoder/measured"))
-    parser.add_argument("--files", type=int, default=100)
+    parser.add_argument("--files", type=int, default=150)
     parser.add_argument("--share", type=int, nargs=2, default=(0, 1), help="which part of how many processes this is")
     chosen = parser.parse_args()
     import torch

@@ -221,7 +221,7 @@ class Heads(nn.Module):
         self.kind_scale = 16.0
 
     def forward(self, raw: torch.Tensor) -> dict[str, Any]:
-        """Of the tower's output: ``vector`` of unit norm, ``kind`` and ``condition`` logits, what is ``kept``, ``scale``."""
+        """Of the tower's output: ``vector`` of unit norm, ``kind`` and ``condition`` logits, ``kept``, ``scale``."""
         vector = nn.functional.normalize(raw, dim=1)
         return {
             "vector": vector,

@@ -9,7 +9,7 @@ data=""
 [ -n "$data" ] || echo "no real images: drawn documents alone"
 run() { nice -n 10 "$python" -m "$@"; }
 
-run training.shards --folder $work/drawn --shards 16
+run training.shards --folder $work/drawn --shards 40
 run training.teacher --folder $work/teacher
 [ -f $work/text/tokens.npz ] || run training.distil --teacher $work/teacher --out $work/text
 # shellcheck disable=SC2086

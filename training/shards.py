@@ -79,7 +79,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Draw documents into shards.")
     parser.add_argument("--folder", type=Path, default=Path(".cache/encoder/drawn"))
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--shards", type=int, default=48)
+    parser.add_argument("--shards", type=int, default=40)
     chosen = parser.parse_args()
     print(font_files.discover().found(), flush=True)
     write(chosen.folder, chosen.seed, chosen.shards)

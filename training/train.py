@@ -32,7 +32,7 @@ def read(folder: Path, files: int | None = None) -> dict[str, Any]:
 
 
 def components(measured: torch.Tensor) -> torch.Tensor:
-    """The first KEPT principal components of all rows, each of unit variance but the weaker ones less: float32[n, KEPT].
+    """The first KEPT principal components of all rows, the first of unit variance, weaker ones less: float32[n, KEPT].
 
     Directions come from the first 4,096 rows.
     """

@@ -1,0 +1,83 @@
+"""The towers as they are trained and exported (needs the extra ``train``: runs in .venv-train)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the extra `train`: make train-encoder makes .venv-train")
+pytest.importorskip("open_clip", reason="needs the extra `train`")
+
+from training import captions, distil, export, losses, train  # noqa: E402
+from training.model import HEIGHT, MEASURED, WIDTH, Heads, ImageTower, Measured  # noqa: E402
+
+KINDS, DRAWN = len(captions.GENERATED) + len(captions.REAL), len(captions.GENERATED)
+
+
+def filters() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    made = rng.normal(size=(2, 128, 64)).astype(np.float32)
+    made -= made.mean(2, keepdims=True)
+    made /= np.linalg.norm(made, axis=2, keepdims=True)
+    return {"full": made[0], "half": made[1]}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("network", [False, True])
+def test_the_exported_tower_is_the_trained_one(tmp_path: Path, network: bool) -> None:
+    torch.manual_seed(0)
+    tower = ImageTower(256, filters(), network=network).eval()
+    if tower.network is not None:
+        torch.nn.init.normal_(tower.network.project.weight, std=0.02)
+    export.write_image(tower, tmp_path / "image.onnx")
+    assert export.parity(tower, tmp_path / "image.onnx", count=4) > export.LEAST_PARITY
+    learned = sum(p.numel() for p in tower.parameters())
+    assert (tmp_path / "image.onnx").stat().st_size < learned * 1.2 + 2_000_000
+
+
+def test_measurements_are_finite_whatever_is_on_the_page() -> None:
+    tower = ImageTower(256, filters()).eval()
+    pixels = torch.stack([torch.full((3, HEIGHT, WIDTH), v) for v in (-2.0, 0.0, 2.0)])
+    found = tower.measure(pixels)
+    assert found.shape == (3, MEASURED) and bool(found.isfinite().all())
+    assert bool(tower(pixels).isfinite().all())
+
+
+def test_real_pages_are_never_told_from_drawn_ones() -> None:
+    torch.manual_seed(0)
+    heads = Heads(8, KINDS, 13)
+    raw = torch.randn(6, 8, requires_grad=True)
+    kinds = torch.tensor([0, 1, 2, 3, DRAWN, DRAWN + 1])
+    words = torch.nn.functional.normalize(torch.randn(6, 8), dim=1)
+    found = losses.parts(heads(raw), words, kinds, torch.zeros(6, 13), torch.zeros(6, 64), DRAWN)
+    (found["kind"] + found["contrast"]).backward()
+    # The drawn kinds' directions do not move for real samples, nor the real ones' for drawn samples.
+    heads.kinds.grad = None
+    real = losses.parts(heads(raw.detach()[4:]), words[4:], kinds[4:], torch.zeros(2, 13), torch.zeros(2, 64), DRAWN)
+    real["kind"].backward()
+    assert float(heads.kinds.grad[:DRAWN].abs().max()) == 0 < float(heads.kinds.grad[DRAWN:].abs().max())
+
+
+def test_training_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
+    model = torch.nn.ModuleDict({"layers": Measured(8), "heads": Heads(8, KINDS, 13)})
+    optimiser = torch.optim.AdamW(model.parameters())
+    assert train.load(tmp_path, model, optimiser) == 0
+    train.save(tmp_path, model, optimiser, 17)
+    before = model["layers"].last.weight.detach().clone()
+    with torch.no_grad():
+        model["layers"].last.weight.add_(1)
+    assert train.load(tmp_path, model, optimiser) == 17
+    assert torch.equal(model["layers"].last.weight, before)
+
+
+def test_quantised_tokens_point_where_they_pointed() -> None:
+    rng = np.random.default_rng(0)
+    table = (rng.normal(size=(500, 256)) * rng.lognormal(0, 2, (500, 1))).astype(np.float32)
+    values, multipliers = distil.quantise(table)
+    assert values.dtype == np.int8 and multipliers.dtype == np.uint16 and multipliers.min() >= 1
+    made = values.astype(np.float64) * multipliers[:, None]
+    cosine = (made * table).sum(1) / np.linalg.norm(made, axis=1) / np.linalg.norm(table, axis=1)
+    big = np.abs(table).max(1) > np.abs(table).max() / 1000
+    assert cosine[big].min() > 0.999
