@@ -118,7 +118,7 @@ def main() -> None:
     parser.add_argument("--text", type=Path, default=Path(".cache/encoder/text"))
     parser.add_argument("--out", type=Path, default=Path(".cache/encoder/run"))
     parser.add_argument("--files", type=int, default=None, help="use only the first so many files of samples")
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--threads", type=int, default=1)

@@ -228,7 +228,7 @@ def geometry(rng: Rng, fonts: Fonts) -> Drawn:
     return Drawn(image, "geometry diagram", (kind, "labelled points"))
 
 
-def photo(rng: Rng, fonts: Fonts, own: Image.Image | None = None) -> Drawn:
+def photo(rng: Rng, fonts: Fonts) -> Drawn:
     size = (LONG, round(LONG * 0.7)) if rng.random() < 0.7 else (round(LONG * 0.72), LONG)
     return Drawn(scene(rng, size), "photograph", ("a natural scene",))
 
