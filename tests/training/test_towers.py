@@ -10,7 +10,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the extra `train`: make train-encoder makes .venv-train")
 pytest.importorskip("open_clip", reason="needs the extra `train`")
 
-from training import captions, distil, export, losses, train  # noqa: E402
+from training import captions, distil, export, fonts, losses, samples, shards, train  # noqa: E402
+from training.documents import catalogue  # noqa: E402
 from training.model import HEIGHT, MEASURED, WIDTH, Heads, ImageTower, Measured  # noqa: E402
 
 KINDS, DRAWN = len(captions.GENERATED) + len(captions.REAL), len(captions.GENERATED)
@@ -35,6 +36,18 @@ def test_the_exported_tower_is_the_trained_one(tmp_path: Path, network: bool) ->
     assert export.parity(tower, tmp_path / "image.onnx", count=4) > export.LEAST_PARITY
     learned = sum(p.numel() for p in tower.parameters())
     assert (tmp_path / "image.onnx").stat().st_size < learned * 1.2 + 2_000_000
+
+
+def test_samples_come_from_their_index_and_drawn_documents_are_enough() -> None:
+    drawn = [catalogue.draw(6, index, fonts.Fonts({})) for index in range(6)]
+    entries = [shards.Entry(shards.jpeg(d.image), d.kind, d.sees, d.about, d.tongue) for d in drawn]
+    pool = samples.Pool(entries, {}, (*captions.GENERATED, *captions.REAL))
+    for index in range(12):
+        first, again = samples.sample(pool, 1, index), samples.sample(pool, 1, index)
+        assert first["pixels"].shape == (3, HEIGHT, WIDTH) and first["pixels"].dtype == np.uint8
+        np.testing.assert_array_equal(first["pixels"], again["pixels"])
+        assert first["caption"] == again["caption"] and first["kind"] < DRAWN
+        assert ((first["conditions"] == 0) | (first["conditions"] >= 0.3)).all()
 
 
 def test_measurements_are_finite_whatever_is_on_the_page() -> None:
