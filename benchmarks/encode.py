@@ -1,8 +1,9 @@
 """Images per second of every encoder, each in a process of its own.
 
-Input: drawn A4 pages of 1,240 x 1,754 px as JPEG, and texts of 200 characters. ``end_to_end`` is bytes to vector,
-conditions and thumbnail as the embed role does it; ``encode_only`` starts at the decoded image. Where torch is
-absent, open_clip is left out with a note; without ``--onnx`` the ONNX figures are for a ViT-B/32 with random weights.
+Input: drawn A4 pages of 1,240 x 1,754 px as JPEG, and texts of 200 characters. ``end_to_end`` is files to vector,
+conditions and thumbnail, by the embed role's own code with its decoder processes, whose processor time and resident
+size are counted with the role's (what they share is counted in each). ``encode_only`` starts at the decoded image.
+Where torch is absent, open_clip is left out with a note; without ``--onnx`` the ONNX figures are for a ViT-B/32 with random weights.
 
     python -m benchmarks.encode --json
 """
@@ -10,7 +11,6 @@ absent, open_clip is left out with a note; without ``--onnx`` the ONNX figures a
 from __future__ import annotations
 
 import argparse
-import concurrent.futures
 import contextlib
 import importlib.util
 import io
@@ -62,41 +62,58 @@ def texts() -> list[str]:
     return [" ".join(rng.choice(WORDS, 60))[:200] for _ in range(200)]
 
 
-def rate(work: Callable[[], int], seconds: float) -> tuple[float, float]:
+def rate(
+    work: Callable[[], int], seconds: float, processor: Callable[[], float] = time.process_time
+) -> tuple[float, float]:
     """Items per second and per processor second over at least ``seconds``, after one round to warm up."""
     work()
-    done, started, used = 0, time.perf_counter(), time.process_time()
+    done, started, used = 0, time.perf_counter(), processor()
     while (elapsed := time.perf_counter() - started) < seconds:
         done += work()
-    return done / elapsed, done / (time.process_time() - used)
+    return done / elapsed, done / (processor() - used)
 
 
-def peak_mb() -> float:
-    """Largest resident size of this process (what getrusage says includes the parent's before exec)."""
+def processor_seconds(process: int) -> float:
+    """Processor time of another process."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def peak_mb(process: int | str = "self") -> float:
+    """Largest resident size of a process (what getrusage says includes the parent's before exec)."""
     with contextlib.suppress(OSError):
-        for line in Path("/proc/self/status").read_text().splitlines():
+        for line in Path(f"/proc/{process}/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def measure(encoder: Any, seconds: float) -> dict[str, Any]:
-    from monitor.embed import conditions, images
+    from monitor.config.model import Config
+    from monitor.embed import images
+    from monitor.embed.inputs import InputPart
+    from monitor.embed.pictures import Pictures
+    from monitor.embed.stats import EmbedStats
 
     data, lines = pages(), texts()
     decoded = [images.decode(entry, 50_000_000) for entry in data]
     ready = [entry for entry in decoded if isinstance(entry, images.Decoded)]
     assert len(ready) == PAGES
 
-    def look(entry: bytes) -> Image.Image:
-        one = images.decode(entry, 50_000_000)
-        assert isinstance(one, images.Decoded)
-        conditions.measure(one)
-        images.thumbnail(one.image)
-        return one.image
+    def cpu() -> float:
+        return time.process_time() + sum(map(processor_seconds, pictures.pool.processes()))
 
-    with concurrent.futures.ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
-        end_to_end = rate(lambda: len(encoder.encode_images(list(pool.map(look, data)))), seconds)
+    with tempfile.TemporaryDirectory() as folder:
+        parts = []
+        for number, entry in enumerate(data * 4):
+            path = Path(folder) / f"{number}.jpg"
+            path.write_bytes(entry + bytes([number]))  # no two are the same, so that none is remembered
+            parts.append(InputPart(number, "image", {"uri": path.as_uri()}))
+        config = Config.model_validate({"payloads": {"roots": [folder]}})
+        pictures = Pictures(config, encoder, EmbedStats(), 0)
+        end_to_end = rate(lambda: len(pictures.find(parts)), seconds, cpu)
+        decoders_mb = sum(map(peak_mb, pictures.pool.processes()))
+        pictures.close()
     alone = rate(lambda: len(encoder.encode_images([entry.image for entry in ready])), seconds)
     words = rate(lambda: len(encoder.encode_texts(lines[:32])), seconds)
     return {
@@ -107,7 +124,8 @@ def measure(encoder: Any, seconds: float) -> dict[str, Any]:
         "encode_only_images_per_cpu_second": round(alone[1], 1),
         "texts_per_second": round(words[0], 1),
         "texts_per_cpu_second": round(words[1], 1),
-        "rss_mb": round(peak_mb(), 1),
+        "rss_mb": round(peak_mb() + decoders_mb, 1),
+        "decoders_rss_mb": round(decoders_mb, 1),
     }
 
 

@@ -59,6 +59,9 @@ SELF = (
     Series("driftline_embed_texts_total", "counter", (), "Texts encoded by this process."),
     Series("driftline_embed_seconds_total", "counter", (), "Seconds this process spent in the encoder."),
     Series("driftline_embed_cache_hits_total", "counter", (), "Inputs this process had embedded before."),
+    Series(
+        "driftline_decoders_replaced_total", "counter", (), "Decoder processes that a file crashed or that were ended."
+    ),
     Series("driftline_evaluation_ticks_total", "counter", (), "Ticks evaluated by this process."),
     Series("driftline_evaluation_seconds_total", "counter", (), "Seconds this process spent evaluating ticks."),
     Series("driftline_leader", "gauge", (), "1 while this process leads the evaluation."),
@@ -157,6 +160,7 @@ _PLAIN = {
     "texts_encoded": "driftline_embed_texts_total",
     "encode_seconds": "driftline_embed_seconds_total",
     "cache_hits": "driftline_embed_cache_hits_total",
+    "decoders_replaced": "driftline_decoders_replaced_total",
     "ticks": "driftline_evaluation_ticks_total",
     "tick_seconds": "driftline_evaluation_seconds_total",
     "leading": "driftline_leader",

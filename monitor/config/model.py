@@ -198,6 +198,16 @@ class Payloads(Section):
     max_bytes: Size = Field(written("20MB"), description="Largest payload read.")
     max_pixels: int = Field(50_000_000, ge=1, description="Largest image decoded, in pixels.")
     timeout: Duration = Field(written("10s"), description="Longest time for one fetch.")
+    decoders: int = Field(
+        0, ge=0, le=64, description="Processes that decode files; 0: one a processor, at most 4. About 45 MB each."
+    )
+    decode_memory: Size = Field(
+        written("1GB"), description="Address space that decoding one file may take, beyond what a process starts with."
+    )
+    decode_time: Duration = Field(
+        written("5s"),
+        description="Processor time that decoding and measuring one image or page may take; most take 0.02 s.",
+    )
     http: HttpPayloads = HttpPayloads()
     s3: S3Payloads = S3Payloads()
 

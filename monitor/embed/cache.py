@@ -45,3 +45,8 @@ class ByteCache(Generic[Value]):
         while self.bytes > self.max_bytes:
             _, (_, dropped) = self._entries.popitem(last=False)
             self.bytes -= dropped
+
+    def clear(self) -> None:
+        """Drop every value; hits and misses stay counted."""
+        self._entries.clear()
+        self.bytes = 0

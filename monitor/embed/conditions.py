@@ -12,8 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.fft import dctn
-from scipy.ndimage import uniform_filter1d
 
 from monitor.embed.images import Decoded
 
@@ -33,6 +31,12 @@ _DOWN_MARGIN = 0.08  # relative difference of line tops over line bottoms that m
 _SIDE_MARGIN = 0.05  # the same, either way, for a page on its side
 _EDGE = 0.25  # of the image's contrast
 _CELL = 8
+_BLUR = 9  # width of the further blur
+_HASH_SIDE = 32
+# The eight lowest rows of the orthonormal DCT-II. A product of this size needs no library to be fast, and scipy would
+# double what a decoder process holds.
+_DCT = np.cos(np.pi * np.outer(np.arange(8), np.arange(_HASH_SIDE) + 0.5) / _HASH_SIDE) * np.sqrt(2.0 / _HASH_SIDE)
+_DCT[0] *= np.sqrt(0.5)
 
 
 def measure(decoded: Decoded) -> dict[str, Any]:
@@ -73,8 +77,9 @@ def perceptual_hash(image: Image.Image) -> int:
 
     Copies of one picture at another size or JPEG quality differ in few bits (0 to 6 is a near-duplicate).
     """
-    small = np.asarray(image.convert("L").resize((32, 32), Image.Resampling.BOX), dtype=np.float64)
-    low = dctn(small, norm="ortho")[:8, :8].ravel()
+    small = np.asarray(image.convert("L").resize((_HASH_SIDE, _HASH_SIDE), Image.Resampling.BOX), dtype=np.float64)
+    # Rounded, so that where a coefficient is zero its bit does not depend on the last digit of a sum.
+    low = np.round(np.einsum("ui,ij,vj->uv", _DCT, small, _DCT, optimize=True), 6).ravel()
     bits = low > np.median(low[1:])
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
 
@@ -97,17 +102,19 @@ def _blur(grey: Int16) -> float:
     Every eighth row and column is looked at; the larger of both directions counts, so motion blur is seen.
     """
     worst = 0.0
-    for lines in (grey[::8], grey.T[::8]):
-        if lines.shape[1] < 16 or not lines.size:
+    for lines in (np.ascontiguousarray(grey[::8].T), np.ascontiguousarray(grey[:, ::8])):
+        if len(lines) < 16 or not lines.size:
             continue
-        bright = np.ascontiguousarray(lines, dtype=np.float32)
-        change = np.abs(np.diff(bright, axis=1))
-        blurred = np.abs(np.diff(uniform_filter1d(bright, 9, axis=1, mode="nearest"), axis=1))
-        real = change > 2.0  # smaller steps are the rounding to 256 levels, which looks sharp
-        total = float(change[real].sum())
+        change = np.abs(lines[1:] - lines[:-1])
+        # Neighbouring sums of nine pixels differ by their outermost ones: no sum is needed, and all stays integer.
+        half = _BLUR // 2
+        padded = np.concatenate([lines[:1]] * half + [lines] + [lines[-1:]] * half)
+        blurred = np.abs(padded[_BLUR:] - padded[:-_BLUR])
+        real = change > 2  # smaller steps are the rounding to 256 levels, which looks sharp
+        total = float(change.sum(where=real, dtype=np.int64))
         if total < 1e-3 * change.size:
             return 1.0
-        kept = float(np.maximum(change - blurred, 0.0)[real].sum())
+        kept = np.maximum(_BLUR * change - blurred, 0).sum(where=real, dtype=np.int64) / _BLUR
         worst = max(worst, (total - kept) / total)
     return worst
 
@@ -134,8 +141,8 @@ def _angles(down: Int16, across: Int16, contrast: float) -> tuple[float | None, 
         return None, None
     threshold = 255.0 * max(_EDGE * contrast, 0.03)
     prominence, angle = [0.0, 0.0], [0.0, 0.0]
-    for axis, slope in enumerate((down, across)):
-        points = _points(slope > threshold, axis)
+    edges = [_points(slope > threshold, axis) for axis, slope in enumerate((down, across))]
+    for axis, points in enumerate(edges):
         if points is not None:
             prominence[axis], angle[axis] = _best_angle(*points)
     axis = 0 if prominence[0] >= prominence[1] else 1
@@ -146,7 +153,7 @@ def _angles(down: Int16, across: Int16, contrast: float) -> tuple[float | None, 
     if prominence[axis] < _AXIS_RATIO * prominence[1 - axis]:
         return skew, None
     slope = down if axis == 0 else across
-    bottoms, tops = _points(slope > threshold, axis), _points(slope < -threshold, axis)
+    bottoms, tops = edges[axis], _points(slope < -threshold, axis)
     if bottoms is None or tops is None:
         return skew, None
     turn = np.array([angle[axis]])
@@ -174,13 +181,15 @@ def _points(mask: NDArray[np.bool_], axis: int) -> tuple[F32, F32] | None:
 
 def _sharpness(rows: F32, columns: F32, degrees: NDArray[np.float64], width: float) -> NDArray[np.float64]:
     """Per angle: sum of squared counts of the points projected along lines turned by that angle."""
-    radians = np.deg2rad(degrees).astype(np.float32)[:, None]
-    position = (rows * np.cos(radians) + columns * np.sin(radians)) * np.float32(1.0 / width)
-    bins = np.floor(position - position.min()).astype(np.int64)
+    radians = np.deg2rad(degrees)[:, None]
+    position = rows * (np.cos(radians) / width).astype(np.float32)
+    position += columns * (np.sin(radians) / width).astype(np.float32)
+    position -= position.min()
+    bins = position.astype(np.int64)  # none is negative, so cutting is rounding down
     size = int(bins.max()) + 1
     bins += np.arange(len(degrees))[:, None] * size
     counts = np.bincount(bins.ravel(), minlength=size * len(degrees)).reshape(len(degrees), size)
-    return np.asarray((counts.astype(np.float64) ** 2).sum(axis=1))
+    return np.asarray((counts * counts).sum(axis=1), dtype=np.float64)
 
 
 def _best_angle(rows: F32, columns: F32) -> tuple[float, float]:

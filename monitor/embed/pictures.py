@@ -1,0 +1,206 @@
+"""Image parts to findings: fetched, decoded in the pool, encoded in batches, remembered by content.
+
+Everything streams: while a batch is encoded the pool decodes the next images, and no more than ``AHEAD`` decoded
+images and as many payloads wait, whatever the number of parts.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import re
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+import msgspec
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+from PIL import Image
+
+from monitor.config.model import Config
+from monitor.embed.cache import ByteCache
+from monitor.embed.encoders import Encoder
+from monitor.embed.images import Missing
+from monitor.embed.inputs import InputPart
+from monitor.embed.payloads import PayloadFetcher
+from monitor.embed.pool import DecoderPool, Look
+from monitor.embed.stats import EmbedStats
+
+log = structlog.get_logger("driftline.embed")
+
+AHEAD = 16  # decoded images that wait for the encoder
+GROUP = 16  # images a call of the encoder, at most: the pool goes on meanwhile
+FETCH_THREADS = 16
+_SHA256 = re.compile(r"^[0-9a-f]{64}$")
+_REMOTE = ("http:", "https:", "s3:")
+
+F32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFindings:
+    """All that is kept of one image; a function of its bytes and the encoder."""
+
+    vector: F32
+    stored: bytes
+    conditions: str
+    phash: int
+    thumbnail: bytes
+
+    @property
+    def size(self) -> int:
+        return 4 * self.vector.size + len(self.stored) + len(self.conditions) + len(self.thumbnail) + 600
+
+
+Outcome = ImageFindings | Missing
+
+
+@dataclass(slots=True)
+class _Round:
+    """The state of one call of ``find``."""
+
+    parts: dict[bytes, list[int]] = field(default_factory=dict)  # content: ids of the parts that have it
+    decoding: deque[tuple[bytes, concurrent.futures.Future[Look | Missing]]] = field(default_factory=deque)
+    decoded: list[tuple[bytes, Look]] = field(default_factory=list)
+    found: dict[int, Outcome] = field(default_factory=dict)
+
+
+class Pictures:
+    """What is known of images, by content. ``find`` belongs to one thread."""
+
+    def __init__(self, config: Config, encoder: Encoder, stats: EmbedStats, cache_bytes: int) -> None:
+        self._stats = stats
+        self._cache: ByteCache[Outcome] = ByteCache(cache_bytes)
+        self._encoder = encoder
+        # Threads only wait here, for the network; decoding has processes of its own.
+        self._fetching = concurrent.futures.ThreadPoolExecutor(FETCH_THREADS, thread_name_prefix="driftline-fetch")
+        self._configure(config)
+
+    @property
+    def hits(self) -> int:
+        """How often an image was known already."""
+        return self._cache.hits
+
+    def _configure(self, config: Config) -> None:
+        limits = config.payloads
+        self._group = min(GROUP, config.encoder.batch)
+        self._fetcher = PayloadFetcher(limits)
+        self.pool = DecoderPool(
+            limits.decoders,
+            memory=limits.decode_memory,
+            seconds=limits.decode_time / 1e6,
+            max_pixels=limits.max_pixels,
+            died=self._replaced,
+        )
+
+    def _replaced(self) -> None:
+        self._stats.decoders_replaced += 1
+
+    def reload(self, config: Config) -> None:
+        """New limits, between two calls of ``find``. What was found under the old ones is forgotten."""
+        self._fetcher.close()
+        self.pool.close()
+        self._cache.clear()
+        self._configure(config)
+
+    def close(self) -> None:
+        self._fetching.shutdown(wait=False, cancel_futures=True)
+        self._fetcher.close()
+        self.pool.close()
+
+    def find(self, parts: Sequence[InputPart]) -> dict[int, Outcome]:
+        """What is known of each part, by ``id(part)``. Raises what the encoder raises when it is out of order."""
+        now = _Round()
+        for part, data in self._fetched(parts):
+            if isinstance(data, Missing):
+                now.found[id(part)] = data
+                continue
+            digest = sha256(data).digest()
+            stated = part.facts.get("sha256")
+            if isinstance(stated, str) and _SHA256.match(stated.lower()) and stated.lower() != digest.hex():
+                now.found[id(part)] = Missing("sha256_mismatch")
+                continue
+            if digest in now.parts:
+                now.parts[digest].append(id(part))
+                continue
+            known = self._cache.get(digest)
+            if known is not None:
+                now.found[id(part)] = known
+                continue
+            now.parts[digest] = [id(part)]
+            now.decoding.append((digest, self.pool.submit(data)))
+            if len(now.decoding) >= AHEAD:
+                self._take(now)
+        while now.decoding:
+            self._take(now)
+        self._encode(now)
+        return now.found
+
+    def _fetched(self, parts: Sequence[InputPart]) -> Iterator[tuple[InputPart, bytes | Missing]]:
+        """Payloads in order. Threads only where something is waited for: a local read is faster than a hand-over."""
+        if not any(str(part.facts.get("uri", "")).lower().startswith(_REMOTE) for part in parts):
+            for part in parts:
+                yield part, self._fetcher.fetch(part.facts)
+            return
+        waiting: deque[tuple[InputPart, concurrent.futures.Future[bytes | Missing]]] = deque()
+        for part in parts:
+            waiting.append((part, self._fetching.submit(self._fetcher.fetch, part.facts)))
+            if len(waiting) >= FETCH_THREADS:
+                first, payload = waiting.popleft()
+                yield first, payload.result()
+        for first, payload in waiting:
+            yield first, payload.result()
+
+    def _take(self, now: _Round) -> None:
+        """The oldest decoded image, on to the encoder."""
+        digest, future = now.decoding.popleft()
+        look = future.result()
+        if isinstance(look, Missing):
+            self._keep(now, digest, look)
+            return
+        now.decoded.append((digest, look))
+        if len(now.decoded) >= self._group:
+            self._encode(now)
+
+    def _encode(self, now: _Round) -> None:
+        began = time.monotonic()
+        vectors = self._vectors([look.image for _, look in now.decoded])
+        self._stats.encode_seconds += time.monotonic() - began
+        for (digest, look), vector in zip(now.decoded, vectors, strict=True):
+            outcome: Outcome = Missing("encoder_failed")
+            if vector is not None:
+                facts = msgspec.json.encode(look.conditions).decode()
+                outcome = ImageFindings(vector, stored(vector), facts, look.phash, look.thumbnail)
+            self._keep(now, digest, outcome)
+        now.decoded.clear()
+
+    def _keep(self, now: _Round, digest: bytes, outcome: Outcome) -> None:
+        self._cache.put(digest, outcome, 200 if isinstance(outcome, Missing) else outcome.size)
+        now.found.update((part, outcome) for part in now.parts[digest])
+
+    def _vectors(self, pictures: list[Image.Image]) -> list[F32 | None]:
+        """One vector an image; None where the encoder fails on that very image."""
+        if not pictures:
+            return []
+        self._stats.images_encoded += len(pictures)
+        try:
+            return list(self._encoder.encode_images(pictures))
+        except Exception as error:
+            # An encoder that cannot do a blank page is out of order: nothing is the inputs' fault, so they wait.
+            self._encoder.encode_images([Image.new("RGB", (64, 64), "white")])
+            log.warning("the encoder refused a batch, trying its images alone", error=repr(error))
+            return [self._alone(picture) for picture in pictures]
+
+    def _alone(self, picture: Image.Image) -> F32 | None:
+        try:
+            return np.asarray(self._encoder.encode_images([picture])[0], dtype=np.float32)
+        except Exception:
+            return None
+
+
+def stored(vector: F32) -> bytes:
+    """A vector as it is stored: float16, little endian."""
+    return np.ascontiguousarray(vector, dtype="<f2").tobytes()
