@@ -3,7 +3,8 @@
 Input: drawn A4 pages of 1,240 x 1,754 px as JPEG, and texts of 200 characters. ``end_to_end`` is files to vector,
 conditions and thumbnail, by the embed role's own code with its decoder processes, whose processor time and resident
 size are counted with the role's (what they share is counted in each). ``encode_only`` starts at the decoded image.
-Where torch is absent, open_clip is left out with a note; without ``--onnx`` the ONNX figures are for a ViT-B/32 with random weights.
+Where torch is absent, open_clip is left out with a note; without ``--onnx`` the ONNX figures are for a ViT-B/32 with
+random weights.
 
     python -m benchmarks.encode --json
 """

@@ -24,12 +24,15 @@ from typing import Any, Final
 
 from PIL import Image
 
-from monitor.embed import conditions, images
+from monitor.embed import audio, conditions, images, pdf
 from monitor.embed.images import Missing
 
 REQUEST: Final = struct.Struct("<BQQI")  # task, bytes, most pixels, argument of the task
 REPLY: Final = struct.Struct("<I")  # bytes of JSON that follow
 IMAGE: Final = 0
+PDF_PAGES: Final = 1  # how many there are
+PDF_PAGE: Final = 2  # the one whose index is the argument
+SOUND: Final = 3
 # Pixels at working size, and a thumbnail that would not compress at all.
 OUTPUT_BYTES: Final = 3 * images.WORKING_SIDE**2 + 4 * images.THUMBNAIL_SIDE**2
 RECYCLE_BYTES: Final = 256_000_000  # a process that keeps more than this beyond its start is replaced
@@ -54,7 +57,21 @@ def _image(data: bytes, max_pixels: int, _: int, output: mmap.mmap) -> Reply:
     return _look(images.decode(data, max_pixels), output)
 
 
-TASKS: Final[dict[int, Task]] = {IMAGE: _image}
+def _pdf_pages(data: bytes, _: int, __: int, ___: mmap.mmap) -> Reply:
+    found = pdf.count(data)
+    return {"missing": found.reason} if isinstance(found, Missing) else {"pages": found}
+
+
+def _pdf_page(data: bytes, _: int, page: int, output: mmap.mmap) -> Reply:
+    return _look(pdf.render(data, page), output)
+
+
+def _sound(data: bytes, _: int, __: int, ___: mmap.mmap) -> Reply:
+    found = audio.measure(data)
+    return {"missing": found.reason} if isinstance(found, Missing) else {"sound": found}
+
+
+TASKS: Final[dict[int, Task]] = {IMAGE: _image, PDF_PAGES: _pdf_pages, PDF_PAGE: _pdf_page, SOUND: _sound}
 
 
 def held() -> int:

@@ -33,9 +33,14 @@ _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """Why a part or a sample could not be looked at: one of the reasons listed in docs/encoders.md."""
+    """Why a part or a sample could not be looked at: one of the reasons listed in docs/encoders.md.
+
+    Of a page of a document: which (from 1), and of how many.
+    """
 
     reason: str
+    page: int = 0
+    pages: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import concurrent.futures
 import re
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 
@@ -26,6 +26,7 @@ from monitor.embed.encoders import Encoder
 from monitor.embed.images import Missing
 from monitor.embed.inputs import InputPart
 from monitor.embed.payloads import PayloadFetcher
+from monitor.embed.pdf import is_pdf
 from monitor.embed.pool import DecoderPool, Look
 from monitor.embed.stats import EmbedStats
 
@@ -56,16 +57,29 @@ class ImageFindings:
 
 
 Outcome = ImageFindings | Missing
+Outcomes = tuple[Outcome, ...]  # one of an image, one a chosen page of a document
+
+
+@dataclass(slots=True)
+class _File:
+    """A content on its way: who waits for it, and what became of its images, in order."""
+
+    key: bytes
+    parts: list[int]  # ids of the parts
+    most: int
+    decoding: concurrent.futures.Future[tuple[Look | Missing, ...]]
+    outcomes: list[Outcome | None] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class _Round:
     """The state of one call of ``find``."""
 
-    parts: dict[bytes, list[int]] = field(default_factory=dict)  # content: ids of the parts that have it
-    decoding: deque[tuple[bytes, concurrent.futures.Future[Look | Missing]]] = field(default_factory=deque)
-    decoded: list[tuple[bytes, Look]] = field(default_factory=list)
-    found: dict[int, Outcome] = field(default_factory=dict)
+    files: dict[bytes, _File] = field(default_factory=dict)
+    decoding: deque[_File] = field(default_factory=deque)
+    ahead: int = 0  # images that these hold at most
+    decoded: list[tuple[_File, int, Look]] = field(default_factory=list)
+    found: dict[int, Outcomes] = field(default_factory=dict)
 
 
 class Pictures:
@@ -73,7 +87,7 @@ class Pictures:
 
     def __init__(self, config: Config, encoder: Encoder, stats: EmbedStats, cache_bytes: int) -> None:
         self._stats = stats
-        self._cache: ByteCache[Outcome] = ByteCache(cache_bytes)
+        self._cache: ByteCache[Outcomes] = ByteCache(cache_bytes)
         self._encoder = encoder
         # Threads only wait here, for the network; decoding has processes of its own.
         self._fetching = concurrent.futures.ThreadPoolExecutor(FETCH_THREADS, thread_name_prefix="driftline-fetch")
@@ -111,35 +125,48 @@ class Pictures:
         self._fetcher.close()
         self.pool.close()
 
-    def find(self, parts: Sequence[InputPart]) -> dict[int, Outcome]:
-        """What is known of each part, by ``id(part)``. Raises what the encoder raises when it is out of order."""
+    def find(self, parts: Sequence[InputPart], pages: Mapping[int, int] | None = None) -> dict[int, Outcomes]:
+        """What is known of each part, by ``id(part)``.
+
+        Args:
+            parts: images and documents.
+            pages: ``id(part)``: most pages looked at if it is a PDF; default 1.
+
+        Raises:
+            Exception: what the encoder raises when it is out of order; DecoderUnavailable.
+        """
         now = _Round()
-        for part, data in self._fetched(parts):
+        for part, data in self.fetched(parts):
             if isinstance(data, Missing):
-                now.found[id(part)] = data
+                now.found[id(part)] = (data,)
+                continue
+            if self.altered(part, data):
+                now.found[id(part)] = (Missing("sha256_mismatch"),)
                 continue
             digest = sha256(data).digest()
-            stated = part.facts.get("sha256")
-            if isinstance(stated, str) and _SHA256.match(stated.lower()) and stated.lower() != digest.hex():
-                now.found[id(part)] = Missing("sha256_mismatch")
+            most = (pages or {}).get(id(part), 1) if is_pdf(data) else 1
+            key = digest + most.to_bytes(2, "big")
+            if key in now.files:
+                now.files[key].parts.append(id(part))
                 continue
-            if digest in now.parts:
-                now.parts[digest].append(id(part))
-                continue
-            known = self._cache.get(digest)
+            known = self._cache.get(key)
             if known is not None:
                 now.found[id(part)] = known
                 continue
-            now.parts[digest] = [id(part)]
-            now.decoding.append((digest, self.pool.submit(data)))
-            if len(now.decoding) >= AHEAD:
+            file = now.files[key] = _File(key, [id(part)], most, self.pool.submit(data, most))
+            now.decoding.append(file)
+            now.ahead += most
+            while now.ahead >= AHEAD:
                 self._take(now)
         while now.decoding:
             self._take(now)
         self._encode(now)
+        for file in now.files.values():
+            outcomes = tuple(outcome for outcome in file.outcomes if outcome is not None)
+            now.found.update((part, outcomes) for part in file.parts)
         return now.found
 
-    def _fetched(self, parts: Sequence[InputPart]) -> Iterator[tuple[InputPart, bytes | Missing]]:
+    def fetched(self, parts: Sequence[InputPart]) -> Iterator[tuple[InputPart, bytes | Missing]]:
         """Payloads in order. Threads only where something is waited for: a local read is faster than a hand-over."""
         if not any(str(part.facts.get("uri", "")).lower().startswith(_REMOTE) for part in parts):
             for part in parts:
@@ -154,32 +181,46 @@ class Pictures:
         for first, payload in waiting:
             yield first, payload.result()
 
+    def altered(self, part: InputPart, data: bytes) -> bool:
+        """Whether the bytes are not those whose sha256 the event states."""
+        stated = part.facts.get("sha256")
+        if not isinstance(stated, str) or not _SHA256.match(stated.lower()):
+            return False
+        return stated.lower() != sha256(data).hexdigest()
+
     def _take(self, now: _Round) -> None:
-        """The oldest decoded image, on to the encoder."""
-        digest, future = now.decoding.popleft()
-        look = future.result()
-        if isinstance(look, Missing):
-            self._keep(now, digest, look)
-            return
-        now.decoded.append((digest, look))
-        if len(now.decoded) >= self._group:
+        """The images of the oldest file, on to the encoder."""
+        file = now.decoding.popleft()
+        now.ahead -= file.most
+        looks = file.decoding.result()
+        file.outcomes = [look if isinstance(look, Missing) else None for look in looks]
+        now.decoded += [(file, at, look) for at, look in enumerate(looks) if isinstance(look, Look)]
+        self._keep(file)
+        while len(now.decoded) >= self._group:
             self._encode(now)
 
     def _encode(self, now: _Round) -> None:
+        """The next batch of decoded images."""
+        batch, now.decoded = now.decoded[: self._group], now.decoded[self._group :]
         began = time.monotonic()
-        vectors = self._vectors([look.image for _, look in now.decoded])
+        vectors = self._vectors([look.image for _, _, look in batch])
         self._stats.encode_seconds += time.monotonic() - began
-        for (digest, look), vector in zip(now.decoded, vectors, strict=True):
-            outcome: Outcome = Missing("encoder_failed")
+        for (file, at, look), vector in zip(batch, vectors, strict=True):
+            outcome: Outcome = Missing(
+                "encoder_failed", look.conditions.get("page", 0), look.conditions.get("pages", 0)
+            )
             if vector is not None:
                 facts = msgspec.json.encode(look.conditions).decode()
                 outcome = ImageFindings(vector, stored(vector), facts, look.phash, look.thumbnail)
-            self._keep(now, digest, outcome)
-        now.decoded.clear()
+            file.outcomes[at] = outcome
+            self._keep(file)
 
-    def _keep(self, now: _Round, digest: bytes, outcome: Outcome) -> None:
-        self._cache.put(digest, outcome, 200 if isinstance(outcome, Missing) else outcome.size)
-        now.found.update((part, outcome) for part in now.parts[digest])
+    def _keep(self, file: _File) -> None:
+        """Remember a file whose last image has its outcome."""
+        outcomes = tuple(outcome for outcome in file.outcomes if outcome is not None)
+        if len(outcomes) == len(file.outcomes):
+            size = sum(200 if isinstance(outcome, Missing) else outcome.size for outcome in outcomes)
+            self._cache.put(file.key, outcomes, size)
 
     def _vectors(self, pictures: list[Image.Image]) -> list[F32 | None]:
         """One vector an image; None where the encoder fails on that very image."""

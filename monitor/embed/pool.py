@@ -24,15 +24,17 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
 from PIL import Image
 
 from monitor.embed import decoder
-from monitor.embed.decoder import IMAGE, REPLY, REQUEST, Reply
+from monitor.embed.decoder import IMAGE, PDF_PAGE, PDF_PAGES, REPLY, REQUEST, SOUND, Reply
 from monitor.embed.images import Missing
+from monitor.embed.pdf import MAX_PAGES, chosen_pages, is_pdf
 
 # A decoder waits for nothing, so wall time is only a backstop for a process that was stopped or starved.
 BACKSTOP: Final = 60.0  # seconds on top of
@@ -46,6 +48,11 @@ _MALLOC: Final = {
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_MMAP_THRESHOLD_": "33554432",
     "MALLOC_TRIM_THRESHOLD_": "67108864",
+}
+_OF_SOUND: Final = {
+    "image_decoder_crashed": "audio_decoder_crashed",
+    "image_timed_out": "audio_timed_out",
+    "image_out_of_memory": "audio_out_of_memory",
 }
 _DOUBTFUL: Final = ("image_decoder_crashed", "image_timed_out", "image_out_of_memory")
 
@@ -260,14 +267,42 @@ class DecoderPool:
         self._threads = concurrent.futures.ThreadPoolExecutor(count, thread_name_prefix="driftline-decode")
         self._finalizer = weakref.finalize(self, _end, self._live)
 
-    def submit(self, data: bytes) -> concurrent.futures.Future[Look | Missing]:
-        """What is in an image file, in its turn."""
-        return self._threads.submit(self.look, data)
+    def submit(self, data: bytes, pages: int = 1) -> concurrent.futures.Future[tuple[Look | Missing, ...]]:
+        """``looks`` in its turn."""
+        return self._threads.submit(self.looks, data, pages)
+
+    def looks(self, data: bytes, pages: int = 1) -> tuple[Look | Missing, ...]:
+        """What is in a file: one entry for an image, one for each of at most ``pages`` chosen pages of a PDF."""
+        if not is_pdf(data):
+            return (self.look(data),)
+        counted = self._ask(PDF_PAGES, data, 0)
+        if isinstance(counted, Missing):
+            return (counted,)
+        total = None if isinstance(counted, Look) else counted.get("pages")
+        if not isinstance(total, int) or not 0 < total <= MAX_PAGES:
+            return (Missing("image_decoder_crashed"),)
+        found: list[Look | Missing] = []
+        for index in chosen_pages(sha256(data).digest(), total, pages):
+            page = self._ask(PDF_PAGE, data, index)
+            if isinstance(page, Look):
+                found.append(replace(page, conditions={**page.conditions, "page": index + 1, "pages": total}))
+            else:
+                reason = page.reason if isinstance(page, Missing) else "image_decoder_crashed"
+                found.append(Missing(reason, index + 1, total))
+        return tuple(found)
 
     def look(self, data: bytes) -> Look | Missing:
         """What is in an image file: never an exception on account of the file, DecoderUnavailable where none starts."""
         found = self._ask(IMAGE, data, 0)
         return found if isinstance(found, Look | Missing) else Missing("image_decoder_crashed")
+
+    def hear(self, data: bytes) -> dict[str, Any] | Missing:
+        """The conditions of a sound file (monitor/embed/audio.py)."""
+        found = self._ask(SOUND, data, 0)
+        if isinstance(found, dict) and isinstance(found.get("sound"), dict):
+            return dict(found["sound"])
+        reason = found.reason if isinstance(found, Missing) else "image_decoder_crashed"
+        return Missing(_OF_SOUND.get(reason, reason))
 
     def processes(self) -> list[int]:
         """Process ids that are alive."""

@@ -24,7 +24,8 @@ from monitor.embed import conditions, encoders, inputs
 from monitor.embed.cache import ByteCache
 from monitor.embed.images import Missing
 from monitor.embed.inputs import InputPart, Inputs
-from monitor.embed.pictures import ImageFindings, Pictures, stored
+from monitor.embed.pictures import ImageFindings, Outcomes, Pictures, stored
+from monitor.embed.sounds import Sounds
 from monitor.embed.stats import EmbedStats
 from monitor.store import samples
 from monitor.store.engine import Store, StoreUnavailable
@@ -74,12 +75,14 @@ class EmbedWorker:
         self._batch = BATCH[store.dialect] if batch is None else batch
         self._texts: ByteCache[TextFindings] = ByteCache(cache_bytes // 4)
         self._pictures = Pictures(config, self.encoder, self.stats, cache_bytes * 3 // 4)
+        self._sounds = Sounds(self._pictures, cache_bytes // 16)
         self._config = config
 
     def reload(self, config: Config) -> None:
         """Take over a new configuration between two steps; the encoder stays until a restart."""
         self._config = config
         self._pictures.reload(config)
+        self._sounds.forget()
 
     def close(self) -> None:
         self._pictures.close()
@@ -143,16 +146,21 @@ class EmbedWorker:
 
     def _chunk(self, chunk: Sequence[PendingSample]) -> list[Completion]:
         parsed = [Missing("inputs_gone") if s.inputs is None else inputs.parse(s.inputs) for s in chunk]
-        wanted = [part for entry in parsed if isinstance(entry, Inputs) for part in entry.chosen]
-        found_images = self._pictures.find([part for part in wanted if part.kind == "image"])
+        entries = [entry for entry in parsed if isinstance(entry, Inputs)]
+        wanted = [part for entry in entries for part in entry.chosen]
+        pages: dict[int, int] = {}
+        for entry in entries:
+            pages.update(entry.pages(self._config.sampling.parts))
+        found_images = self._pictures.find([part for part in wanted if part.is_picture], pages)
+        found_sounds = self._sounds.find([part for part in wanted if part.kind == "audio"])
         texts = [part.text for part in wanted if part.kind == "text" and part.text]
         if self.encoder.shared_space:
-            texts += [entry.request_text for entry in parsed if isinstance(entry, Inputs) and entry.request_text]
+            texts += [entry.request_text for entry in entries if entry.request_text]
         found_texts = self._find_texts(texts)
         return [
             Completion(sample.sample_id, entry.reason, "")
             if isinstance(entry, Missing)
-            else self._completion(sample.sample_id, entry, found_images, found_texts)
+            else self._completion(sample.sample_id, entry, found_images, found_texts, found_sounds)
             for sample, entry in zip(chunk, parsed, strict=True)
         ]
 
@@ -160,36 +168,48 @@ class EmbedWorker:
         self,
         sample_id: str,
         entry: Inputs,
-        found_images: dict[int, ImageFindings | Missing],
+        found_images: dict[int, Outcomes],
         found_texts: dict[str, TextFindings],
+        found_sounds: dict[int, dict[str, Any]],
     ) -> Completion:
         rows: list[Part] = []
         reasons: dict[str, str] = {}  # kind: the first reason for which a part of it was not embedded
         embedded: set[str] = set()
         first: ImageFindings | None = None
+        after = entry.after
         for part in entry.chosen:
-            outcome: ImageFindings | TextFindings | Missing
-            agreement = None
-            if part.kind == "image":
-                outcome = found_images[id(part)]
+            kind = "image" if part.is_picture else part.kind
+            outcomes: tuple[ImageFindings | TextFindings | Missing, ...]
+            if part.is_picture:
+                outcomes = found_images[id(part)]
+            elif part.kind == "text":
+                outcomes = (found_texts[part.text] if part.text else Missing("text_empty"),)
+            else:
+                outcomes = (Missing(_NOT_COVERED.get(part.kind, "kind_not_covered")),)
+            for at, outcome in enumerate(outcomes):
+                agreement = None
                 if isinstance(outcome, ImageFindings):
                     first = first or outcome
                     if self.encoder.shared_space and entry.request_text:
                         agreement = round(float(outcome.vector @ found_texts[entry.request_text].vector), 6)
-            elif part.kind == "text":
-                outcome = found_texts[part.text] if part.text else Missing("text_empty")
-            else:
-                outcome = Missing(_NOT_COVERED.get(part.kind, "kind_not_covered"))
-            vector, facts = self._row(part, outcome)
-            if vector is None:
-                assert isinstance(outcome, Missing)
-                reasons.setdefault(part.kind, outcome.reason)
-                self.stats.parts_missing[outcome.reason] += 1
-            else:
-                embedded.add(part.kind)
-            rows.append(Part(part.part, part.kind[:10], vector, facts, agreement))
+                if isinstance(outcome, Missing):
+                    vector = self._given_vector(part) if at == 0 else None
+                    facts = _json(_facts(part, outcome, found_sounds.get(id(part), {})))
+                else:
+                    vector, facts = outcome.stored, outcome.conditions
+                if vector is None:
+                    assert isinstance(outcome, Missing)
+                    reasons.setdefault(kind, outcome.reason)
+                    self.stats.parts_missing[outcome.reason] += 1
+                else:
+                    embedded.add(kind)
+                # A document's first page has its part's index; its other pages come after all parts of the event.
+                index = part.part if at == 0 else after
+                after += at > 0
+                rows.append(Part(index, kind[:10], vector, facts, agreement))
         # A request that carries images is about them: its text alone does not make it covered.
-        needed = {"image"} if "image" in reasons or "image" in embedded else {part.kind for part in entry.chosen}
+        kinds = {"image" if part.is_picture else part.kind for part in entry.chosen}
+        needed = {"image"} if "image" in kinds else kinds
         reason = ""
         if not needed & embedded:
             reason = next((reasons[kind] for kind in reasons if kind in needed), "no_input")
@@ -201,16 +221,6 @@ class EmbedWorker:
             parts=tuple(rows),
             thumbnail=first.thumbnail if first else None,
         )
-
-    def _row(self, part: InputPart, outcome: ImageFindings | TextFindings | Missing) -> tuple[bytes | None, str]:
-        """(stored vector, conditions JSON) of one part."""
-        if not isinstance(outcome, Missing):
-            return outcome.stored, outcome.conditions
-        facts: dict[str, Any] = {"v": conditions.VERSION, "missing": outcome.reason}
-        duration = part.facts.get("duration_ms")
-        if part.kind in ("audio", "video") and isinstance(duration, int | float) and duration >= 0:
-            facts["duration_ms"] = duration
-        return self._given_vector(part), _json(facts)
 
     def _given_vector(self, part: InputPart) -> bytes | None:
         """A vector that came with the event, when this very encoder made it."""
@@ -247,6 +257,17 @@ class EmbedWorker:
                 self._texts.put(_text_key(text), found[text], found[text].size)
             self.stats.texts_encoded += len(group)
         return found
+
+
+def _facts(part: InputPart, outcome: Missing, heard: dict[str, Any]) -> dict[str, Any]:
+    """Conditions of a part, or of a page of it, that has no vector."""
+    facts: dict[str, Any] = {"v": conditions.VERSION, "missing": outcome.reason, **heard}
+    if outcome.pages:
+        facts.update(page=outcome.page, pages=outcome.pages)
+    duration = part.facts.get("duration_ms")
+    if part.kind in ("audio", "video") and isinstance(duration, int | float) and duration >= 0:
+        facts["duration_ms"] = duration
+    return facts
 
 
 _NOT_COVERED = {"audio": "audio_not_embedded", "video": "video_not_covered"}

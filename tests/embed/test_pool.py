@@ -44,7 +44,7 @@ def test_what_comes_back_is_what_decoding_here_gives() -> None:
     pool = DecoderPool(2, memory=GB, seconds=5.0, max_pixels=10**8)
     wide = jpeg(Image.effect_noise((3000, 40), 90).convert("RGB"))
     for data, found in [(data, pool.submit(data)) for data in [*PAGES, wide]]:
-        look, decoded = found.result(), images.decode(data, 10**8)
+        (look,), decoded = found.result(), images.decode(data, 10**8)
         assert isinstance(look, Look) and isinstance(decoded, images.Decoded)
         assert look.image.tobytes() == decoded.image.tobytes() and look.image.size == decoded.image.size
         assert look.conditions == conditions.measure(decoded)
@@ -78,7 +78,7 @@ def test_nothing_is_started_before_the_first_file() -> None:
 )
 def test_a_poisonous_file_alone_gets_its_reason(poisoned: DecoderPool, data: bytes, reason: str) -> None:
     files = [PAGES[0], data, PAGES[1], PAGES[2], data, PAGES[3]]
-    found = [future.result() for future in [poisoned.submit(file) for file in files]]
+    found = [future.result()[0] for future in [poisoned.submit(file) for file in files]]
     assert [entry if isinstance(entry, Missing) else "seen" for entry in found] == [
         "seen", Missing(reason), "seen", "seen", Missing(reason), "seen",
     ]  # fmt: skip
@@ -100,7 +100,7 @@ def test_processes_that_are_killed_between_files_are_replaced() -> None:
     pool = DecoderPool(2, memory=GB, seconds=5.0, max_pixels=10**8, died=lambda: deaths.append(1))
     for _ in range(3):
         for future in [pool.submit(data) for data in PAGES]:
-            assert isinstance(future.result(), Look)
+            assert isinstance(future.result()[0], Look)
         for pid in pool.processes():
             os.kill(pid, signal.SIGKILL)
     assert isinstance(pool.look(PAGES[0]), Look)
@@ -149,7 +149,7 @@ def test_the_time_limit_is_processor_time() -> None:
     future = pool.submit(PAGES[0])
     time.sleep(0.2)
     os.kill(pid, signal.SIGCONT)
-    assert isinstance(future.result(), Look)
+    assert isinstance(future.result()[0], Look)
     pool.close()
 
 

@@ -181,7 +181,8 @@ def test_agreement_where_towers_share_a_space(store: Store) -> None:
         ([{"kind": "image", "inline": "__REDACTED!__"}, TEXT], "base64_undecodable"),
         ([{"kind": "image", "uri": "https://example.com/x.jpg"}], "http_not_enabled"),
         ([{"kind": "image", "uri": "file:///etc/passwd"}], "file_not_allowed"),
-        ([inline(b"%PDF-1.7")], "pdf_not_covered"),
+        ([inline(b"%PDF-1.7")], "pdf_undecodable"),
+        ([{**inline(b"words"), "kind": "document"}], "image_unknown_format"),
         ([inline(PAGES[0], sha256="0" * 64)], "sha256_mismatch"),
         ([{"kind": "audio", "uri": "x:y", "duration_ms": 1200}], "audio_not_embedded"),
         ([{"kind": "video", "uri": "x:y"}], "video_not_covered"),
@@ -217,7 +218,12 @@ def test_parts_that_fail_beside_parts_that_do_not(store: Store) -> None:
     _, parts, _ = everything(store)
     assert [part[3] is not None for part in parts] == [False, True, True, False, True, False, True]
     assert json.loads(parts[0][4])["missing"].startswith("image_")
-    assert json.loads(parts[5][4]) == {"v": 1, "missing": "audio_not_embedded", "duration_ms": 10}
+    assert json.loads(parts[5][4]) == {
+        "v": 1,
+        "missing": "audio_not_embedded",
+        "unmeasured": "no_payload",
+        "duration_ms": 10,
+    }
 
 
 def test_only_chosen_parts(store: Store) -> None:
