@@ -8,6 +8,7 @@ words what two references hold. A signal that is not in it has no stream.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.drift.agreement import AgreementReference
+from detectors.drift.duplicates import first_of_each
 from detectors.drift.embedding import EmbeddingReference
 from detectors.evidence import Verdict
 from detectors.rates import RateReference, pooled_day_sd
@@ -35,6 +37,7 @@ Fit = RateReference | VolumeReference | EmbeddingReference | AgreementReference
 FORMAT = 1
 MIN_EMBEDDED_HALF = 40
 KINDRED = 3  # other segments that must have a signal before they tell how much its days differ
+_PHASH = re.compile(r'"phash":\s*"([0-9a-f]{16})"')  # in conditions; parsing the whole of each is ten times slower
 
 
 class ReferenceFormatError(ValueError):
@@ -265,11 +268,13 @@ class _Grid:
 def session_vectors(
     samples: Sequence[SampleRow], modality: str, encoder: str
 ) -> tuple[NDArray[np.float32], list[SampleRow]]:
-    """One row per session: the mean of its parts' vectors, float32[n, d], and the samples it is of."""
+    """One row per session: the mean of its parts' vectors, float32[n, d], and the samples it is of.
+
+    Of sessions of an hour whose images are near-duplicates only the first one counts.
+    """
+    samples = [sample for sample in samples if sample.encoder == encoder]
     rows, of = [], []
-    for sample in samples:
-        if sample.encoder != encoder:
-            continue
+    for sample in distinct(samples) if modality == "image" else samples:
         parts = [np.frombuffer(v, dtype="<f2") for kind, v, _, _ in sample.parts if kind == modality and v is not None]
         if parts:
             rows.append(np.mean(np.stack(parts).astype(np.float32), axis=0))
@@ -278,14 +283,29 @@ def session_vectors(
 
 
 def agreements(samples: Sequence[SampleRow]) -> tuple[NDArray[np.float64], list[SampleRow]]:
-    """One image-text cosine per session (the mean over its pairs)."""
+    """One image-text cosine per session (the mean over its pairs), near-duplicates of an hour once."""
     values, of = [], []
-    for sample in samples:
+    for sample in distinct(samples):
         pairs = [a for _, _, a, _ in sample.parts if a is not None]
         if pairs:
             values.append(float(np.mean(pairs)))
             of.append(sample)
     return np.array(values, dtype=np.float64), of
+
+
+def distinct(samples: Sequence[SampleRow]) -> list[SampleRow]:
+    """Without those whose images are near-duplicates of an earlier one's of the same hour and segment."""
+    hours = [(sample.segment, sample.window_us // HOUR_US) for sample in samples]
+    return [samples[i] for i in first_of_each([_hashes(sample) for sample in samples], hours).tolist()]
+
+
+def _hashes(sample: SampleRow) -> tuple[int, ...]:
+    """Perceptual hashes of the images that have one, in order."""
+    found = []
+    for modality, vector, _, text in sample.parts:
+        if modality == "image" and vector is not None and (match := _PHASH.search(text)):
+            found.append(int(match[1], 16))
+    return tuple(found)
 
 
 def _rank(sample: SampleRow) -> bytes:
@@ -311,8 +331,11 @@ def _learn_embeddings(
     # The first by a hash are a uniform choice, the same in every run.
     chosen = sorted((s for s in samples if s.encoder == reference.encoder), key=_rank)[:max_rows]
     halves: dict[str, str] = {s.sample_id: "fit" if i % 2 == 0 else "held" for i, s in enumerate(chosen)}
+    # Near-duplicates as in the looks: the first of an hour, whether or not it is among the chosen.
+    firsts = {s.sample_id for s in distinct([s for s in samples if s.encoder == reference.encoder])}
+    pages = [s for s in chosen if s.sample_id in firsts]
     for signal, modality in (("image_drift", "image"), ("text_drift", "text")):
-        rows, of = session_vectors(chosen, modality, reference.encoder)
+        rows, of = session_vectors(pages if modality == "image" else chosen, modality, reference.encoder)
         fit = np.array([halves[s.sample_id] == "fit" for s in of], dtype=np.bool_)
         enough = min(int(fit.sum()), int((~fit).sum())) >= MIN_EMBEDDED_HALF
         if len(of) < min_rows or not enough:
@@ -328,7 +351,7 @@ def _learn_embeddings(
             confidence=confidence,
         )
         reference.streams[signal] = FittedStream(spec_of(signal), fitted)
-    scores, of = agreements(chosen)
+    scores, of = agreements(pages)
     if len(of) >= max(min_rows, 100):
         slots, days = np.array([calendar.of(s.window_us) for s in of], dtype=np.int64).T
         reference.streams["agreement"] = FittedStream(

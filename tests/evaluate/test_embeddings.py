@@ -177,3 +177,53 @@ def test_a_bet_on_a_slice_pays_nothing_on_average_whatever_the_inclusion_probabi
             expected += 0.5 * pi * chance * np.exp(bets)
         expected += 0.5 * (1.0 - pi)
     assert np.allclose(expected, 1.0, rtol=0, atol=1e-12)
+
+
+FLOOD_AT = START_US + 8 * DAY_US + 10 * HOUR_US
+
+
+def upload(store: Store, segment: str, page: np.ndarray, *, same: bool, conditions: bool = True) -> None:
+    """500 samples of an hour whose images are copies of ``page``, or different pages like it."""
+    rng = np.random.default_rng(11)
+    rows, parts = [], []
+    one = int(rng.integers(0, 2**63))
+    for k in range(500):
+        window = FLOOD_AT + 60_000_000 * (k % 60)
+        identity = hashlib.blake2b(f"flood/{segment}/{k}".encode(), digest_size=16).hexdigest()
+        phash = one ^ (1 << int(rng.integers(0, 64))) if same else int(rng.integers(0, 2**63))
+        vector = page + rng.normal(0, 0.01 if same else 0.3, DIMENSION) * np.linspace(1.0, 0.2, DIMENSION)
+        vector /= np.linalg.norm(vector)
+        rows.append(
+            {
+                "sample_id": identity, "event_id": identity, "topic": "t", "partition": 0, "offset": 0,
+                "time_us": window, "window_us": window, "route": "extract", "segment": segment, "version": "m@1",
+                "session_key": identity, "user_key": "", "pi": 0.5, "state": "embedded", "reason": "",
+                "facts": json.dumps({"v": 1, "verdicts": {}}), "encoder": "features-1", "phash": None,
+            }
+        )  # fmt: skip
+        facts = {"v": 1, "phash": f"{phash:016x}"} if conditions else {"v": 1}
+        parts.append(
+            {
+                "sample_id": identity, "part": 0, "modality": "image", "vector": vector.astype("<f2").tobytes(),
+                "conditions": json.dumps(facts), "agreement": None,
+            }
+        )  # fmt: skip
+    with store.write() as connection:
+        connection.execute(samples.insert(), rows)
+        connection.execute(sample_parts.insert(), parts)
+
+
+def test_one_page_uploaded_500_times_is_not_drift_and_500_new_pages_are(store: Store) -> None:
+    end = write(store, [Segment(name, 30.0) for name in ("copies", "uncounted", "new")], days=9)
+    for seed, name in enumerate(("copies", "uncounted", "new")):
+        write_samples(store, name, START_US, 9 * 24, seed=seed)
+    page = np.zeros(DIMENSION)
+    page[[0, 1, 2]] = 6.0, 1.5, -1.0  # a page such as there are every hour
+    upload(store, "copies", page, same=True)
+    upload(store, "uncounted", page, same=True, conditions=False)  # the same, had nobody looked for duplicates
+    new = page.copy()
+    new[5] = 6.0
+    upload(store, "new", new, same=False)
+    run(store, end)
+    found = {row.segment for row in opened(store) if row.signal == "image_drift"}
+    assert found == {"uncounted", "new"}
