@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
@@ -22,7 +22,7 @@ def encoder() -> None:
     \b
     Example:
       driftline encoder info --config driftline.yaml
-      driftline encoder embed page.jpg prompt.txt
+      driftline encoder embed page.jpg contract.pdf prompt.txt
       driftline encoder export ViT-B-32 laion2b_s34b_b79k --out clip-b32 --int8
     """
 
@@ -47,29 +47,36 @@ def info(context: click.Context, config_path: Path) -> None:
 @encoder.command()
 @config_option
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--vectors/--no-vectors", default=True, show_default=True, help="Write the vectors themselves.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, with the vector.")
+@click.option("--vectors/--no-vectors", default=True, show_default=True, help="With --json: the vectors themselves.")
+@click.option("--pages", type=click.IntRange(1, 64), help="Most pages of a PDF.  [default: sampling.parts]")
 @click.pass_context
-def embed(context: click.Context, config_path: Path, files: tuple[Path, ...], vectors: bool) -> None:
-    """Embed image and text files: one JSON line each, with the image's conditions.
+def embed(
+    context: click.Context, config_path: Path, files: tuple[Path, ...], as_json: bool, vectors: bool, pages: int | None
+) -> None:
+    """Embed images, PDFs and text files, as the embed role would: digest of the vector, dimension, conditions.
 
-    A file named *.txt is a text, any other an image. One that cannot be embedded gets its reason, and the exit
-    code is 1.
+    A file named *.txt or *.md is a text; of a PDF the pages that the role would choose are embedded. The digest is
+    the SHA-256 of the vector as it is stored. A file that cannot be embedded gets its reason, and the exit code is 1.
 
     \b
     Example:
-      driftline encoder embed --no-vectors page.jpg prompt.txt
+      driftline encoder embed page.jpg contract.pdf prompt.txt
+      driftline encoder embed --json --no-vectors page.jpg | jq .conditions.skew_degrees
     """
-    import json
+    from monitor.cli import embedding
 
     config = _configuration(context, config_path)
     chosen = _load(config)
     failed = 0
-    for path in files:
-        row: dict[str, Any] = {"file": str(path), **_embed(chosen, config, path)}
-        failed += "missing" in row
-        if not vectors:
-            row.pop("vector", None)
-        click.echo(json.dumps(row, ensure_ascii=False))
+    with embedding.Embedder(config, chosen, pages or config.sampling.parts) as embedder:
+        for path in files:
+            rows = embedder.rows(path)
+            failed += any("missing" in row for row in rows)
+            for row in rows:
+                if not vectors:
+                    row.pop("vector", None)
+                click.echo(embedding.as_json(row) if as_json else embedding.as_text(row))
     if failed:
         raise Failure(f"{failed} of {len(files)} files could not be embedded; `missing` says why")
 
@@ -135,23 +142,3 @@ def _load(config: Config) -> Encoder:
         return encoders.load(config.encoder)
     except encoders.EncoderError as error:
         raise Failure(str(error)) from None
-
-
-def _embed(chosen: Encoder, config: Config, path: Path) -> dict[str, Any]:
-    from monitor.embed import conditions
-    from monitor.embed.images import Missing, decode
-
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        return {"missing": error.strerror or "unreadable"}
-    if path.suffix.lower() == ".txt":
-        row: dict[str, Any] = {"kind": "text"}
-        vector = chosen.encode_texts([data.decode("utf-8", "replace")])[0]
-    else:
-        decoded = decode(data, config.payloads.max_pixels)
-        if isinstance(decoded, Missing):
-            return {"missing": decoded.reason}
-        row = {"kind": "image", "conditions": conditions.measure(decoded)}
-        vector = chosen.encode_images([decoded.image])[0]
-    return {**row, "encoder": chosen.identity, "vector": [round(float(value), 6) for value in vector]}

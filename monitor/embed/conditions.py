@@ -75,7 +75,8 @@ def measure(decoded: Decoded) -> dict[str, Any]:
 def perceptual_hash(image: Image.Image) -> int:
     """64 bits, unsigned: signs of the lowest DCT coefficients of a 32 x 32 luminance image against their median.
 
-    Copies of one picture at another size or JPEG quality differ in few bits (0 to 4 is a near-duplicate: detectors/drift/duplicates.py).
+    Copies of one picture at another size or JPEG quality differ in few bits (0 to 4
+    is a near-duplicate: detectors/drift/duplicates.py).
     """
     small = np.asarray(image.convert("L").resize((_HASH_SIDE, _HASH_SIDE), Image.Resampling.BOX), dtype=np.float64)
     # Rounded, so that where a coefficient is zero its bit does not depend on the last digit of a sum.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from PIL import Image
 
 from monitor.cli.encoder import encoder
 from monitor.embed.encoders.features import FeatureEncoder
+from monitor.embed.pdf import chosen_pages
+from tests.embed.pdfs import encrypted, pdf, text_page
 
 
 @pytest.fixture
@@ -30,18 +33,45 @@ def test_info(runner: CliRunner) -> None:
 def test_embed(runner: CliRunner, tmp_path: Path) -> None:
     Image.new("RGB", (30, 20), "white").save(tmp_path / "page.png")
     (tmp_path / "prompt.txt").write_text("Extract the total.")
-    result = runner.invoke(encoder, ["embed", "page.png", "prompt.txt"])
+    result = runner.invoke(encoder, ["embed", "--json", "page.png", "prompt.txt"])
     assert result.exit_code == 0, result.output
     page, prompt = (json.loads(line) for line in result.stdout.splitlines())
     assert page["conditions"]["width"] == 30
-    assert len(page["vector"]) == len(prompt["vector"]) == FeatureEncoder.dim
+    assert prompt["conditions"] == {"characters": 18}
+    assert page["dimension"] == len(page["vector"]) == len(prompt["vector"]) == FeatureEncoder.dim
+    vector = FeatureEncoder().encode_texts(["Extract the total."])[0]
+    assert prompt["digest"] == hashlib.sha256(vector.astype("<f2").tobytes()).hexdigest()
     (tmp_path / "broken.jpg").write_bytes(b"no")
-    result = runner.invoke(encoder, ["embed", "--no-vectors", "page.png", "broken.jpg", "absent.jpg"])
+    result = runner.invoke(encoder, ["embed", "--json", "--no-vectors", "page.png", "broken.jpg", "absent.jpg"])
     assert result.exit_code == 1
     rows = [json.loads(line) for line in result.stdout.splitlines()]
-    assert "vector" not in rows[0]
+    assert "vector" not in rows[0] and rows[0]["digest"] == page["digest"]
     assert rows[1] == {"file": "broken.jpg", "missing": "image_unknown_format"}
     assert rows[2]["missing"]
+
+
+def test_embed_for_people(runner: CliRunner, tmp_path: Path) -> None:
+    (tmp_path / "prompt.txt").write_text("Extract the total.")
+    (tmp_path / "empty.txt").write_text("")
+    result = runner.invoke(encoder, ["embed", "prompt.txt", "empty.txt"])
+    assert result.exit_code == 1
+    lines = result.stdout.splitlines()
+    assert lines[0] == "prompt.txt" and lines[1].startswith("  vector      sha256:")
+    assert f"{FeatureEncoder.dim} dimensions" in lines[1] and "characters=18" in lines[2]
+    assert lines[3:] == ["empty.txt", "  missing     text_empty"]
+
+
+def test_embed_pages_of_a_pdf(runner: CliRunner, tmp_path: Path) -> None:
+    (tmp_path / "book.pdf").write_bytes(pdf([text_page(f"page{number}") for number in range(9)]))
+    (tmp_path / "locked.pdf").write_bytes(encrypted())
+    result = runner.invoke(encoder, ["embed", "--json", "--pages", "2", "book.pdf", "locked.pdf"])
+    assert result.exit_code == 1
+    *pages, locked = (json.loads(line) for line in result.stdout.splitlines())
+    assert [page["conditions"]["pages"] for page in pages] == [9, 9]
+    chosen = chosen_pages(hashlib.sha256((tmp_path / "book.pdf").read_bytes()).digest(), 9, 2)
+    assert [page["conditions"]["page"] - 1 for page in pages] == chosen
+    assert locked == {"file": "locked.pdf", "missing": "pdf_encrypted"}
+    assert f"page {chosen[0] + 1} of 9" in runner.invoke(encoder, ["embed", "book.pdf"]).stdout
 
 
 def test_a_named_configuration_must_exist(runner: CliRunner) -> None:
