@@ -199,7 +199,7 @@ class Payloads(Section):
     max_pixels: int = Field(50_000_000, ge=1, description="Largest image decoded, in pixels.")
     timeout: Duration = Field(written("10s"), description="Longest time for one fetch.")
     decoders: int = Field(
-        0, ge=0, le=64, description="Processes that decode files; 0: one a processor, at most 4. About 45 MB each."
+        0, ge=0, le=64, description="Processes that decode files; 0: one a processor, at most 4. About 55 MB each."
     )
     decode_memory: Size = Field(
         written("1GB"), description="Address space that decoding one file may take, beyond what a process starts with."

@@ -83,7 +83,8 @@ def held() -> int:
 def _limited(memory: int, seconds: float, work: Callable[[], Reply]) -> Reply:
     """``work`` with ``memory`` bytes more than now and ``seconds`` of processor time, or the end of this process."""
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (held() + memory, hard))
+    most = held() + memory
+    resource.setrlimit(resource.RLIMIT_AS, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
     signal.setitimer(signal.ITIMER_PROF, seconds)  # SIGPROF is not caught: not even a loop in C goes on
     try:
         return work()

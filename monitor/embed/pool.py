@@ -185,10 +185,14 @@ class _Process:
                 return "image_timed_out"
         return "image_decoder_crashed"
 
-    def close(self) -> None:
+    def kill(self) -> None:
         """End the process, whatever it does."""
         if self._child.poll() is None:
             self._child.kill()
+
+    def close(self) -> None:
+        """End the process and let go of what we share with it."""
+        self.kill()
         self._child.wait()
         self._output.close()
         for handle in (self._requests, self._replies, self._given, self._taken):
@@ -258,6 +262,7 @@ class DecoderPool:
         self._program, self._memory, self._seconds = program, memory, seconds
         self._backstop = BACKSTOP + BACKSTOP_FACTOR * seconds if backstop is None else backstop
         self._max_pixels = max_pixels
+        self._closed = False
         self._turns = _Turns()
         self._lock = threading.Lock()
         self._idle: queue.SimpleQueue[_Process | None] = queue.SimpleQueue()
@@ -310,7 +315,11 @@ class DecoderPool:
             return sorted(process.pid for process in self._live)
 
     def close(self) -> None:
-        """End every process; files in their turn get no answer."""
+        """End every process at once; files that are being decoded get DecoderUnavailable, those that wait no answer."""
+        self._closed = True
+        with self._lock:
+            for process in self._live:
+                process.kill()
         self._threads.shutdown(wait=True, cancel_futures=True)
         self._finalizer()
 
@@ -332,7 +341,11 @@ class DecoderPool:
                 process = _Process(self._program, self._memory, self._seconds, self._backstop)
                 with self._lock:
                     self._live.add(process)
+                    if self._closed:
+                        process.kill()
             reply = process.ask(task, data, self._max_pixels, argument)
+            if self._closed:  # what it says may be our own doing
+                raise DecoderUnavailable("the decoder pool was closed")
             try:
                 found = process.look(reply) if "size" in reply or "missing" in reply else reply
             except (KeyError, TypeError, ValueError):  # nothing a decoder says: it was taken over or is out of order

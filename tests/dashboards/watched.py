@@ -180,6 +180,7 @@ class Workers:
                     "images_encoded": 8 * n,
                     "texts_encoded": 9 * n,
                     "cache_hits": n,
+                    "decoders_replaced": n,
                     "encode_seconds": 0.3 * n,
                     "failures": 0,
                 }

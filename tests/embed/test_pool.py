@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -159,3 +161,29 @@ def test_decoders_that_do_not_start_are_no_files_fault() -> None:
         with pytest.raises(DecoderUnavailable, match="by hand"):
             pool.look(PAGES[0])
     pool.close()
+
+
+def test_closing_waits_for_no_file() -> None:
+    pool = DecoderPool(1, memory=GB, seconds=10_000.0, max_pixels=10**8, program="tests.embed.poisoned_decoder")
+    pool.look(PAGES[0])
+    futures = [pool.submit(data) for data in (b"spins!", PAGES[0])]
+    while not futures[0].running():
+        time.sleep(0.01)
+    pool.close()  # ten thousand seconds, did it wait
+    with pytest.raises(DecoderUnavailable, match="closed"):
+        futures[0].result()
+    assert futures[1].cancelled()
+    assert pool.processes() == []
+
+
+@pytest.mark.parametrize("hard", [0, 4 * GB])
+def test_a_limit_on_the_service_itself_is_kept(hard: int) -> None:
+    """Where the service may not have more, a decoder has what there is."""
+    script = (
+        "import resource, sys\n"
+        "from monitor.embed.decoder import _limited\n"
+        f"if {hard}: resource.setrlimit(resource.RLIMIT_AS, ({hard}, {hard}))\n"
+        "print(_limited(8 * 10**9, 5.0, lambda: {'limit': resource.getrlimit(resource.RLIMIT_AS)[0]})['limit'])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert int(done.stdout) == hard if hard else int(done.stdout) > 8 * GB
