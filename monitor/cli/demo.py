@@ -25,7 +25,7 @@ HOUR_US = 3_600_000_000
 @click.option(
     "--end",
     type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H"]),
-    help="Where the three weeks end (UTC), with --headless. Default: the last full hour.",
+    help="Where the three weeks end (UTC); live traffic goes on from there. Default: the last full hour.",
 )
 def demo(headless: bool, out: Path | None, seed: int, end: datetime | None) -> None:
     """Three weeks of a simulated invoice-reading feature in a few minutes, with incidents at known times.
@@ -43,11 +43,11 @@ def demo(headless: bool, out: Path | None, seed: int, end: datetime | None) -> N
     from monitor.demo.broker import BrokerUnavailable
     from monitor.demo.run import Conductor, DemoFailed
 
-    if end is not None and not headless:
-        raise click.UsageError("--end goes with --headless: live traffic continues from now")
-    now_us = round(end.replace(tzinfo=UTC).timestamp() * 1e6) if end else time.time_ns() // 1000
+    now_us = time.time_ns() // 1000
+    hour_us = now_us - now_us % HOUR_US
+    end_us = hour_us if end is None else round(end.replace(tzinfo=UTC).timestamp() * 1e6)
     folder = (out or Path(tempfile.mkdtemp(prefix="driftline-demo-"))).resolve()
-    conductor = Conductor(folder, now_us - now_us % HOUR_US, seed, Console())
+    conductor = Conductor(folder, end_us, seed, Console(), lambda: time.time_ns() // 1000 - hour_us + end_us)
     try:
         code = conductor.headless() if headless else conductor.interactive()
     except (BrokerUnavailable, DemoFailed) as error:

@@ -90,9 +90,20 @@ class Paths:
 
 
 class Conductor:
-    """Runs the demo in ``folder``; ``end_us`` is where the three weeks end (a full hour, epoch µs)."""
+    """Runs the demo in ``folder``; ``end_us`` is where the three weeks end (a full hour, epoch µs).
 
-    def __init__(self, folder: Path, end_us: int, seed: int, console: Console) -> None:
+    ``clock`` tells where live traffic has come to, epoch µs.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        end_us: int,
+        seed: int,
+        console: Console,
+        clock: Callable[[], int] = lambda: time.time_ns() // 1000,
+    ) -> None:
+        self.clock = clock
         self.paths = Paths(folder)
         self.start_us = end_us - DAYS * DAY_US
         self.end_us = end_us
@@ -122,7 +133,7 @@ class Conductor:
             self._produce(bootstrap, feature)
             producer = _producer(bootstrap)
             stack.callback(producer.close)
-            live = _live(feature, self.end_us)
+            live = _live(feature, self.end_us, self.clock)
             self._await_evaluation(config, services, producer, live)
             self._conclude(inbox)
             self.console.print(f"Live traffic goes on. Look at [bold]{page}[/]; Ctrl-C ends the demo.")
@@ -308,13 +319,15 @@ def _send(producer: KafkaProducer, item: tuple[int, bytes, dict[str, Any]]) -> N
     producer.send(TOPIC, key=key, value=event, timestamp_ms=time_us // 1000)
 
 
-def _live(feature: Feature, from_us: int) -> Callable[[], list[tuple[int, bytes, dict[str, Any]]]]:
+def _live(
+    feature: Feature, from_us: int, clock: Callable[[], int]
+) -> Callable[[], list[tuple[int, bytes, dict[str, Any]]]]:
     """Returns a function that gives the events whose time has come since it was last called."""
     sent_until = from_us
 
     def due() -> list[tuple[int, bytes, dict[str, Any]]]:
         nonlocal sent_until
-        now = time.time_ns() // 1000
+        now = clock()
         events = list(feature.events(sent_until, now))
         sent_until = now
         return events
