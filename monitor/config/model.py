@@ -225,8 +225,13 @@ class OnnxPair(Section):
 
 
 class Encoder(Section):
-    """Which encoder embeds inputs; with neither key the built-in feature encoder is used."""
+    """Which encoder embeds inputs: one of the package's own, or a CLIP of yours by ``onnx`` or ``open_clip``."""
 
+    builtin: Literal["driftline-mini", "features"] = Field(
+        "driftline-mini",
+        description="Encoder of the package, used with neither of the two below. driftline-mini: small, learned, "
+        "images and texts in one space; features: hand-made, two to three times as fast, no shared space.",
+    )
     open_clip: OpenClip | None = Field(None, description="An open_clip model (extra `clip`).")
     onnx: OnnxPair | None = Field(None, description="An exported CLIP pair run by ONNX Runtime.")
     batch: int = Field(32, ge=1, le=1024, description="Most parts encoded in one call.")

@@ -43,7 +43,7 @@ INCIDENTS = (
     Incident(
         "new_scanner",
         "globex",
-        ("image_drift",),
+        ("image_drift", "agreement"),
         after_hours=8 * 24 + 10,
         hours=None,
         story="globex replaces its scanner: pages arrive skewed and faded",
@@ -51,7 +51,7 @@ INCIDENTS = (
     Incident(
         "new_document_type",
         "initech",
-        ("image_drift",),
+        ("image_drift", "agreement"),
         after_hours=9 * 24 + 14,
         hours=None,
         story="initech starts to send packing slips, a document type nobody announced",

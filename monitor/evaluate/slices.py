@@ -5,7 +5,8 @@ weighted rate and W the greatest weight of the reference, the bet 1 + lambda (w 
 most 1 while the weighted rate of the traffic is at most p+, whatever the inclusion probabilities: the weight undoes
 them. Heavier weights than W are cut to W.
 
-``image_text_conflict`` and ``domain_notation`` need a shared image-text space and are not measured without one.
+``image_text_conflict`` and ``domain_notation`` need words to compare with in a shared image-text space; there are none
+yet, and they are not measured.
 """
 
 from __future__ import annotations

@@ -11,8 +11,9 @@ from monitor.embed.encoders.base import Encoder, EncoderError
 def load(config: EncoderConfig) -> Encoder:
     """The configured encoder, ready to use.
 
-    With neither ``open_clip`` nor ``onnx`` configured this is the built-in feature encoder. Raises EncoderError
-    when files are missing or changed, an extra is not installed, or a model is of a kind that is not supported.
+    With neither ``open_clip`` nor ``onnx`` configured this is the package's own that ``builtin`` names. Raises
+    EncoderError when files are missing or changed, an extra is not installed, or a model is of a kind that is not
+    supported.
     """
     # Imported here, because each implementation brings an engine that the others do without.
     if config.open_clip is not None:
@@ -33,6 +34,10 @@ def load(config: EncoderConfig) -> Encoder:
         if tokenizer_of(folder) == TOKENIZER:
             return MiniEncoder(folder, threads=config.threads)
         return OnnxPairEncoder(folder, threads=config.threads)
+    if config.builtin == "driftline-mini":
+        from monitor.embed.encoders.mini import MiniEncoder
+
+        return MiniEncoder(threads=config.threads)
     from monitor.embed.encoders.features import FeatureEncoder
 
     return FeatureEncoder()
