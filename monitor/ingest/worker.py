@@ -79,6 +79,7 @@ class IngestWorker:
         self._last_commit = monotonic()
         self._last_idle_check = monotonic()
         self._told_missing = float("-inf")
+        self._retired = False
         self._subscribed = False
         self.records = 0
         self.bytes = 0
@@ -232,7 +233,13 @@ class IngestWorker:
 
     def _expect(self) -> None:
         """Tell the store what all partitions of the topics hold, whoever reads them. Raises SourceUnavailable."""
-        counts = {topic: self._source.partition_count(topic) for topic in self._settings.config.kafka.topics}
+        topics = self._settings.config.kafka.topics
+        if not self._retired:
+            # Once, at the start: a process that runs on with an older configuration must not let go, at a rebalance,
+            # of topics that a newer one has begun to read.
+            self._with_store(lambda: store_partitions.retire(self._store, topics))
+            self._retired = True
+        counts = {topic: self._source.partition_count(topic) for topic in topics}
         every = [TopicPartition(topic, n) for topic, count in counts.items() for n in range(count)]
         bounds = self._source.bounds(every)
         ends: dict[tuple[str, int], int] = {tp: end if end > first else 0 for tp, (first, end) in bounds.items()}
@@ -246,7 +253,10 @@ class IngestWorker:
     def _claim(self, tp: TopicPartition) -> None:
         hasher = self._user_hasher()
         claim = self._with_store(lambda: store_partitions.claim(self._store, tp.topic, tp.partition, self.owner))
-        since = None if claim.watermark_us is None else claim.watermark_us - WINDOW_US + 1
+        mark = claim.watermark_us
+        if mark is None and claim.max_time_us is not None:  # let go of meanwhile, by a process that does not read it
+            mark = claim.max_time_us - self._settings.config.kafka.watermark_delay
+        since = None if mark is None else mark - WINDOW_US + 1
         rows = (
             []
             if since is None

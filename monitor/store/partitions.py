@@ -8,7 +8,7 @@ compare-and-set on (next offset, generation): whoever lost the partition writes 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -90,20 +90,25 @@ class PartitionCommit:
     first_window_us: int | None = None
 
 
+def retire(store: Store, topics: Collection[str]) -> None:
+    """Let the partitions of all topics but the configured ``topics`` hold event time no longer."""
+    with store.write() as connection:
+        connection.execute(
+            update(partitions)
+            .where(partitions.c.topic.not_in(sorted(topics)), partitions.c.watermark_us.is_not(None))
+            .values(watermark_us=None)
+        )
+
+
 def expect(store: Store, ends: Mapping[tuple[str, int], int]) -> None:
-    """Say what there is to read before any of it is read: ``ends`` maps every (topic, partition) of the configured
-    topics to the offset after its last record.
+    """Say what there is to read before any of it is read: ``ends`` maps every (topic, partition) that the brokers
+    know of the configured topics to the offset after its last record.
 
     A partition with records that nobody has read holds event time where it is closed now, so that no tick is
-    evaluated without them, however late its owner comes. Partitions of topics that are no longer configured hold
-    nothing any more.
+    evaluated without them, however late its owner comes.
     """
-    topics = {topic for topic, _ in ends}
     with store.write() as connection:
         known = {(row.topic, row.partition): row for row in connection.execute(select(partitions))}
-        for topic, partition in sorted(known):
-            if topic not in topics and known[topic, partition].watermark_us is not None:
-                connection.execute(update(partitions).where(_at(topic, partition)).values(watermark_us=None))
         frontier = coverage.closed_until(connection) or 0
         for (topic, partition), end in sorted(ends.items()):
             row = known.get((topic, partition))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 
+from detectors.summaries import Summary
 from monitor.ingest.consumer import TopicPartition
 from monitor.ingest.worker import IngestWorker
 from monitor.store import evaluation, listing, tables
@@ -223,4 +224,60 @@ def test_a_topic_that_is_no_longer_read_holds_nothing(tmp_path: Path) -> None:
     steps(reader(store, MemorySource(log), topics=[streams.TOPIC, "other"]))
     assert listing.closed_until(store) == free, "read again: what passed meanwhile is late"
     assert status(store)["late_events"] == 6 * 60 - 4
+    store.close()
+
+
+class Forgetful(MemorySource):
+    """A source whose brokers have no metadata of any topic for the moment."""
+
+    def partition_count(self, topic: str) -> int:
+        return 0
+
+
+def test_brokers_that_know_no_topic_for_a_moment_let_go_of_nothing(store_url: str) -> None:
+    """The configuration says what is read, not what a broker has just told."""
+    store = open_store(store_url)
+    log = MemoryLog({TPS[0]: minutes(0, 60), TPS[1]: minutes(0, 30)})
+    steps(reader(store, MemorySource(log)))
+    held = listing.closed_until(store)
+    assert held is not None
+    log.partitions[TPS[0]] += minutes(60, 61)
+    steps(reader(store, Forgetful(log)))
+    assert listing.closed_until(store) == held
+    assert status(store)["events"] == 6 * 91
+    store.close()
+
+
+def test_a_rebalance_lets_go_of_no_topic_that_a_newer_configuration_reads(tmp_path: Path) -> None:
+    other = TopicPartition("other", 0)
+    store = open_store(f"sqlite:///{tmp_path / 'driftline.db'}")
+    log = MemoryLog({TPS[0]: minutes(0, 60), other: minutes(0, 10)})
+    source = MemorySource(log)
+    older = reader(store, source, topics=[streams.TOPIC])
+    steps(older)
+    steps(reader(store, MemorySource(log), topics=[streams.TOPIC, "other"]))
+    held = listing.closed_until(store)  # where time was closed when the other topic was first seen
+    log.partitions[TPS[0]] += minutes(60, 90)
+    source.rebalance([])
+    steps(older, 1)
+    source.rebalance([TPS[0]])
+    steps(older)
+    assert status(store)["offsets"] == {"inference/0": 540, "other/0": 60}
+    assert listing.closed_until(store) == held == START_US + 60 * MINUTE_US - 40 * SECOND_US
+    store.close()
+
+
+def test_a_partition_that_was_let_go_of_keeps_what_its_open_windows_held(store_url: str) -> None:
+    store = open_store(store_url)
+    whole = minutes(0, 10)
+    log = MemoryLog({TPS[0]: whole[:57]})  # cut within a minute
+    steps(reader(store, MemorySource(log)))
+    with store.write() as connection:
+        connection.execute(update(tables.partitions).values(watermark_us=None))
+    log.partitions[TPS[0]] += whole[57:]
+    steps(reader(store, Forgetful(log)))
+    with store.read() as connection:
+        rows = connection.execute(select(tables.summaries.c.events, tables.summaries.c.state)).all()
+    assert sum(row.events for row in rows) == 60
+    assert sum(Summary.from_state(bytes(row.state)).events() for row in rows) == 60
     store.close()
