@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Literal
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
 Family = CounterMetricFamily | GaugeMetricFamily
 
@@ -122,32 +120,6 @@ def families(
             family.add_metric(labels, value)
         found.append(family)
     return found
-
-
-def text(found: Iterable[Family]) -> bytes:
-    """The families as Prometheus reads them: `generate_latest` without its checks of every name and label, which take
-    several times as long for tens of thousands of series whose names are ours."""
-    lines: list[str] = []
-    for family in found:
-        name = f"{family.name}_total" if family.type == "counter" else family.name
-        lines.append(f"# HELP {name} {_escaped(family.documentation)}\n# TYPE {name} {family.type}\n")
-        for sample in family.samples:
-            labels = ",".join([f'{key}="{_quoted(value)}"' for key, value in sorted(sample.labels.items())])
-            lines.append(f"{sample.name}{f'{{{labels}}}' if labels else ''} {_number(sample.value)}\n")
-    return "".join(lines).encode()
-
-
-def _number(value: float) -> str:
-    return str(floatToGoString(value))  # type: ignore[no-untyped-call]
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", r"\\").replace("\n", r"\n")
-
-
-@lru_cache(maxsize=1 << 14)
-def _quoted(value: str) -> str:
-    return _escaped(value).replace('"', r"\"")
 
 
 _PLAIN = {

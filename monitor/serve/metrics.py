@@ -20,7 +20,7 @@ from sqlalchemy import Connection, func, select
 from alerts.anomaly import SLICE_PREFIX
 from detectors.cost.projection import Projection
 from detectors.summaries.summary import Summary
-from monitor.metrics import SELF, Family, SelfMetrics, Series, families, text
+from monitor.metrics import SELF, Family, SelfMetrics, Series, families
 from monitor.serve.projection import MonthProjector
 from monitor.serve.series import PLACE, PRODUCT, Values, Window, product_families, values_of_summaries
 from monitor.serve.window import Parts
@@ -130,7 +130,9 @@ class ProductMetrics(Collector):
     def _show(self, found: list[Family]) -> None:
         """Keep the families and their text: tens of thousands of series are printed once, not at each scrape."""
         self._families = found
-        self.text = text(found)
+        printer = CollectorRegistry(auto_describe=False)
+        printer.register(self)
+        self.text = generate_latest(printer)
 
     def clear(self) -> None:
         """Show nothing: this process no longer leads."""

@@ -3,37 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
-from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Connection, insert, select
 
 from detectors.cost.projection import Projection
 from detectors.summaries import Histogram, Summary
-from monitor.metrics import Family, Series, families, text
 from monitor.serve import metrics, window
 from monitor.serve.metrics import CATALOGUE, render
 from monitor.serve.projection import MonthProjector
 from monitor.serve.series import supported
 from monitor.store.engine import Store, open_store
 from monitor.store.tables import summaries
-from tests.dashboards.watched import END, MINUTE, SEGMENTS, VERSIONS, fill, metrics_of
+from tests.dashboards.watched import END, MINUTE, SEGMENTS, VERSIONS, metrics_of
 
 DOCS = Path(__file__).parents[2] / "docs" / "metrics.md"
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = open_store(f"sqlite:///{tmp_path / 'driftline.db'}")
-    fill(opened)
-    yield opened
-    opened.close()
 
 
 def scrape(text: bytes) -> Samples:
@@ -181,29 +170,6 @@ def test_every_metric_is_documented_and_every_documented_metric_is_shown(store: 
 
 def test_the_page_is_what_the_code_says() -> None:
     assert DOCS.read_text() == metrics.document(), "run `python -m monitor.serve.metrics > docs/metrics.md`"
-
-
-def test_the_text_is_what_the_client_library_prints() -> None:
-    odd = ('a"b', "c\\d", "e\nf", "", "ü 漢")
-    catalogue = (
-        Series("driftline_a", "gauge", ("z", "b"), 'Help with a \\ and\na "line".'),
-        Series("driftline_b_total", "counter", (), "Counted."),
-        Series("driftline_c", "gauge", ("only",), "None of it."),
-    )
-    values = {
-        "driftline_a": [((one, two), 10.0**i / 3) for i, one in enumerate(odd) for two in odd],
-        "driftline_b_total": [((), 12345678901.0)],
-        "driftline_c": [(("inf",), float("inf")), (("nan",), float("nan")), (("low",), -1e-9), (("zero",), 0.0)],
-    }
-    found = families(catalogue, values)
-
-    class Found:
-        def collect(self) -> list[Family]:
-            return found
-
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(Found())  # type: ignore[arg-type]
-    assert text(found) == generate_latest(registry)
 
 
 def test_no_series_names_a_user(store: Store) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,18 +13,10 @@ from detectors.summaries import Summary, SummaryTable
 from monitor.serve import window
 from monitor.serve.metrics import ProductMetrics, ProductSettings
 from monitor.serve.series import Window, product_families
-from monitor.store.engine import Store, open_store
+from monitor.store.engine import Store
 from monitor.store.tables import partitions, summaries
-from tests.dashboards.watched import END, MINUTE, SEGMENTS, fill, metrics_of, value_of
+from tests.dashboards.watched import END, MINUTE, SEGMENTS, metrics_of, value_of
 from tests.summaries.events import batch
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = open_store(f"sqlite:///{tmp_path / 'driftline.db'}")
-    fill(opened)
-    yield opened
-    opened.close()
 
 
 def state_of(seed: int, events: int, **shape: Any) -> bytes:
