@@ -7,17 +7,14 @@ which are checked at load. How it was made: ``training/``; what it can and canno
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from PIL import Image
 
 from monitor.embed.encoders.base import EncoderError, Vectors, unit_rows
-from monitor.embed.encoders.onnx_pair import open_session, read_sidecar
+from monitor.embed.encoders.onnx_pair import open_session, read_sidecar, weights_digest
 from monitor.embed.encoders.preprocess import Preprocessing
 from monitor.embed.encoders.static_text import StaticText
 
@@ -41,19 +38,12 @@ class MiniEncoder:
         self._preprocess = Preprocessing.from_document(sidecar["image"])
         self._text = StaticText(directory / text["tokens"], directory / text["vocabulary"])
         self.dim = int(sidecar["dim"])
-        digests = "".join(sidecar["files"][name] for name in sorted(sidecar["files"]))
-        weights = hashlib.sha256(digests.encode()).hexdigest()[:16]
-        self.identity = f"{sidecar['model']}:{sidecar['precision']}:{weights}:{self._preprocess.digest}"
+        self.identity = f"{sidecar['model']}:{sidecar['precision']}:{weights_digest(sidecar)}:{self._preprocess.digest}"
         self.description = (
             f"{sidecar['model']}, a small encoder trained on drawn documents and few real pages: tells document types "
             f"and their conditions, not what is written; images and texts in one space of {self.dim} dimensions"
         )
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or os.cpu_count() or 1
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._image = open_session(directory / "image.onnx", options)
+        self._image = open_session(directory / "image.onnx", threads)
         self._input = self._image.get_inputs()[0].name
 
     def encode_images(self, images: Sequence[Image.Image]) -> Vectors:

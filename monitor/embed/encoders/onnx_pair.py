@@ -53,19 +53,11 @@ class OnnxPairEncoder:
             )
         self._tokens = ClipTokenizer(folder / text["merges"], int(text["context_length"]))
         self.dim = int(self.sidecar["dim"])
-        digests = "".join(self.sidecar["files"][name] for name in sorted(self.sidecar["files"]))
-        weights = hashlib.sha256(digests.encode()).hexdigest()[:16]
         name = f"{self.sidecar['model']}:{self.sidecar['precision']}"
-        self.identity = f"onnx:{name}:{weights}:{self._preprocess.digest}"
+        self.identity = f"onnx:{name}:{weights_digest(self.sidecar)}:{self._preprocess.digest}"
         self.description = f"{name} on ONNX Runtime: images and texts in one space of {self.dim} dimensions"
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or os.cpu_count() or 1
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        # A thread that spins for work between rows takes the processor from decoding.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._image = open_session(folder / "image.onnx", options)
-        self._text = open_session(folder / "text.onnx", options)
+        self._image = open_session(folder / "image.onnx", threads)
+        self._text = open_session(folder / "text.onnx", threads)
 
     def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
         return self._rows(self._image, (self._preprocess(image) for image in images), len(images))
@@ -121,8 +113,21 @@ def _document(folder: Path) -> dict[str, Any]:
         ) from error
 
 
-def open_session(path: Path, options: Any) -> Any:
-    """An ONNX Runtime session on the processor. Raises EncoderError where the file is no model."""
+def weights_digest(sidecar: dict[str, Any]) -> str:
+    """16 hex digits that stand for the contents of all files of a folder."""
+    digests = "".join(sidecar["files"][name] for name in sorted(sidecar["files"]))
+    return hashlib.sha256(digests.encode()).hexdigest()[:16]
+
+
+def open_session(path: Path, threads: int) -> Any:
+    """An ONNX Runtime session on the processor; ``threads`` 0: as many as there are processors. Raises EncoderError
+    where the file is no model."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or os.cpu_count() or 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # A thread that spins for work between rows takes the processor from decoding.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the engine's exception types are not public
