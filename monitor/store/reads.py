@@ -301,58 +301,6 @@ def merged(
     ).summary
 
 
-def by_segment(
-    source: Source,
-    from_us: int,
-    to_us: int,
-    *,
-    coarsest: int = DAY,
-    route: str | None = None,
-    version: str | None = None,
-    late: bool | None = None,
-    selection: Selection | None = None,
-) -> dict[str, Merged]:
-    """The sum per segment, sorted by name. Segments of one name on several routes are added."""
-    found, _ = merged_by(
-        source,
-        from_us,
-        to_us,
-        lambda row: row.segment,
-        coarsest=coarsest,
-        route=route,
-        version=version,
-        late=late,
-        selection=selection,
-    )
-    return found
-
-
-def by_version(
-    source: Source,
-    from_us: int,
-    to_us: int,
-    *,
-    coarsest: int = DAY,
-    route: str | None = None,
-    segment: str | None = None,
-    late: bool | None = None,
-    selection: Selection | None = None,
-) -> dict[str, Merged]:
-    """The sum per version (model and prompt version), sorted by name."""
-    found, _ = merged_by(
-        source,
-        from_us,
-        to_us,
-        lambda row: row.version,
-        coarsest=coarsest,
-        route=route,
-        segment=segment,
-        late=late,
-        selection=selection,
-    )
-    return found
-
-
 def by_window(
     source: Source,
     from_us: int,

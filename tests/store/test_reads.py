@@ -34,9 +34,9 @@ def test_segments_windows_and_versions_are_parts_of_the_same_sum(traffic: Traffi
         assert rollups.run(store, allowed_lateness_us=DAY_US, timezone="UTC") > 0
     with store.read() as connection:
         everything = reads.merged_with_notes(connection, START, end)
-        segments = reads.by_segment(connection, START, end)
+        segments, _ = reads.merged_by(connection, START, end, lambda row: row.segment)
         hours = reads.by_window(connection, START, end)
-        versions = reads.by_version(connection, START, end, segment="a")
+        versions, _ = reads.merged_by(connection, START, end, lambda row: row.version, segment="a")
         listed = listing.segments(connection)
     assert (everything.events, everything.late_events, everything.other_events) == (28, 1, 18)
     assert everything.missing == ()
