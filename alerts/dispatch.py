@@ -101,7 +101,9 @@ class Dispatcher:
             if not outbox.has_due(conn, sink=name, now_us=now_us):
                 return 0
         with self._store.write() as conn:
-            rows = outbox.claim_due(conn, sink=name, now_us=now_us, lease_us=2 * sink.longest_us, limit=sink.batch)
+            rows = outbox.claim_due(
+                conn, sink=name, now_us=now_us, lease_us=lambda count: 2 * sink.longest_us(count), limit=sink.batch
+            )
         if not rows:
             return 0
         outcomes = self._send(name, sink, rows, now_us)

@@ -66,9 +66,9 @@ class Sink(Protocol):
         """Most deliveries taken in one call: what bounds memory."""
         ...
 
-    @property
-    def longest_us(self) -> int:
-        """Longest time one call of ``send`` takes; the lease on its rows is twice that."""
+    def longest_us(self, deliveries: int) -> int:
+        """Longest time one call of ``send`` takes with so many deliveries; the lease on their rows is twice that. One
+        alert must not wait for as long as a hundred may take when its sender has died."""
         ...
 
     def send(self, deliveries: Sequence[Delivery], now_us: int) -> list[Outcome]:

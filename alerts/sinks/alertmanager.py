@@ -51,8 +51,10 @@ class AlertmanagerSink:
         self._peers = peers
         self._poster = Poster(peers.timeout_s)
         self._threads = ThreadPoolExecutor(len(peers.urls), thread_name_prefix="alertmanager")
+
+    def longest_us(self, deliveries: int) -> int:
         # A 400 for an array makes each of its alerts go alone, so the bound counts that.
-        self.longest_us = round(peers.timeout_s * (self.batch + 1) * 1e6)
+        return round(self._peers.timeout_s * (deliveries + 1) * 1e6)
 
     def send(self, deliveries: Sequence[Delivery], now_us: int) -> list[Outcome]:
         alerts = [self._alert(delivery, now_us) for delivery in deliveries]

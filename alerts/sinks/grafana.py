@@ -34,7 +34,9 @@ class GrafanaSink:
     def __init__(self, target: GrafanaTarget) -> None:
         self._target = target
         self._annotations = _connect(target)
-        self.longest_us = round(3 * target.timeout_s * self.batch * 1e6)  # look for it, post, close
+
+    def longest_us(self, deliveries: int) -> int:
+        return round(3 * self._target.timeout_s * deliveries * 1e6)  # look for it, post, close
 
     def send(self, deliveries: Sequence[Delivery], now_us: int) -> list[Outcome]:
         outcomes: list[Outcome] = []

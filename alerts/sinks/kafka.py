@@ -82,7 +82,9 @@ class KafkaSink:
         self._topic = topic
         self._connect = connector
         self._producer: Any = None
-        self.longest_us = round(3 * topic.timeout_s * 1e6)  # find brokers, then metadata, then acknowledgements
+
+    def longest_us(self, deliveries: int) -> int:
+        return round(3 * self._topic.timeout_s * 1e6)  # find brokers, then metadata, then all acknowledgements
 
     def send(self, deliveries: Sequence[Delivery], now_us: int) -> list[Outcome]:
         from kafka.errors import KafkaError

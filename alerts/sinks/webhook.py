@@ -44,7 +44,9 @@ class WebhookSink:
     def __init__(self, target: WebhookTarget) -> None:
         self._target = target
         self._poster = Poster(target.timeout_s)
-        self.longest_us = round(target.timeout_s * self.batch * 1e6)
+
+    def longest_us(self, deliveries: int) -> int:
+        return round(self._target.timeout_s * deliveries * 1e6)
 
     def send(self, deliveries: Sequence[Delivery], now_us: int) -> list[Outcome]:
         outcomes: list[Outcome] = []

@@ -14,7 +14,7 @@ Times are wall-clock microseconds, passed in by the caller.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -143,8 +143,12 @@ def has_due(conn: Connection, *, sink: str, now_us: int) -> bool:
     return conn.execute(select(outbox.c.id).where(_due(now_us), outbox.c.sink == sink).limit(1)).first() is not None
 
 
-def claim_due(conn: Connection, *, sink: str, now_us: int, lease_us: int, limit: int = 100) -> list[OutboxRow]:
+def claim_due(
+    conn: Connection, *, sink: str, now_us: int, lease_us: Callable[[int], int], limit: int = 100
+) -> list[OutboxRow]:
     """Lease up to ``limit`` due rows of a sink, the longest due first; call inside a write transaction.
+
+    ``lease_us`` gives the length of the lease for the number of rows there are.
 
     Two dispatchers never hold one row: PostgreSQL skips rows another one is claiming,
     SQLite admits one writer.
@@ -157,7 +161,7 @@ def claim_due(conn: Connection, *, sink: str, now_us: int, lease_us: int, limit:
     rows = [_row(found) for found in conn.execute(query).mappings()]
     if not rows:
         return []
-    until = now_us + lease_us
+    until = now_us + lease_us(len(rows))
     conn.execute(update(outbox).where(outbox.c.id.in_([row.id for row in rows])).values(lease_until_us=until))
     return [replace(row, lease_until_us=until) for row in rows]
 

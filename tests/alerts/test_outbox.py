@@ -21,7 +21,7 @@ def put(
 
 def claim(store: Store, now: int = NOW, *, sink: str = "s", limit: int = 100, lease: int = MINUTE) -> list[OutboxRow]:
     with store.write() as conn:
-        return outbox.claim_due(conn, sink=sink, now_us=now, lease_us=lease, limit=limit)
+        return outbox.claim_due(conn, sink=sink, now_us=now, lease_us=lambda _: lease, limit=limit)
 
 
 def only(store: Store, key: str = "a") -> OutboxRow:
@@ -41,7 +41,7 @@ def test_an_older_pending_update_is_superseded(store: Store) -> None:
 def test_an_equal_payload_is_not_told_again(store: Store) -> None:
     put(store)
     with store.write() as conn:
-        (row,) = outbox.claim_due(conn, sink="s", now_us=NOW, lease_us=MINUTE)
+        (row,) = outbox.claim_due(conn, sink="s", now_us=NOW, lease_us=lambda _: MINUTE)
         outbox.mark_sent(conn, [(row, {}, None)])
     put(store)
     assert claim(store) == []
@@ -130,7 +130,7 @@ def test_depths_and_pruning(store: Store) -> None:
     put(store, "a")
     put(store, "b")
     with store.write() as conn:
-        first = outbox.claim_due(conn, sink="s", now_us=NOW, lease_us=1, limit=1)
+        first = outbox.claim_due(conn, sink="s", now_us=NOW, lease_us=lambda _: 1, limit=1)
         outbox.mark_sent(conn, [(row, {}, None) for row in first])
         assert [(d.state, d.rows) for d in outbox.depths(conn)] == [("pending", 1), ("sent", 1)]
         assert outbox.prune(conn, before_us=NOW + 1) == 1
