@@ -116,7 +116,7 @@ def test_a_decoder_whose_service_is_gone_ends() -> None:
     (process,) = pool._live
     os.close(process._requests)
     process._requests = os.open("/dev/null", os.O_WRONLY)
-    process._child.wait(60)
+    assert process._child.wait(60) == 0
     pool.close()
 
 

@@ -12,4 +12,8 @@ from tests.service.kills import kill_thirty_times
 @pytest.mark.real
 @pytest.mark.timeout(900)
 def test_thirty_kills_of_the_service_change_nothing(kafka_bootstrap: str, tmp_path: Path) -> None:
-    kill_thirty_times(kafka_bootstrap, f"sqlite:///{tmp_path / 'driftline.db'}", tmp_path)
+    lives = kill_thirty_times(kafka_bootstrap, f"sqlite:///{tmp_path / 'driftline.db'}", tmp_path)
+    assert lives.few_distinct() == [], "the kills must fall all over the work, or they show nothing"
+    assert ("extract/form", "error_rate") in lives.changes()
+    assert lives.killed.told
+    assert lives.killed.differences(lives.whole) == []
