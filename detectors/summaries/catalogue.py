@@ -210,7 +210,7 @@ SIGNALS: tuple[Signal, ...] = (
     ),
     _sampled(
         "agreement", "cosine of each image with its request's text",
-        "Do images still match their texts? Not measured until an encoder has a shared image-text space",
+        "Do images still match their texts? Needs an encoder with a shared image-text space",
     ),
 )  # fmt: skip
 

@@ -23,6 +23,7 @@ def encoder() -> None:
     Example:
       driftline encoder info --config driftline.yaml
       driftline encoder embed page.jpg contract.pdf prompt.txt
+      driftline encoder concepts page.jpg
       driftline encoder export ViT-B-32 laion2b_s34b_b79k --out clip-b32 --int8
     """
 
@@ -77,6 +78,56 @@ def embed(
                 if not vectors:
                     row.pop("vector", None)
                 click.echo(embedding.as_json(row) if as_json else embedding.as_text(row))
+    if failed:
+        raise Failure(f"{failed} of {len(files)} files could not be embedded; `missing` says why")
+
+
+@encoder.command()
+@config_option
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--word", "words", multiple=True, help="Compare with this instead of the shipped concepts; repeat it.")
+@click.option("--top", type=click.IntRange(1, 50), default=5, show_default=True, help="Concepts shown of an image.")
+@click.option("--pages", type=click.IntRange(1, 64), help="Most pages of a PDF.  [default: sampling.parts]")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.pass_context
+def concepts(
+    context: click.Context,
+    config_path: Path,
+    files: tuple[Path, ...],
+    words: tuple[str, ...],
+    top: int,
+    pages: int | None,
+    as_json: bool,
+) -> None:
+    """Show the words nearest to images and PDFs, with their cosines, best first.
+
+    Only the order of the words tells something: how large a cosine is depends on the encoder. It takes an encoder
+    whose towers share a space. A file that cannot be embedded gets its reason, and the exit code is 1.
+
+    \b
+    Example:
+      driftline encoder concepts page.jpg contract.pdf
+      driftline encoder concepts --word "a lorry" --word "a bicycle" photo.jpg
+    """
+    from monitor.cli import embedding
+    from monitor.embed.concepts import ConceptBank
+
+    config = _configuration(context, config_path)
+    chosen = _load(config)
+    try:
+        bank = ConceptBank(chosen, {word: (word,) for word in words} or None, kept=top)
+    except ValueError as error:
+        raise Failure(str(error)) from None
+    failed = 0
+    with embedding.Embedder(config, chosen, pages or config.sampling.parts, bank) as embedder:
+        for path in files:
+            if path.suffix.lower() in embedding.TEXTS:
+                raise Failure(f"{path} is a text, concepts are words near an image; give images or PDFs")
+            rows = embedder.rows(path)
+            failed += any("missing" in row for row in rows)
+            for row in rows:
+                row.pop("vector", None)
+                click.echo(embedding.as_json(row) if as_json else embedding.concepts_as_text(row))
     if failed:
         raise Failure(f"{failed} of {len(files)} files could not be embedded; `missing` says why")
 

@@ -60,9 +60,12 @@ def _time(us: int) -> str:
 @config_option
 @click.option("--from", "from_us", required=True, callback=_moment, metavar="TIME", help="Begin, as 2026-01-05 (UTC).")
 @click.option("--to", "to_us", required=True, callback=_moment, metavar="TIME", help="End, as 2026-01-19T00:00+01:00.")
-@click.option("--segment", help="Only this segment. Default: every one that has events in the stretch.")
+@click.option(
+    "--segment",
+    help="Only this segment (a slice is written slice:NAME). Default: every one that the stretch has data of.",
+)
 def build(config_path: Path, from_us: int, to_us: int, segment: str | None) -> None:
-    """Make a draft per segment from a stretch of history.
+    """Make a draft per segment and slice from a stretch of history.
 
     \b
     Example:

@@ -121,10 +121,15 @@ class Segments(Section):
     )
 
 
+Slice = Literal[
+    "dense_low_contrast", "rotated_or_skewed", "image_text_conflict", "near_context_limit", "domain_notation"
+]
+
+
 class Slices(Section):
     """Slices known only of sampled events."""
 
-    enabled: tuple[str, ...] = Field(
+    enabled: tuple[Slice, ...] = Field(
         ("dense_low_contrast", "rotated_or_skewed", "image_text_conflict", "near_context_limit", "domain_notation"),
         description="Which of the shipped slices are measured.",
     )

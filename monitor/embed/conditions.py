@@ -150,7 +150,7 @@ def _angles(down: Int16, across: Int16, contrast: float) -> tuple[float | None, 
     if prominence[axis] < _PROMINENCE:
         return None, None
     # Along columns the same turn has the opposite sign, because the axes are exchanged.
-    skew = round(angle[0] if axis == 0 else -angle[1], 2)
+    skew = round(angle[0] if axis == 0 else -angle[1], 2) + 0.0  # no minus zero
     if prominence[axis] < _AXIS_RATIO * prominence[1 - axis]:
         return skew, None
     slope = down if axis == 0 else across

@@ -22,6 +22,7 @@ from PIL import Image
 
 from monitor.config.model import Config
 from monitor.embed.cache import ByteCache
+from monitor.embed.concepts import ConceptBank
 from monitor.embed.encoders import Encoder
 from monitor.embed.images import Missing
 from monitor.embed.inputs import InputPart
@@ -89,6 +90,7 @@ class Pictures:
         self._stats = stats
         self._cache: ByteCache[Outcomes] = ByteCache(cache_bytes)
         self._encoder = encoder
+        self._concepts = ConceptBank(encoder) if encoder.shared_space else None
         # Threads only wait here, for the network; decoding has processes of its own.
         self._fetching = concurrent.futures.ThreadPoolExecutor(FETCH_THREADS, thread_name_prefix="driftline-fetch")
         self._configure(config)
@@ -210,8 +212,11 @@ class Pictures:
                 "encoder_failed", look.conditions.get("page", 0), look.conditions.get("pages", 0)
             )
             if vector is not None:
-                facts = msgspec.json.encode(look.conditions).decode()
-                outcome = ImageFindings(vector, stored(vector), facts, look.phash, look.thumbnail)
+                facts = dict(look.conditions)
+                if self._concepts is not None:
+                    facts["concepts"] = self._concepts.stored(vector)
+                text = msgspec.json.encode(facts).decode()
+                outcome = ImageFindings(vector, stored(vector), text, look.phash, look.thumbnail)
             file.outcomes[at] = outcome
             self._keep(file)
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
 from detectors.rates import RateReference
+from detectors.rates.reference import MIN_TRIALS
 from detectors.rates.volume import VolumeReference
 from detectors.summaries.metrics import METRICS
 from monitor.config.model import Config
 from monitor.evaluate.calendar import HOUR_US, Calendar
 from monitor.evaluate.cells import Decoder, SummaryRow
-from monitor.evaluate.references import Reference, kindred, learn
+from monitor.evaluate.references import Reference, is_slice, kindred, learn
 from monitor.evaluate.sentences import number, percent, quantity
+from monitor.evaluate.slices import learn_slice
+from monitor.evaluate.streams import SLICE_PREFIX
 from monitor.store import evaluation, listing, references
 from monitor.store.engine import Store
 from monitor.store.references import ReferenceFault, ReferenceSet
@@ -28,9 +32,10 @@ class Built:
 
 
 def build(store: Store, config: Config, from_us: int, to_us: int, segment: str | None = None) -> list[Built]:
-    """Write a draft for ``segment``, or for every segment with events in [from, to) (cut to full hours).
+    """Write a draft for ``segment``, or for every segment with events in [from, to) (cut to full hours) and every
+    enabled slice with enough sessions there. A slice is written ``slice:NAME``.
 
-    Raises ReferenceFault where the stretch is not closed yet, is empty, or holds no events of the segment.
+    Raises ReferenceFault where the stretch is not closed yet, is empty, or holds too little of what was asked for.
     """
     begin, end = -(-from_us // HOUR_US) * HOUR_US, to_us // HOUR_US * HOUR_US
     if end <= begin:
@@ -41,6 +46,8 @@ def build(store: Store, config: Config, from_us: int, to_us: int, segment: str |
     waiting = evaluation.closed(store).pending_us
     if waiting is not None and waiting < end:
         raise ReferenceFault("samples of the stretch still wait to be embedded; try again when they are")
+    if segment is not None and is_slice(segment):
+        return [_build_slice(store, config, segment, begin, end)]
     routes: dict[str, str] = {}
     for row in listing.segments(store, begin, end):
         routes[row.segment] = row.route if routes.get(row.segment, row.route) == row.route else ""
@@ -54,9 +61,14 @@ def build(store: Store, config: Config, from_us: int, to_us: int, segment: str |
         Reference.from_content(references.get(store, identity).content)
         for identity in sorted(references.active_ids(store).values())
     ]
-    return [
+    built = [
         _build(store, config, name, route, begin, end, kindred(in_use, name)) for name, route in sorted(routes.items())
     ]
+    if segment is None:
+        for name in config.slices.enabled:
+            with contextlib.suppress(ReferenceFault):  # a slice that these days do not hold keeps what it has
+                built.append(_build_slice(store, config, SLICE_PREFIX + name, begin, end))
+    return built
 
 
 def _build(
@@ -86,13 +98,38 @@ def _build(
         max_rows=config.reference.max_rows,
         kindred_day_sd=kindred_day_sd,
     )
+    return _add(store, reference)
+
+
+def _build_slice(store: Store, config: Config, name: str, begin: int, end: int) -> Built:
+    known = [SLICE_PREFIX + one for one in config.slices.enabled]
+    if name not in known:
+        raise ReferenceFault(f"no slice {name!r} is measured; known: {', '.join(known) or 'none'} (slices.enabled)")
+    reference = learn_slice(
+        name,
+        evaluation.embedded_samples(store, begin, end),
+        from_us=begin,
+        to_us=end,
+        calendar=Calendar(config.timezone),
+        confidence=config.evaluation.confidence,
+    )
+    if reference.sessions < MIN_TRIALS:
+        raise ReferenceFault(
+            f"{name} has {reference.sessions} sampled sessions in the stretch, a reference needs {MIN_TRIALS}; "
+            "give a longer one"
+        )
+    return _add(store, reference)
+
+
+def _add(store: Store, reference: Reference) -> Built:
+    """Write a draft."""
     with store.write() as connection:
         identity = references.add(
             connection,
-            segment=segment,
+            segment=reference.segment,
             encoder=reference.encoder,
-            from_us=begin,
-            to_us=end,
+            from_us=reference.from_us,
+            to_us=reference.to_us,
             origin="built",
             rows=len(reference.rows),
             content=reference.to_content(),

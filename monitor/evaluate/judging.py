@@ -75,12 +75,13 @@ def read_samples(session: Session, start_us: int, end_us: int) -> list[SampleRow
         return []
     oldest = max(min([*looks, start_us]), start_us - DAY_US) // HOUR_US * HOUR_US
     found = evaluation.embedded_samples(session.store, oldest, end_us)
-    names = [name for name in session.config.slices.enabled if name in slices.MEASURED]
+    # A slice that its reference defines may get one within the batch; its members are looked for at the look.
+    names = [name for name in session.config.slices.enabled if name != slices.CONFLICT]
     known = session.memberships
     session.memberships = {
         s.sample_id: known[s.sample_id]
         if s.sample_id in known
-        else frozenset(name for name in names if slices.member(s, name))
+        else frozenset(name for name in names if slices.told_alone(s, name))
         for s in found
     }
     return found
@@ -133,7 +134,12 @@ def _embedding_looks(session: Session, hour: int, logs: Float, looking: Bool) ->
             if stream.segment not in in_slice:
                 name = stream.segment[len(SLICE_PREFIX) :]
                 recent = [s for s in session.samples if hour - DAY_US <= s.window_us < hour]
-                in_slice[stream.segment] = [s for s in recent if name in session.memberships[s.sample_id]]
+                reference = session.references[stream.segment]
+                in_slice[stream.segment] = (
+                    slices.members(recent, name, reference)
+                    if name == slices.CONFLICT
+                    else slices.of_encoder([s for s in recent if name in session.memberships[s.sample_id]], reference)
+                )
             mine = [s for s in in_slice[stream.segment] if s.window_us >= since]
             count, bets = slices.slice_bets(mine, stream.fitted, session.calendar.of(hour - HOUR_US)[0])
         else:
@@ -303,7 +309,7 @@ def measure(session: Session, i: int, from_us: int, end: int) -> Effect:
     if stream.spec.kind == "slice":
         found = evaluation.embedded_samples(session.store, max(from_us, end - HOURLY_RING * HOUR_US), end)
         name = stream.segment[len(SLICE_PREFIX) :]
-        return slices.slice_effect([s for s in found if slices.member(s, name)], stream.fitted)
+        return slices.slice_effect(slices.members(found, name, session.references[stream.segment]), stream.fitted)
     if isinstance(fit, RateReference):
         hits, trials = bank.window(i, end, from_us)
         return rate_effect(hits, trials, fit)

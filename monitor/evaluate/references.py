@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -73,6 +74,7 @@ class Reference:
     sessions: int = 0
     totals: dict[str, Any] = field(default_factory=dict)  # per metric what `diff` tells
     rows: list[ReferenceSample] = field(default_factory=list)
+    agreement_limits: dict[str, float] = field(default_factory=dict)  # by segment, of the slice image_text_conflict
 
     def to_content(self) -> bytes:
         """Versioned bytes; equal references give equal bytes."""
@@ -91,6 +93,7 @@ class Reference:
                 "sessions": self.sessions,
                 "streams": streams,
                 "totals": dict(sorted(self.totals.items())),
+                **({"agreement_limits": dict(sorted(self.agreement_limits.items()))} if self.agreement_limits else {}),
             }
         )
 
@@ -108,7 +111,7 @@ class Reference:
             )
         reference = cls(
             found["segment"], found["route"], found["from_us"], found["to_us"], found["encoder"],
-            sessions=found["sessions"], totals=found["totals"],
+            sessions=found["sessions"], totals=found["totals"], agreement_limits=found.get("agreement_limits", {}),
         )  # fmt: skip
         for signal, label, threshold, kind, state in found["streams"]:
             spec = spec_of(signal, label)
@@ -293,6 +296,12 @@ def agreements(samples: Sequence[SampleRow]) -> tuple[NDArray[np.float64], list[
     return np.array(values, dtype=np.float64), of
 
 
+def most_used_encoder(samples: Sequence[SampleRow]) -> str:
+    """Identity of the encoder that embedded most of the samples, '' where none did."""
+    used = Counter(sample.encoder for sample in samples if sample.encoder)
+    return max(used, key=lambda name: (used[name], name)) if used else ""
+
+
 def distinct(samples: Sequence[SampleRow]) -> list[SampleRow]:
     """Without those whose images are near-duplicates of an earlier one's of the same hour and segment."""
     hours = [(sample.segment, sample.window_us // HOUR_US) for sample in samples]
@@ -321,13 +330,9 @@ def _learn_embeddings(
     max_rows: int,
 ) -> None:
     """Image and text drift, and agreement, from the samples of the encoder that embedded most of them."""
-    used: dict[str, int] = {}
-    for sample in samples:
-        if sample.encoder:
-            used[sample.encoder] = used.get(sample.encoder, 0) + 1
-    if not used:
+    reference.encoder = most_used_encoder(samples)
+    if not reference.encoder:
         return
-    reference.encoder = max(used, key=lambda name: (used[name], name))
     # The first by a hash are a uniform choice, the same in every run.
     chosen = sorted((s for s in samples if s.encoder == reference.encoder), key=_rank)[:max_rows]
     halves: dict[str, str] = {s.sample_id: "fit" if i % 2 == 0 else "held" for i, s in enumerate(chosen)}

@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from alerts import lifecycle
 from alerts.anomaly import Anomaly, from_json, to_json
 from monitor.config.model import Config
-from monitor.evaluate import judging, learning, slices
+from monitor.evaluate import judging, learning
 from monitor.evaluate.bank import StreamBank, shares
 from monitor.evaluate.calendar import HOUR_US, Calendar
 from monitor.evaluate.cells import Cells, Decoder, SummaryRow, added_runs
@@ -175,8 +175,7 @@ class Session:
                 if info is None:
                     self.segments[segment] = SegmentInfo(route, window)
                     for name in self.config.slices.enabled:
-                        if name in slices.MEASURED:
-                            self.segments.setdefault(SLICE_PREFIX + name, SegmentInfo("", window))
+                        self.segments.setdefault(SLICE_PREFIX + name, SegmentInfo("", window))
                 elif info.route != route:
                     info.route = ""
 

@@ -5,13 +5,15 @@ weighted rate and W the greatest weight of the reference, the bet 1 + lambda (w 
 most 1 while the weighted rate of the traffic is at most p+, whatever the inclusion probabilities: the weight undoes
 them. Heavier weights than W are cut to W.
 
-``image_text_conflict`` and ``domain_notation`` need words to compare with in a shared image-text space; there are none
-yet, and they are not measured.
+``image_text_conflict`` and ``domain_notation`` need an encoder whose towers share a space. A session is in conflict
+where image and prompt agree less than 95 % of its segment's sessions did when the slice's reference was learned; the
+limits are kept in that reference, so that what the slice is does not move. Notation is told by the image's nearest
+concept (monitor/embed/concepts.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -22,18 +24,22 @@ from numpy.typing import NDArray
 from detectors.evidence import Effect
 from detectors.rates import ODDS, RateReference, pooled_day_sd
 from detectors.rates.bets import interval
+from monitor.embed.concepts import NOTATION
 from monitor.evaluate.calendar import Calendar
-from monitor.evaluate.references import FittedStream, Reference
+from monitor.evaluate.references import FittedStream, Reference, agreements, most_used_encoder
 from monitor.evaluate.streams import CATALOGUE, SLICE_PREFIX, StreamSpec
 from monitor.store.evaluation import SampleRow
 
 Float = NDArray[np.float64]
 
-MEASURED: Final = ("dense_low_contrast", "rotated_or_skewed", "near_context_limit")
+CONFLICT: Final = "image_text_conflict"
+NEED_SHARED_SPACE: Final = ("domain_notation", CONFLICT)
 DENSE = 0.25  # text_density from which a page is dense
 LOW_CONTRAST = 0.45
 SKEWED = 3.0  # degrees
 NEAR_LIMIT = 800_000  # millionths of the context limit
+LOW_AGREEMENT = 0.05  # share of a segment's sessions that agree less than its limit
+MIN_AGREEMENTS = 100  # sessions of a segment without which it gets no limit
 
 
 def specs() -> list[StreamSpec]:
@@ -46,23 +52,78 @@ def slice_spec(spec: StreamSpec) -> StreamSpec:
     return replace(spec, kind="slice", direction="up")
 
 
-def member(sample: SampleRow, name: str) -> bool:
-    """Whether a sampled session lies in a slice."""
+def members(samples: Sequence[SampleRow], name: str, reference: Reference | None) -> list[SampleRow]:
+    """The sampled sessions that lie in a slice. ``reference``: the slice's own; what an encoder tells is compared with
+    what the same encoder told."""
+    if name == CONFLICT:
+        return [] if reference is None else _in_conflict(samples, reference)
+    return of_encoder([sample for sample in samples if told_alone(sample, name)], reference)
+
+
+def of_encoder(samples: Sequence[SampleRow], reference: Reference | None) -> list[SampleRow]:
+    """The samples that the reference's encoder embedded; all of them where the slice asks none."""
+    if reference is None or not reference.encoder:
+        return list(samples)
+    return [sample for sample in samples if sample.encoder == reference.encoder]
+
+
+def told_alone(sample: SampleRow, name: str) -> bool:
+    """Whether a sampled session lies in a slice that is told from the session alone (all but CONFLICT)."""
     if name == "near_context_limit":
         return bool(_json(sample.facts).get("context_used", 0) > NEAR_LIMIT)
-    for modality, _, _, text in sample.parts:
-        if modality != "image":
+    return any(_WITHIN[name](_json(text)) for modality, _, _, text in sample.parts if modality == "image")
+
+
+def _dense_low_contrast(found: dict[str, Any]) -> bool:
+    density, contrast = found.get("text_density"), found.get("contrast")
+    return density is not None and contrast is not None and density >= DENSE and contrast <= LOW_CONTRAST
+
+
+def _rotated_or_skewed(found: dict[str, Any]) -> bool:
+    skew, rotation = found.get("skew_degrees"), found.get("rotation")
+    return (skew is not None and abs(skew) >= SKEWED) or rotation not in (None, 0)
+
+
+def _domain_notation(found: dict[str, Any]) -> bool:
+    concepts = found.get("concepts")
+    return concepts is not None and concepts["nearest"][0][0] in NOTATION
+
+
+_WITHIN: Final[dict[str, Callable[[dict[str, Any]], bool]]] = {
+    "dense_low_contrast": _dense_low_contrast,
+    "rotated_or_skewed": _rotated_or_skewed,
+    "domain_notation": _domain_notation,
+}
+
+
+def _in_conflict(samples: Sequence[SampleRow], reference: Reference) -> list[SampleRow]:
+    """Sessions whose image and prompt agree less than their segment's limit, embedded by the reference's encoder."""
+    found = []
+    for sample in of_encoder(samples, reference):
+        limit = reference.agreement_limits.get(sample.segment)
+        if limit is None:
             continue
-        found = _json(text)
-        if name == "dense_low_contrast":
-            density, contrast = found.get("text_density"), found.get("contrast")
-            if density is not None and contrast is not None and density >= DENSE and contrast <= LOW_CONTRAST:
-                return True
-        elif name == "rotated_or_skewed":
-            skew, rotation = found.get("skew_degrees"), found.get("rotation")
-            if (skew is not None and abs(skew) >= SKEWED) or rotation not in (None, 0):
-                return True
-    return False
+        scores = [agreement for _, _, agreement, _ in sample.parts if agreement is not None]
+        if scores and float(np.mean(scores)) < limit:
+            found.append(sample)
+    return found
+
+
+def agreement_limits(samples: Sequence[SampleRow]) -> dict[str, float]:
+    """Per segment the weighted 5 % quantile of agreement over the traffic; segments with few sessions have none."""
+    by_segment: dict[str, list[SampleRow]] = {}
+    for sample in samples:
+        by_segment.setdefault(sample.segment, []).append(sample)
+    limits = {}
+    for segment, mine in sorted(by_segment.items()):
+        scores, of = agreements(mine)
+        if scores.size < MIN_AGREEMENTS:
+            continue
+        order = np.argsort(scores, kind="stable")
+        weight = np.array([1.0 / max(s.pi, 1e-9) for s in of])[order]
+        share = np.cumsum(weight) / weight.sum()
+        limits[segment] = float(scores[order][np.searchsorted(share, LOW_AGREEMENT)])
+    return limits
 
 
 def verdicts(samples: Sequence[SampleRow], metric: str) -> tuple[Float, Float, list[SampleRow]]:
@@ -86,8 +147,14 @@ def learn_slice(
     segment: str, samples: Sequence[SampleRow], *, from_us: int, to_us: int, calendar: Calendar, confidence: float
 ) -> Reference:
     """The reference of a slice from the samples of [from, to)."""
-    mine = [s for s in samples if member(s, segment[len(SLICE_PREFIX) :])]
-    reference = Reference(segment, "", from_us, to_us, sessions=len(mine))
+    name = segment[len(SLICE_PREFIX) :]
+    reference = Reference(segment, "", from_us, to_us)
+    if name in NEED_SHARED_SPACE:
+        reference.encoder = most_used_encoder(samples)
+    if name == CONFLICT:
+        reference.agreement_limits = agreement_limits(of_encoder(samples, reference))
+    mine = members(samples, name, reference)
+    reference.sessions = len(mine)
     counted: list[tuple[StreamSpec, Float, Float, float]] = []
     for spec in specs():
         x, weight, of = verdicts(mine, spec.metric)

@@ -10,15 +10,17 @@ from sqlalchemy import Connection, func, select
 
 from detectors.evidence.packing import unpack
 from monitor.evaluate.references import Reference, is_slice
-from monitor.evaluate.streams import CATALOGUE
+from monitor.evaluate.slices import NEED_SHARED_SPACE
+from monitor.evaluate.streams import CATALOGUE, SLICE_PREFIX
 from monitor.store import references
 from monitor.store.engine import Store
 from monitor.store.evaluation import LEADER
-from monitor.store.tables import anomalies, evaluation, samples, stream_states
+from monitor.store.tables import anomalies, evaluation, sample_parts, samples, stream_states
 
 State = Literal["learning", "draft", "ok", "not_enough_data", "open", "encoder_mismatch", "not_measured"]
 
 DAY_US = 86_400_000_000
+NEWEST = 200  # samples that show what the encoder in use can do
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,8 @@ class StreamStatus:
 
     ``status``: ``learning`` (no reference yet), ``draft`` (one waits for approval), ``ok``, ``not_enough_data`` (the
     reference does not support a judgement), ``open`` (an anomaly is), ``encoder_mismatch`` (samples are embedded with
-    another encoder than the reference's: nothing is compared), ``not_measured`` (the segment has no such signal).
+    another encoder than the reference's: nothing is compared), ``not_measured`` (the segment has no such signal, or the
+    slice needs an encoder whose towers share a space).
     """
 
     owner: str
@@ -49,6 +52,8 @@ def streams(store: Store) -> list[StreamStatus]:
         open_ones = {(row.segment, row.signal) for row in connection.execute(query)}
         seen = _segments(connection)
         encoders = _encoders(connection)
+        impossible = set() if _shared_space(connection) else {SLICE_PREFIX + name for name in NEED_SHARED_SPACE}
+    everywhere = {identity for found_here in encoders.values() for identity in found_here}
     active = {row.segment: row for row in references.list_references(store, state="active")}
     drafts = {row.segment for state in ("draft", "approved") for row in references.list_references(store, state=state)}
     found: list[StreamStatus] = []
@@ -56,10 +61,13 @@ def streams(store: Store) -> list[StreamStatus]:
         row = active.get(segment)
         if row is None:
             state: State = "draft" if segment in drafts else "learning"
+            if state == "learning" and segment in impossible:
+                state = "not_measured"
             found += [StreamStatus("", segment, name, state, 0.0, "") for name in _signals(segment)]
             continue
         reference = Reference.from_content(row.content)
-        mismatch = bool(reference.encoder) and segment in encoders and reference.encoder not in encoders[segment]
+        used = everywhere if is_slice(segment) else encoders.get(segment, set())
+        mismatch = bool(reference.encoder) and bool(used) and reference.encoder not in used
         for signal in sorted({*_signals(segment), *reference.streams}):
             owner, evidence = kept.get((segment, signal), ("", 0.0))
             fitted = reference.streams.get(signal)
@@ -69,7 +77,7 @@ def streams(store: Store) -> list[StreamStatus]:
                 state = "open"
             elif not fitted.enough:
                 state = "not_enough_data"
-            elif mismatch and fitted.spec.kind in ("embedding", "agreement"):
+            elif mismatch and fitted.spec.kind in ("embedding", "agreement", "slice"):
                 state = "encoder_mismatch"
             else:
                 state = "ok"
@@ -90,6 +98,24 @@ def _evidence(state: bytes) -> float:
 def _segments(connection: Connection) -> list[str]:
     state = connection.execute(select(evaluation.c.state).where(evaluation.c.name == LEADER)).scalar()
     return sorted(msgspec.json.decode(state)["segments"]) if state else []
+
+
+def _shared_space(connection: Connection) -> bool:
+    """Whether the newest embedded images were compared with words."""
+    newest = (
+        select(samples.c.sample_id)
+        .where(samples.c.state == "embedded")
+        .order_by(samples.c.window_us.desc())
+        .limit(NEWEST)
+        .subquery()
+    )
+    query = (
+        select(sample_parts.c.sample_id)
+        .join(newest, newest.c.sample_id == sample_parts.c.sample_id)
+        .where(sample_parts.c.conditions.contains('"concepts":', autoescape=True))
+        .limit(1)
+    )
+    return connection.execute(query).first() is not None
 
 
 def _encoders(connection: Connection) -> dict[str, set[str]]:

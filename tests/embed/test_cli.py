@@ -88,5 +88,5 @@ def test_a_named_configuration_must_exist(runner: CliRunner) -> None:
 
 
 def test_every_help_has_an_example(runner: CliRunner) -> None:
-    for command in ([], ["info"], ["embed"], ["export"]):
+    for command in ([], ["info"], ["embed"], ["concepts"], ["export"]):
         assert "Example:" in runner.invoke(encoder, [*command, "--help"]).output
