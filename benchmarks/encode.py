@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-BUILT_IN = ("features", "driftline_mini")  # the first is the default
+BUILT_IN = ("driftline_mini", "features")  # the first is the default
 PAGES, SIZE = 16, (1240, 1754)
 WORDS = ("invoice", "total", "date", "amount", "customer", "order", "quantity", "price", "delivery", "terms", "payable")
 

@@ -232,8 +232,8 @@ class OnnxPair(Section):
 class Encoder(Section):
     """Which encoder embeds inputs: one of the package's own, or a CLIP of yours by ``onnx`` or ``open_clip``."""
 
-    builtin: Literal["features", "driftline-mini"] = Field(
-        "features",
+    builtin: Literal["driftline-mini", "features"] = Field(
+        "driftline-mini",
         description="Encoder of the package, used with neither of the two below. driftline-mini: small, learned, "
         "images and texts in one space; features: hand-made, two to three times as fast, no shared space.",
     )

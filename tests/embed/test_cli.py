@@ -27,16 +27,16 @@ def runner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CliRunner:
 def test_info(runner: CliRunner) -> None:
     result = runner.invoke(encoder, ["info"])
     assert result.exit_code == 0, result.output
-    assert FeatureEncoder().identity in result.output
-    assert "not measured" in result.output
-
-
-def test_info_of_driftline_mini(runner: CliRunner, tmp_path: Path) -> None:
-    (tmp_path / "driftline.yaml").write_text("encoder: {builtin: driftline-mini}\n")
-    result = runner.invoke(encoder, ["info"])
-    assert result.exit_code == 0, result.output
     assert MiniEncoder().identity in result.output
     assert "not measured" not in result.output
+
+
+def test_info_of_the_feature_encoder(runner: CliRunner, tmp_path: Path) -> None:
+    (tmp_path / "driftline.yaml").write_text("encoder: {builtin: features}\n")
+    result = runner.invoke(encoder, ["info"])
+    assert result.exit_code == 0, result.output
+    assert FeatureEncoder().identity in result.output
+    assert "not measured" in result.output
 
 
 def test_embed(runner: CliRunner, tmp_path: Path) -> None:
@@ -47,8 +47,8 @@ def test_embed(runner: CliRunner, tmp_path: Path) -> None:
     page, prompt = (json.loads(line) for line in result.stdout.splitlines())
     assert page["conditions"]["width"] == 30
     assert prompt["conditions"] == {"characters": 18}
-    assert page["dimension"] == len(page["vector"]) == len(prompt["vector"]) == FeatureEncoder.dim
-    vector = FeatureEncoder().encode_texts(["Extract the total."])[0]
+    assert page["dimension"] == len(page["vector"]) == len(prompt["vector"]) == MiniEncoder().dim
+    vector = MiniEncoder().encode_texts(["Extract the total."])[0]
     assert prompt["digest"] == hashlib.sha256(vector.astype("<f2").tobytes()).hexdigest()
     (tmp_path / "broken.jpg").write_bytes(b"no")
     result = runner.invoke(encoder, ["embed", "--json", "--no-vectors", "page.png", "broken.jpg", "absent.jpg"])
@@ -66,7 +66,7 @@ def test_embed_for_people(runner: CliRunner, tmp_path: Path) -> None:
     assert result.exit_code == 1
     lines = result.stdout.splitlines()
     assert lines[0] == "prompt.txt" and lines[1].startswith("  vector      sha256:")
-    assert f"{FeatureEncoder.dim} dimensions" in lines[1] and "characters=18" in lines[2]
+    assert f"{MiniEncoder().dim} dimensions" in lines[1] and "characters=18" in lines[2]
     assert lines[3:] == ["empty.txt", "  missing     text_empty"]
 
 

@@ -23,6 +23,7 @@ from sqlalchemy import func, select, update
 from monitor.config.model import Config
 from monitor.embed.encoders.base import Vectors, unit_rows
 from monitor.embed.encoders.features import FeatureEncoder
+from monitor.embed.encoders.mini import MiniEncoder
 from monitor.embed.export import probe_pages
 from monitor.embed.worker import EmbedWorker
 from monitor.store import samples as sample_store
@@ -140,21 +141,22 @@ class PairEncoder:
         return unit_rows(np.array([[float(name in text) + 1e-3 for name in names] for text in texts]))
 
 
-def test_image_and_text(store: Store) -> None:
+@pytest.mark.parametrize(("builtin", "encoder"), [("features", FeatureEncoder), ("driftline-mini", MiniEncoder)])
+def test_image_and_text(store: Store, builtin: str, encoder: type[FeatureEncoder | MiniEncoder]) -> None:
     put(store, [[inline(PAGES[0]), TEXT]])
-    worker = EmbedWorker(store, config())
+    worker = EmbedWorker(store, config(encoder={"builtin": builtin}))
     assert finish(worker) == 1
     assert outcome(store) == ("embedded", "")
     (sample,), parts, (content,) = everything(store)
-    encoder = FeatureEncoder()
-    assert sample[samples.columns.keys().index("encoder")] == encoder.identity
+    chosen = encoder()
+    assert sample[samples.columns.keys().index("encoder")] == chosen.identity
     assert isinstance(sample[samples.columns.keys().index("phash")], int)
-    assert [(part[1], part[2], len(part[3]), part[5]) for part in parts] == [
-        (0, "image", 2 * encoder.dim, None),
-        (1, "text", 2 * encoder.dim, None),
+    assert [(part[1], part[2], len(part[3]), part[5] is None) for part in parts] == [
+        (0, "image", 2 * chosen.dim, not chosen.shared_space),
+        (1, "text", 2 * chosen.dim, True),
     ]
     text = np.frombuffer(parts[1][3], dtype="<f2")
-    np.testing.assert_allclose(text, encoder.encode_texts([TEXT["text"]])[0], atol=1e-3)
+    np.testing.assert_allclose(text, chosen.encode_texts([TEXT["text"]])[0], atol=1e-3)
     assert json.loads(parts[0][4])["width"] == probe_pages()[0].width
     assert json.loads(parts[1][4]) == {"v": 1, "characters": len(TEXT["text"])}
     thumbnail = Image.open(io.BytesIO(content[sample_content.columns.keys().index("thumbnail")]))
