@@ -57,6 +57,7 @@ class KafkaSource:
         # A mistyped name must not become an empty topic. kafka-python 3.0 takes the option of this name and does not
         # hand it to where the requests are made.
         self._consumer._cluster.config["allow_auto_create_topics"] = False
+        _finish_joins(self._consumer._coordinator)
 
     def subscribe(self, topics: Iterable[str], assigned: Assigned, revoked: Assigned) -> None:
         self._consumer.subscribe(topics=sorted(topics), listener=_Listener(assigned, revoked))
@@ -123,6 +124,18 @@ class KafkaSource:
 
     def close(self) -> None:
         self._consumer.close(autocommit=False)
+
+
+def _finish_joins(coordinator: Any) -> None:
+    """Let kafka-python (3.0) see a join through.
+
+    A poll that ends while the group is joined because metadata changed leaves the join under way. As soon as the
+    leader has assigned, the change counts as dealt with, and no later poll takes the assignment: the member has
+    nothing to read, sends no heartbeats and is put out of the group, silently and for ever. Here, as in the Java
+    client, a join that is under way is needed (AbstractCoordinator.rejoinNeededOrPending).
+    """
+    needed = coordinator.need_rejoin
+    coordinator.need_rejoin = lambda: coordinator.rejoining or needed()
 
 
 def _log_commit(offsets: Any, response: Any) -> None:

@@ -131,6 +131,27 @@ def test_everything_comes_in_order_from_where_we_seek(kafka_bootstrap: str) -> N
 
 
 @pytest.mark.real
+def test_a_join_that_outlasts_its_poll_is_seen_through(kafka_bootstrap: str) -> None:
+    """Polls of 3 ms end while the group is joined, and joined again as soon as the topic's metadata are there."""
+    from kafka.admin import KafkaAdminClient, NewTopic
+
+    group = f"join-{uuid.uuid4().hex[:8]}"
+    admin = KafkaAdminClient(bootstrap_servers=kafka_bootstrap)
+    for attempt in range(6):
+        topic = f"{group}-{attempt}"
+        admin.create_topics([NewTopic(topic, 2, 1)])
+        source = KafkaSource(Kafka(bootstrap=kafka_bootstrap, topics=(topic,), group=group))
+        assigned: list[TopicPartition] = []
+        source.subscribe([topic], assigned.extend, lambda _: None)
+        until = time.monotonic() + 60
+        while not assigned and time.monotonic() < until:
+            source.poll(0.003)
+        source.close()
+        assert sorted(assigned) == [TopicPartition(topic, 0), TopicPartition(topic, 1)], f"attempt {attempt}"
+    admin.close()
+
+
+@pytest.mark.real
 def test_a_topic_that_does_not_exist_is_warned_of_and_not_made(
     kafka_bootstrap: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
