@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from benchmarks import _encoder_conditions as input_conditions
 from benchmarks import _encoder_data as data
 from benchmarks import _encoder_drift as drift
 from benchmarks import _encoder_images as images
@@ -107,7 +108,7 @@ def main() -> None:
     parser.add_argument(
         "--encoder", type=Path, default=None, help="a folder of driftline-mini other than the package's"
     )
-    parser.add_argument("--parts", default="images,conditions,captions,text", help="which parts to measure")
+    parser.add_argument("--parts", default="images,conditions,inputs,captions,text", help="which parts to measure")
     chosen = parser.parse_args()
     started, parts = time.monotonic(), chosen.parts.split(",")
     mini = data.mini_encoder(chosen.encoder)
@@ -123,6 +124,8 @@ def main() -> None:
             result.update(image_part(found, mini))
         if "conditions" in parts:
             result.update(condition_part(found))
+        if "inputs" in parts:
+            result.update(input_conditions.measured())
     if mini is not None and "captions" in parts:
         result.update(caption_part(mini))
     if "text" in parts:

@@ -32,7 +32,11 @@ class Embedder:
         self._concepts = ConceptBank(encoder) if concepts is None and encoder.shared_space else concepts
         self._encoder, self._pages, self._max_bytes = encoder, pages, limits.max_bytes
         self._pool = DecoderPool(
-            1, memory=limits.decode_memory, seconds=limits.decode_time / 1e6, max_pixels=limits.max_pixels
+            1,
+            memory=limits.decode_memory,
+            seconds=limits.decode_time / 1e6,
+            max_pixels=limits.max_pixels,
+            side=encoder.side,
         )
 
     def __enter__(self) -> Embedder:

@@ -20,25 +20,37 @@ import signal
 import struct
 import sys
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from PIL import Image
 
 from monitor.embed import audio, conditions, images, pdf
 from monitor.embed.images import Missing
 
-REQUEST: Final = struct.Struct("<BQQI")  # task, bytes, most pixels, argument of the task
+REQUEST: Final = struct.Struct("<BQQII")  # task, bytes, most pixels, longest side, argument of the task
 REPLY: Final = struct.Struct("<I")  # bytes of JSON that follow
 IMAGE: Final = 0
 PDF_PAGES: Final = 1  # how many there are
-PDF_PAGE: Final = 2  # the one whose index is the argument
+PDF_PAGE: Final = 2
 SOUND: Final = 3
 # Pixels at working size, and a thumbnail that would not compress at all.
 OUTPUT_BYTES: Final = 3 * images.WORKING_SIDE**2 + 4 * images.THUMBNAIL_SIDE**2
 RECYCLE_BYTES: Final = 256_000_000  # a process that keeps more than this beyond its start is replaced
 
 Reply = dict[str, Any]
-Task = Callable[[bytes, int, int, mmap.mmap], Reply]
+
+
+class Given(NamedTuple):
+    """What a task works on: the file, the most pixels that are decoded, the longest side of the image that goes back,
+    and which page."""
+
+    data: bytes
+    max_pixels: int
+    side: int
+    page: int
+
+
+Task = Callable[[Given, mmap.mmap], Reply]
 
 
 def _look(decoded: images.Decoded | Missing, output: mmap.mmap) -> Reply:
@@ -53,21 +65,21 @@ def _look(decoded: images.Decoded | Missing, output: mmap.mmap) -> Reply:
     return {"size": decoded.image.size, "thumbnail": len(small), "conditions": measured}
 
 
-def _image(data: bytes, max_pixels: int, _: int, output: mmap.mmap) -> Reply:
-    return _look(images.decode(data, max_pixels), output)
+def _image(given: Given, output: mmap.mmap) -> Reply:
+    return _look(images.decode(given.data, given.max_pixels, given.side), output)
 
 
-def _pdf_pages(data: bytes, _: int, __: int, ___: mmap.mmap) -> Reply:
-    found = pdf.count(data)
+def _pdf_pages(given: Given, _: mmap.mmap) -> Reply:
+    found = pdf.count(given.data)
     return {"missing": found.reason} if isinstance(found, Missing) else {"pages": found}
 
 
-def _pdf_page(data: bytes, _: int, page: int, output: mmap.mmap) -> Reply:
-    return _look(pdf.render(data, page), output)
+def _pdf_page(given: Given, output: mmap.mmap) -> Reply:
+    return _look(pdf.render(given.data, given.page, given.side), output)
 
 
-def _sound(data: bytes, _: int, __: int, ___: mmap.mmap) -> Reply:
-    found = audio.measure(data)
+def _sound(given: Given, _: mmap.mmap) -> Reply:
+    found = audio.measure(given.data)
     return {"missing": found.reason} if isinstance(found, Missing) else {"sound": found}
 
 
@@ -101,12 +113,12 @@ def serve(requests: int, replies: int, given: int, taken: int, memory: int, seco
     start = held()
     os.write(replies, REPLY.pack(0))  # ready
     while len(head := _read(requests, REQUEST.size)) == REQUEST.size:
-        task, size, max_pixels, argument = REQUEST.unpack(head)
+        task, size, max_pixels, side, page = REQUEST.unpack(head)
         reply = _limited(
             memory,
             seconds,
-            lambda task=task, size=size, max_pixels=max_pixels, argument=argument: TASKS[task](  # type: ignore[misc]
-                os.pread(given, size, 0), max_pixels, argument, output
+            lambda task=task, size=size, rest=(max_pixels, side, page): TASKS[task](  # type: ignore[misc]
+                Given(os.pread(given, size, 0), *rest), output
             ),
         )
         grown = held() - start

@@ -19,6 +19,8 @@ from PIL import Image, UnidentifiedImageError
 WORKING_SIDE = 768
 THUMBNAIL_SIDE = 256
 
+Size = tuple[int, int]  # width, height
+
 # A closed list: Pillow also opens formats that start other programs (EPS) or are rarely exercised. Builds without
 # a codec (WEBP, AVIF) lack its name. MPO, several JPEGs in one file, opens as JPEG.
 Image.init()
@@ -45,21 +47,24 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """An RGB image at working size; width and height are those of the original after EXIF orientation."""
+    """``grey`` is luminance at working size, ``image`` RGB at the size asked for. ``width`` and ``height`` are
+    those of the original after EXIF orientation."""
 
     image: Image.Image
+    grey: Image.Image
     width: int
     height: int
     format: str
     orientation: int  # EXIF value 1..8; 1: none
 
 
-def decode(data: bytes, max_pixels: int) -> Decoded | Missing:
+def decode(data: bytes, max_pixels: int, side: int = WORKING_SIDE) -> Decoded | Missing:
     """Decode the first frame of an image file to RGB on white, EXIF orientation applied.
 
     Args:
         data: the whole file.
         max_pixels: largest width x height that is decoded; a larger image is ``Missing("image_too_large")``.
+        side: longest side of ``Decoded.image``, at most ``WORKING_SIDE``.
     """
     if not data:
         return Missing("image_empty")
@@ -71,7 +76,7 @@ def decode(data: bytes, max_pixels: int) -> Decoded | Missing:
         Image.MAX_IMAGE_PIXELS = max_pixels
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as source:
-            return _decode(source, max_pixels)
+            return _decode(source, max_pixels, side)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         return Missing("image_too_large")
     except UnidentifiedImageError:
@@ -84,7 +89,7 @@ def decode(data: bytes, max_pixels: int) -> Decoded | Missing:
         return Missing("image_undecodable")
 
 
-def _decode(source: Image.Image, max_pixels: int) -> Decoded | Missing:
+def _decode(source: Image.Image, max_pixels: int, side: int) -> Decoded | Missing:
     width, height = source.size
     if width < 1 or height < 1:
         return Missing("image_empty")
@@ -94,23 +99,43 @@ def _decode(source: Image.Image, max_pixels: int) -> Decoded | Missing:
     orientation = source.getexif().get(0x0112, 1)
     if not isinstance(orientation, int) or not 1 <= orientation <= 8:
         orientation = 1
-    scale = min(1.0, WORKING_SIDE / max(width, height))
-    target = (max(1, round(width * scale)), max(1, round(height * scale)))
-    if file_format in ("JPEG", "MPO") and scale < 1:
+    target = fitted((width, height), WORKING_SIDE)
+    if file_format in ("JPEG", "MPO") and target != (width, height):
         source.draft(None, target)  # the decoder itself drops to 1/2, 1/4 or 1/8; never below the target
     source.load()  # of an animation or a multi-page file: the first frame only
     # Shrinking first keeps the copies below small; palettes and 16-bit samples cannot be averaged as they are.
-    if source.mode in _AVERAGED and "transparency" not in source.info and source.size != target:
+    if source.mode in _AVERAGED and "transparency" not in source.info and max(source.size) > 2 * max(target):
         image = _flatten(source.resize(target, Image.Resampling.BILINEAR, reducing_gap=2.0))
     else:
         image = _flatten(source)
-        if image.size != target:
-            image = image.resize(target, Image.Resampling.BILINEAR, reducing_gap=2.0)
+    if orientation >= 5:
+        width, height = height, width
+    return views(image, side, width, height, file_format, orientation)
+
+
+def views(image: Image.Image, side: int, width: int, height: int, file_format: str, orientation: int = 1) -> Decoded:
+    """What is looked at of an RGB image, turned as EXIF has it: luminance at working size, and the image itself with
+    its longest side at most ``side``, each resized once."""
+    target, wanted = fitted(image.size, WORKING_SIDE), fitted(image.size, side)
+    if wanted == target:
+        image = _resized(image, target)
+        grey = image.convert("L")
+    else:
+        grey = _resized(image.convert("L"), target)
+        image = _resized(image, wanted)
     if orientation != 1:
-        image = _oriented(image, orientation)
-        if orientation >= 5:
-            width, height = height, width
-    return Decoded(image, width, height, file_format, orientation)
+        image, grey = _oriented(image, orientation), _oriented(grey, orientation)
+    return Decoded(image, grey, width, height, file_format, orientation)
+
+
+def fitted(size: Size, side: int) -> Size:
+    """The size of the same shape whose longest side is at most ``side``; never larger, at least a pixel each way."""
+    scale = min(1.0, side / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _resized(image: Image.Image, size: Size) -> Image.Image:
+    return image if image.size == size else image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
 
 
 def _flatten(source: Image.Image) -> Image.Image:

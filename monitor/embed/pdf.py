@@ -10,7 +10,7 @@ import hashlib
 import math
 from typing import Any
 
-from monitor.embed.images import WORKING_SIDE, Decoded, Missing
+from monitor.embed.images import WORKING_SIDE, Decoded, Missing, views
 
 MAX_PAGES = 5000
 DPI = 150  # at which a page's size is told in pixels, as a scan of it would have
@@ -46,8 +46,8 @@ def count(data: bytes) -> int | Missing:
     return pages if pages <= MAX_PAGES else Missing("pdf_too_many_pages")
 
 
-def render(data: bytes, page: int) -> Decoded | Missing:
-    """One page on white, its longest side ``WORKING_SIDE``, with annotations and the values of form fields."""
+def render(data: bytes, page: int, side: int = WORKING_SIDE) -> Decoded | Missing:
+    """One page on white, drawn at ``WORKING_SIDE`` px, with annotations and the values of form fields."""
     document = _opened(data)
     if isinstance(document, Missing):
         return document
@@ -67,7 +67,8 @@ def render(data: bytes, page: int) -> Decoded | Missing:
     if max(image.size) > WORKING_SIDE:  # sizes are rounded up
         image = image.crop((0, 0, min(WORKING_SIDE, image.width), min(WORKING_SIDE, image.height)))
     scale = DPI / 72
-    return Decoded(image.copy(), max(1, round(width * scale)), max(1, round(height * scale)), "PDF", 1)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return views(image.copy(), side, *size, "PDF")
 
 
 def _opened(data: bytes) -> Any:

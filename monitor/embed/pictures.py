@@ -109,6 +109,7 @@ class Pictures:
             memory=limits.decode_memory,
             seconds=limits.decode_time / 1e6,
             max_pixels=limits.max_pixels,
+            side=self._encoder.side,
             died=self._replaced,
         )
 

@@ -33,7 +33,7 @@ from PIL import Image
 
 from monitor.embed import decoder
 from monitor.embed.decoder import IMAGE, PDF_PAGE, PDF_PAGES, REPLY, REQUEST, SOUND, Reply
-from monitor.embed.images import Missing
+from monitor.embed.images import WORKING_SIDE, Missing
 from monitor.embed.pdf import MAX_PAGES, chosen_pages, is_pdf
 
 # A decoder waits for nothing, so wall time is only a backstop for a process that was stopped or starved.
@@ -63,7 +63,7 @@ class DecoderUnavailable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a decoder process found in one image: RGB at working size, conditions, and a JPEG thumbnail."""
+    """What a decoder process found in one image: RGB at the size asked for, conditions, and a JPEG thumbnail."""
 
     image: Image.Image
     conditions: dict[str, Any]
@@ -129,7 +129,7 @@ class _Process:
     def pid(self) -> int:
         return self._child.pid
 
-    def ask(self, task: int, data: bytes, max_pixels: int, argument: int) -> Reply:
+    def ask(self, task: int, data: bytes, max_pixels: int, side: int, page: int) -> Reply:
         """The reply; ``missing`` with one of the doubtful reasons and ``last`` when the process died of it."""
         self.used = True
         try:
@@ -138,7 +138,7 @@ class _Process:
             at = 0
             while at < len(view):
                 at += os.pwrite(self._given, view[at:], at)
-            os.write(self._requests, REQUEST.pack(task, len(data), max_pixels, argument))
+            os.write(self._requests, REQUEST.pack(task, len(data), max_pixels, side, page))
             until = time.monotonic() + self._wait
             head = self._read(REPLY.size, until)
             body = self._read(REPLY.unpack(head)[0], until)
@@ -241,6 +241,7 @@ class DecoderPool:
         memory: bytes of address space that one file may take.
         seconds: processor time that one file may take.
         max_pixels: largest width x height that is decoded.
+        side: longest side of the images that come back, at most ``WORKING_SIDE``.
         died: called, by one thread at a time, when a process died or was ended.
         backstop: seconds of wall time after which a process without an answer is ended, however little it computed.
         program: module that is run; another one than the decoder is for tests.
@@ -253,6 +254,7 @@ class DecoderPool:
         memory: int,
         seconds: float,
         max_pixels: int,
+        side: int = WORKING_SIDE,
         died: Callable[[], None] = lambda: None,
         backstop: float | None = None,
         program: str = decoder.__name__,
@@ -261,7 +263,7 @@ class DecoderPool:
         self._died = died
         self._program, self._memory, self._seconds = program, memory, seconds
         self._backstop = BACKSTOP + BACKSTOP_FACTOR * seconds if backstop is None else backstop
-        self._max_pixels = max_pixels
+        self._max_pixels, self._side = max_pixels, min(side, WORKING_SIDE)
         self._closed = False
         self._turns = _Turns()
         self._lock = threading.Lock()
@@ -323,15 +325,15 @@ class DecoderPool:
         self._threads.shutdown(wait=True, cancel_futures=True)
         self._finalizer()
 
-    def _ask(self, task: int, data: bytes, argument: int) -> Look | Missing | Reply:
+    def _ask(self, task: int, data: bytes, page: int) -> Look | Missing | Reply:
         with self._turns.shared():
-            found = self._once(task, data, argument, fresh=False)
+            found = self._once(task, data, page, fresh=False)
         if isinstance(found, Missing) and found.reason in _DOUBTFUL:
             with self._turns.alone():
-                found = self._once(task, data, argument, fresh=True)
+                found = self._once(task, data, page, fresh=True)
         return found
 
-    def _once(self, task: int, data: bytes, argument: int, *, fresh: bool) -> Look | Missing | Reply:
+    def _once(self, task: int, data: bytes, page: int, *, fresh: bool) -> Look | Missing | Reply:
         process = self._idle.get()
         try:
             if process is not None and fresh and process.used:
@@ -343,7 +345,7 @@ class DecoderPool:
                     self._live.add(process)
                     if self._closed:
                         process.kill()
-            reply = process.ask(task, data, self._max_pixels, argument)
+            reply = process.ask(task, data, self._max_pixels, self._side, page)
             if self._closed:  # what it says may be our own doing
                 raise DecoderUnavailable("the decoder pool was closed")
             try:

@@ -13,10 +13,10 @@ _seen = 0
 _image = decoder.TASKS[decoder.IMAGE]
 
 
-def _poisoned(data: bytes, max_pixels: int, argument: int, output: mmap.mmap) -> decoder.Reply:
+def _poisoned(given: decoder.Given, output: mmap.mmap) -> decoder.Reply:
     global _seen
     _seen += 1
-    word = data[:6]
+    word = given.data[:6]
     if word == b"crash!":
         os.abort()
     if word == b"killed":
@@ -34,7 +34,7 @@ def _poisoned(data: bytes, max_pixels: int, argument: int, output: mmap.mmap) ->
         return {"size": [10**6, 10**6], "thumbnail": 1, "conditions": {}}
     if word in (b"second", b"secret"):
         return {"missing": " ".join(sorted(name for name in os.environ if "DRIFTLINE" in name)) or "none"}
-    return _image(data, max_pixels, argument, output)
+    return _image(given, output)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont
 from monitor.embed.conditions import VERSION, measure, perceptual_hash
 from monitor.embed.images import Decoded, decode
 from tests.data import shared_data
+from training.split import read
 
 PAGE_KINDS = (
     "doclaynet_laws_and_regulations",
@@ -26,19 +27,19 @@ PAGE_KINDS = (
 
 
 def of(image: Image.Image) -> Decoded:
-    return Decoded(image, image.width, image.height, "PNG", 1)
+    return Decoded(image, image.convert("L"), image.width, image.height, "PNG", 1)
 
 
 WORDS = "the invoice total of all items listed below is due within thirty days unless stated otherwise by both"
 
 
-def page(seed: int = 1, size: tuple[int, int] = (560, 740)) -> Image.Image:
-    """Lines of words in Pillow's own font."""
+def page(seed: int = 1, size: tuple[int, int] = (560, 740), letters: int = 13) -> Image.Image:
+    """Lines of words in Pillow's own font, ``letters`` pixels to the em."""
     rng = np.random.default_rng(seed)
     image = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(image)
-    font = ImageFont.load_default(13)
-    for top in range(40, size[1] - 40, 18):
+    font = ImageFont.load_default(letters)
+    for top in range(40, size[1] - 40, letters * 18 // 13):
         line = ""
         while font.getlength(line) < size[0] - 140:
             line += f"{rng.choice(WORDS.split())} "
@@ -116,6 +117,79 @@ def test_text_density_grows_with_text_and_not_with_contrast() -> None:
     assert faded == pytest.approx(values[2], rel=0.1)
 
 
+@pytest.mark.parametrize("size", [9, 11, 13, 16, 20, 28])
+@pytest.mark.parametrize("degrees", [0.0, 2.5, 90.0])
+def test_text_height_is_the_x_height(size: int, degrees: float) -> None:
+    font = ImageFont.load_default(size)
+    _, top, _, bottom = font.getbbox("x")
+    found = measure(of(turned(page(size=(560, 740), letters=size), degrees)))
+    assert found["text_height"] == pytest.approx(bottom - top, abs=1.0)
+
+
+def test_text_height_is_told_in_pixels_of_the_original() -> None:
+    small = page(letters=14)
+    large = small.resize((2 * small.width, 2 * small.height), Image.Resampling.BICUBIC)
+    shown = Decoded(small, small.convert("L"), large.width, large.height, "PNG", 1)
+    assert measure(shown)["text_height"] == 2 * measure(of(small))["text_height"]
+
+
+def test_nothing_to_read_has_no_text_height() -> None:
+    rng = np.random.default_rng(3)
+    cloud = Image.fromarray(rng.integers(0, 255, (12, 9, 3)).astype(np.uint8)).resize(
+        (540, 720), Image.Resampling.BICUBIC
+    )
+    for image in (Image.new("RGB", (540, 720), "white"), cloud):
+        assert measure(of(image))["text_height"] is None
+
+
+@pytest.mark.parametrize("deviation", [2.0, 5.0, 10.0])
+def test_noise_is_its_standard_deviation(deviation: float) -> None:
+    """On grey paper, full of text; paper that is clipped to white hides half of it."""
+    paper = np.asarray(ImageEnhance.Brightness(page()).enhance(0.8), dtype=np.float64)
+    noise = np.random.default_rng(1).normal(0, deviation, paper.shape[:2])
+    noisy = Image.fromarray(np.clip(paper + noise[:, :, None], 0, 255).round().astype(np.uint8))
+    assert measure(of(noisy))["noise"] * 255 == pytest.approx(deviation, rel=0.12)
+    clipped = np.asarray(page(), dtype=np.float64) + noise[:, :, None]
+    white = measure(of(Image.fromarray(np.clip(clipped, 0, 255).round().astype(np.uint8))))["noise"] * 255
+    assert 0.3 * deviation < white < deviation
+    assert measure(of(page()))["noise"] == 0
+
+
+def test_margins_grow_by_the_border_that_is_added() -> None:
+    inner = page()
+    wide = Image.new("RGB", (inner.width + 160, inner.height + 200), "white")
+    wide.paste(inner, (120, 40))
+    before, after = measure(of(inner))["margins"], measure(of(wide))["margins"]
+    top, right, bottom, left = (share * side for share, side in zip(before, [740, 560, 740, 560], strict=True))
+    expected = [(top + 40) / 940, (right + 40) / 720, (bottom + 160) / 940, (left + 120) / 720]
+    assert after == pytest.approx(expected, abs=0.02)
+    assert measure(of(Image.new("RGB", (300, 400), "white")))["margins"] == [1.0, 1.0, 1.0, 1.0]
+    cropped = inner.crop((60, 0, 560, 740))
+    assert measure(of(cropped))["margins"][3] == 0
+
+
+def test_a_speck_is_no_content() -> None:
+    image = page()
+    ImageDraw.Draw(image).ellipse((8, 8, 12, 12), fill="black")
+    assert measure(of(image))["margins"] == pytest.approx(measure(of(page()))["margins"], abs=0.001)
+
+
+@pytest.mark.real
+def test_pages_look_like_pages_and_photographs_do_not() -> None:
+    """The figures of docs/encoders.md, on images that the three weights were not fitted on."""
+    folder = shared_data("images")
+    found: dict[str, list[float]] = {}
+    for row in read(folder):
+        if row.side == "evaluate" and row.kind not in ("math_diagrams", "photographed_docs"):
+            decoded = decode((folder / row.file).read_bytes(), 50_000_000, 256)
+            assert isinstance(decoded, Decoded)
+            kind = "photographs" if row.kind == "photos_coco" else "pages"
+            found.setdefault(kind, []).append(measure(decoded)["page_ness"])
+    assert len(found["photographs"]) > 60 and len(found["pages"]) > 500
+    assert np.mean(np.array(found["pages"]) > 0.5) > 0.93
+    assert np.mean(np.array(found["photographs"]) < 0.5) > 0.9
+
+
 def test_near_duplicates_share_most_bits() -> None:
     original = page(3, (1200, 1600))
     out = io.BytesIO()
@@ -139,7 +213,8 @@ def test_any_image_has_conditions(size: tuple[int, int], fill: str) -> None:
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert found["v"] == VERSION
     assert (found["width"], found["height"]) == size
-    for name in ("brightness", "contrast", "blur", "text_density"):
+    for name in ("brightness", "contrast", "blur", "text_density", "noise", "page_ness"):
         assert 0 <= found[name] <= 1
+    assert all(0 <= share <= 1 for share in found["margins"])
     if fill != "noise":
         assert found["skew_degrees"] is None and found["rotation"] is None

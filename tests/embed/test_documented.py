@@ -22,7 +22,7 @@ def test_every_reason_and_condition_is_documented() -> None:
     reasons |= set(re.findall(r'"((?:audio|pdf|video|kind|image|fetch|inputs)_[a-z_]+)"', source))
     assert len(reasons) > 30
     assert sorted(reasons - documented) == []
-    found = measure(Decoded(Image.new("RGB", (9, 9)), 9, 9, "PNG", 1))
+    found = measure(Decoded(Image.new("RGB", (9, 9)), Image.new("L", (9, 9)), 9, 9, "PNG", 1))
     assert sorted(set(found) - {"v"} - documented) == []
     out = io.BytesIO()
     soundfile.write(out, [0.1] * 1000, 8000, format="WAV")

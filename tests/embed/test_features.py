@@ -29,10 +29,10 @@ TEXTS = [
 
 @pytest.fixture(scope="module")
 def encoder() -> encoders.Encoder:
-    return encoders.load(EncoderConfig())
+    return encoders.load(EncoderConfig(builtin="features"))
 
 
-def test_it_is_the_default_and_says_what_it_is(encoder: encoders.Encoder) -> None:
+def test_it_says_what_it_is(encoder: encoders.Encoder) -> None:
     assert isinstance(encoder, FeatureEncoder)
     assert not encoder.shared_space
     assert "not of meaning" in encoder.description

@@ -21,6 +21,7 @@ from PIL import Image
 from sqlalchemy import func, select, update
 
 from monitor.config.model import Config
+from monitor.embed.conditions import VERSION
 from monitor.embed.encoders.base import Vectors, unit_rows
 from monitor.embed.encoders.features import FeatureEncoder
 from monitor.embed.encoders.mini import MiniEncoder
@@ -128,6 +129,7 @@ class PairEncoder:
 
     identity = "pair/1"
     dim = 3
+    side = 768
     shared_space = True
     description = "mean colour"
 
@@ -158,7 +160,7 @@ def test_image_and_text(store: Store, builtin: str, encoder: type[FeatureEncoder
     text = np.frombuffer(parts[1][3], dtype="<f2")
     np.testing.assert_allclose(text, chosen.encode_texts([TEXT["text"]])[0], atol=1e-3)
     assert json.loads(parts[0][4])["width"] == probe_pages()[0].width
-    assert json.loads(parts[1][4]) == {"v": 1, "characters": len(TEXT["text"])}
+    assert json.loads(parts[1][4]) == {"v": VERSION, "characters": len(TEXT["text"])}
     thumbnail = Image.open(io.BytesIO(content[sample_content.columns.keys().index("thumbnail")]))
     assert max(thumbnail.size) <= 256
 
@@ -221,7 +223,7 @@ def test_parts_that_fail_beside_parts_that_do_not(store: Store) -> None:
     assert [part[3] is not None for part in parts] == [False, True, True, False, True, False, True]
     assert json.loads(parts[0][4])["missing"].startswith("image_")
     assert json.loads(parts[5][4]) == {
-        "v": 1,
+        "v": VERSION,
         "missing": "audio_not_embedded",
         "unmeasured": "no_payload",
         "duration_ms": 10,

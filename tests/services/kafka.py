@@ -93,7 +93,16 @@ def kafka(folder: Path, heap: str = "512m") -> Iterator[str]:
     classpath = f"{lib}/*"
     cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     subprocess.run(
-        ["java", "-cp", classpath, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties)],
+        [
+            "java",
+            "-cp",
+            classpath,
+            "kafka.tools.StorageTool",
+            "format",
+            f"--cluster-id={cluster}",
+            "-c",
+            str(properties),
+        ],
         cwd=folder,
         check=True,
         capture_output=True,

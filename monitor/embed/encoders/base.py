@@ -31,6 +31,10 @@ class Encoder(Protocol):
         """Length of every vector."""
 
     @property
+    def side(self) -> int:
+        """Longest side in pixels at which images should come; more of it is of no use to the encoder."""
+
+    @property
     def shared_space(self) -> bool:
         """True when image and text vectors may be compared; false: agreement is reported as not measured."""
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from monitor.embed.encoders.base import Vectors, unit_rows
+from monitor.embed.images import WORKING_SIDE
 
 DIM = 256
 _SIDE = 128  # images are looked at as 128 x 128 luminance
@@ -45,6 +46,7 @@ class FeatureEncoder:
 
     dim = DIM
     shared_space = False
+    side = WORKING_SIDE  # averaged over boxes, of which small images have too few
     description = (
         "built-in hand-made features (edge directions, spectrum, colours; hashed character n-grams): sees "
         "changes of layout and wording, not of meaning; images and texts share no space"

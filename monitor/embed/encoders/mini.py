@@ -36,6 +36,7 @@ class MiniEncoder:
                 "use encoder.onnx for folders written by `driftline encoder export`"
             )
         self._preprocess = Preprocessing.from_document(sidecar["image"])
+        self.side = self._preprocess.side
         self._text = StaticText(directory / text["tokens"], directory / text["vocabulary"])
         self.dim = int(sidecar["dim"])
         self.identity = f"{sidecar['model']}:{sidecar['precision']}:{weights_digest(sidecar)}:{self._preprocess.digest}"

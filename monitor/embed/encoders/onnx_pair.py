@@ -45,6 +45,7 @@ class OnnxPairEncoder:
         folder = Path(directory).expanduser()
         self.sidecar = read_sidecar(folder)
         self._preprocess = Preprocessing.from_document(self.sidecar["image"])
+        self.side = self._preprocess.side
         text = self.sidecar["text"]
         if text.get("tokenizer") not in TOKENIZERS:
             raise EncoderError(

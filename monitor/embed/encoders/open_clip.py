@@ -45,6 +45,7 @@ class OpenClipEncoder:
         self.device = device
         self.model = self.model.to(device).eval()
         self.preprocessing = Preprocessing.from_open_clip(dict(self.model.visual.preprocess_cfg))
+        self.side = self.preprocessing.side
         self.weights_digest = _weights_digest(self.model)
         self.identity = f"open_clip:{model}:{self.weights_digest[:16]}:{self.preprocessing.digest}"
         self.tokenizer = tokenizer

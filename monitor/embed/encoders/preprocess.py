@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from monitor.embed.encoders.base import EncoderError
+from monitor.embed.images import WORKING_SIDE
 
 _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 _MODES = ("shortest", "longest", "squash")
@@ -74,6 +75,12 @@ class Preprocessing:
 
     def document(self) -> dict[str, Any]:
         return asdict(self)
+
+    @property
+    def side(self) -> int:
+        """Longest side in pixels at which images should come: where they are fitted they need be no larger than the
+        input, where their middle is cropped as large as they are."""
+        return max(self.size) if self.resize_mode == "longest" else WORKING_SIDE
 
     @property
     def digest(self) -> str:
