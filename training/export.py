@@ -1,7 +1,11 @@
 """Writes the folder that the package ships: the image tower as ONNX with int8 weights, the text tower, the sidecar.
 
 Weights of the learned layers are int8 with one scale per output; activations stay float32. So nothing saturates on
-processors without VNNI, no activation scale depends on a batch, and the file is a quarter of its float32 size.
+processors without VNNI, no activation scale depends on a batch, and the file is a quarter of its float32 size. The
+weights become float32 once, when a session opens.
+
+    python -m training.export                                          # of a training run
+    python -m training.export --again FOLDER --text FOLDER --out OTHER # of a folder that was exported before
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from onnx import helper, numpy_helper
 from monitor.embed.encoders.mini import TOKENIZER
 from monitor.embed.encoders.onnx_pair import SIDECAR, VERSION, file_digest
 from monitor.embed.encoders.preprocess import Preprocessing
+from training.fused import Fused, from_blocks
 from training.model import FILL, HEIGHT, MEAN, STD, WIDTH, ImageTower
 
 NAME, DIM, OPSET = "driftline-mini", 256, 17
@@ -45,11 +50,29 @@ def tower_of(run: Path, filters: Path) -> ImageTower:
     return tower.eval()
 
 
+def tower_again(path: Path) -> ImageTower:
+    """The image tower whose ``image.onnx`` this is: its weights are those that the int8 ones stand for."""
+    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer}
+    if "fixed.fine" not in stored or any(name.startswith("network.") for name in stored):
+        raise SystemExit(f"{path} was not exported from this image tower without a network; export it from its run")
+    filters = {name: from_blocks(torch.tensor(stored[f"fixed.{of}"])) for name, of in (("full", "fine"), ("half", "coarse"))}
+    tower = ImageTower(DIM, filters)
+    state = tower.state_dict()
+    for name in state:
+        if f"{name}.int8" in stored:
+            state[name] = torch.tensor(stored[f"{name}.int8"] * stored[f"{name}.scale"])
+        elif name in stored:
+            state[name] = torch.tensor(stored[name])
+    tower.load_state_dict(state)
+    return tower.eval()
+
+
 def write_image(tower: ImageTower, path: Path) -> None:
-    """One image a call: pixels float32[1, 3, 256, 192] to vector float32[1, dim]."""
+    """One image a call: pixels uint8[1, 256, 192, 3] to vector float32[1, dim]."""
     torch.onnx.export(
-        tower, (torch.zeros(1, 3, HEIGHT, WIDTH),), str(path), input_names=["pixels"], output_names=["vector"],
-        opset_version=OPSET, dynamo=False,
+        Fused(tower).eval(), (torch.zeros(1, HEIGHT, WIDTH, 3, dtype=torch.uint8),), str(path),
+        input_names=["pixels"], output_names=["vector"], opset_version=OPSET, dynamo=False,
+        do_constant_folding=False,  # weights keep their names, which ``tower_again`` reads
     )  # fmt: skip
     model = onnx.load(path)
     quantise(model)
@@ -64,24 +87,21 @@ def quantise(model: Any) -> int:
     for node in list(model.graph.node):
         tensor = weights.get(node.input[1]) if node.op_type in ("Gemm", "Conv") else None
         # The fixed filters are few, and everything learned stands on them: they stay as they are.
-        if tensor is not None and not tensor.name.startswith("texture."):
+        if tensor is not None and not tensor.name.startswith("fixed."):
             values = numpy_helper.to_array(tensor)
             transposed = any(a.name == "transB" and a.i for a in node.attribute)
             axis = 0 if node.op_type == "Conv" or transposed else 1
             others = tuple(d for d in range(values.ndim) if d != axis)
-            scale = np.maximum(np.abs(values).max(others), 1e-12).astype(np.float32) / 127
-            whole = np.round(values / np.expand_dims(scale, others)).astype(np.int8)
+            scale = np.maximum(np.abs(values).max(others, keepdims=True), 1e-12).astype(np.float32) / 127
+            whole = np.round(values / scale).astype(np.int8)
+            name = tensor.name
             model.graph.initializer.remove(tensor)
-            model.graph.initializer.extend(
-                [
-                    numpy_helper.from_array(whole, f"{tensor.name}.int8"),
-                    numpy_helper.from_array(scale, f"{tensor.name}.scale"),
-                    numpy_helper.from_array(np.zeros(len(scale), np.int8), f"{tensor.name}.zero"),
-                ]
-            )
-            inputs = [f"{tensor.name}.int8", f"{tensor.name}.scale", f"{tensor.name}.zero"]
-            nodes.append(helper.make_node("DequantizeLinear", inputs, [f"{tensor.name}.real"], axis=axis))
-            node.input[1] = f"{tensor.name}.real"
+            model.graph.initializer.append(numpy_helper.from_array(whole, f"{name}.int8"))
+            model.graph.initializer.append(numpy_helper.from_array(scale, f"{name}.scale"))
+            # Not DequantizeLinear, which ONNX Runtime would do anew for every image.
+            nodes.append(helper.make_node("Cast", [f"{name}.int8"], [f"{name}.whole"], to=onnx.TensorProto.FLOAT))
+            nodes.append(helper.make_node("Mul", [f"{name}.whole", f"{name}.scale"], [f"{name}.real"]))
+            node.input[1] = f"{name}.real"
             done += 1
         nodes.append(node)
     del model.graph.node[:]
@@ -100,9 +120,9 @@ def parity(tower: ImageTower, path: Path, seed: int = 4, count: int = 24) -> flo
     least = 1.0
     with torch.inference_mode():
         for index in range(count):
-            pixels = steps(draw(seed, index, found).image)[None]
-            a = tower(torch.from_numpy(pixels)).numpy()[0]
-            b = session.run(None, {"pixels": pixels})[0][0]
+            image = draw(seed, index, found).image
+            a = tower(torch.from_numpy(steps(image)[None])).numpy()[0]
+            b = session.run(None, {"pixels": steps.fitted(image)[None]})[0][0]
             least = min(least, float(a @ b / np.linalg.norm(a) / np.linalg.norm(b)))
     return least
 
@@ -141,10 +161,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Export the trained encoder.")
     parser.add_argument("--run", type=Path, default=Path(".cache/encoder/run"))
     parser.add_argument("--filters", type=Path, default=Path(".cache/encoder/filters.npz"))
+    parser.add_argument("--again", type=Path, help="an exported folder whose image tower to write, instead of a run's")
     parser.add_argument("--text", type=Path, default=Path(".cache/encoder/text"))
     parser.add_argument("--out", type=Path, default=Path(".cache/encoder/driftline-mini"))
     chosen = parser.parse_args()
-    write(tower_of(chosen.run, chosen.filters), chosen.text, chosen.out)
+    tower = tower_of(chosen.run, chosen.filters) if chosen.again is None else tower_again(chosen.again / "image.onnx")
+    write(tower, chosen.text, chosen.out)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,8 @@ MEAN, STD, FILL = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), 128
 FILTERS = 128
 KEPT = 64  # principal components of the measurements that a vector should still tell
 BACKBONE = "mobilenetv4_conv_small"
-_SCALES, _TONES, _GRID = 4, 12, (4, 3)
+LUMA = (0.299, 0.587, 0.114)
+SCALES, TONES, GRID = 4, 12, (4, 3)
 _ROWS, _COLUMNS, _RINGS = 96, 72, 14
 
 
@@ -29,12 +30,12 @@ class Descriptor(nn.Module):
     profiles (line pitch, columns, their loss by skew or blur), and the spectrum of the whole by ring and sector.
     """
 
-    size = (_SCALES * 4 + 6) * _GRID[0] * _GRID[1] + _TONES + _ROWS + _COLUMNS + 2 * _RINGS
+    size = (SCALES * 4 + 6) * GRID[0] * GRID[1] + TONES + _ROWS + _COLUMNS + 2 * _RINGS
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("luma", torch.tensor([0.299, 0.587, 0.114])[None, :, None, None])
-        self.register_buffer("tones", torch.linspace(-2, 2, _TONES)[None, :, None, None])
+        self.register_buffer("luma", torch.tensor(LUMA)[None, :, None, None])
+        self.register_buffer("tones", torch.linspace(-2, 2, TONES)[None, :, None, None])
         matrices = {
             "down": _waves(HEIGHT, _ROWS),
             "across": _waves(WIDTH, _COLUMNS),
@@ -49,14 +50,14 @@ class Descriptor(nn.Module):
         grey = (pixels * self.luma).sum(1, keepdim=True)
         parts = []
         level = grey
-        for _ in range(_SCALES):
+        for _ in range(SCALES):
             parts.append(self._cells(_edges(level)).sqrt().flatten(1))
             level = nn.functional.avg_pool2d(level, 2)
         coarse = nn.functional.avg_pool2d(pixels, 4)
         mean = self._cells(coarse)
         spread = (self._cells(coarse * coarse) - mean * mean).clamp(min=0) + 1e-4
         small = nn.functional.avg_pool2d(grey, 2)
-        width = 4.0 / (_TONES - 1)
+        width = 4.0 / (TONES - 1)
         tones = (1 - (nn.functional.avg_pool2d(small, 2) - self.tones).abs() / width).clamp(min=0).mean((2, 3))
         parts += [mean.flatten(1), spread.sqrt().flatten(1), (tones + 1e-4).sqrt()]
         strips = nn.functional.avg_pool2d(grey, (1, WIDTH // 3)).squeeze(1).transpose(1, 2)  # [n, 3, 256]
@@ -76,8 +77,8 @@ class Descriptor(nn.Module):
     @staticmethod
     def _cells(x: torch.Tensor) -> torch.Tensor:
         """Means over a 4 x 3 grid, with sizes that are constants of the exported graph."""
-        kernel = (x.shape[2] // _GRID[0], x.shape[3] // _GRID[1])
-        return nn.functional.avg_pool2d(x, kernel, stride=kernel)[:, :, : _GRID[0], : _GRID[1]] + 1e-6
+        kernel = (x.shape[2] // GRID[0], x.shape[3] // GRID[1])
+        return nn.functional.avg_pool2d(x, kernel, stride=kernel)[:, :, : GRID[0], : GRID[1]] + 1e-6
 
 
 def _edges(x: torch.Tensor) -> torch.Tensor:
@@ -128,7 +129,7 @@ class Texture(nn.Module):
         super().__init__()
         self.register_buffer("fine", full.reshape(FILTERS, 1, 8, 8))
         self.register_buffer("coarse", half.reshape(FILTERS, 1, 8, 8))
-        self.register_buffer("luma", torch.tensor([0.299, 0.587, 0.114])[None, :, None, None])
+        self.register_buffer("luma", torch.tensor(LUMA)[None, :, None, None])
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         grey = (pixels * self.luma).sum(1, keepdim=True)

@@ -1,8 +1,8 @@
 """driftline-mini: the small image-text encoder that comes with the package.
 
-A folder holds ``image.onnx`` (pixels float32[1, 3, h, w] to a vector, int8 with scales fixed at export), the text
-tower's ``tokens.npz`` and ``vocabulary.txt.gz``, and ``encoder.json``: the preprocessing and the sha256 of every file,
-which are checked at load. How it was made: ``training/``; what it can and cannot do: docs/encoder-model-card.md.
+A folder holds ``image.onnx`` (fitted pixels uint8[1, h, w, 3] to a vector; it scales them by the sidecar's mean and
+deviation itself), the text tower's ``tokens.npz`` and ``vocabulary.txt.gz``, and ``encoder.json``: the preprocessing and
+the sha256 of every file, which are checked at load. How it was made: ``training/``; what it can and cannot do: docs/encoder-model-card.md.
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
-from monitor.embed.encoders.base import EncoderError, Vectors, unit_rows
-from monitor.embed.encoders.onnx_pair import open_session, read_sidecar, weights_digest
+from monitor.embed.encoders.base import EncoderError, Vectors
+from monitor.embed.encoders.onnx_pair import Tower, read_sidecar, weights_digest
 from monitor.embed.encoders.preprocess import Preprocessing
 from monitor.embed.encoders.static_text import StaticText
 
@@ -44,14 +43,10 @@ class MiniEncoder:
             f"{sidecar['model']}, a small encoder trained on drawn documents and few real pages: tells document types "
             f"and their conditions, not what is written; images and texts in one space of {self.dim} dimensions"
         )
-        self._image = open_session(directory / "image.onnx", threads)
-        self._input = self._image.get_inputs()[0].name
+        self._image = Tower(directory / "image.onnx", self._preprocess.fitted, self.dim, threads)
 
     def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
-        out = np.zeros((len(images), self.dim), dtype=np.float32)
-        for row, image in zip(out, images, strict=True):
-            row[:] = self._image.run(None, {self._input: self._preprocess(image)[None]})[0][0]
-        return unit_rows(out)
+        return self._image(images)
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         return self._text(texts)

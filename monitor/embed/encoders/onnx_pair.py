@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 import onnxruntime
+from numpy.typing import NDArray
 from PIL import Image
 
 from monitor.embed.encoders.base import EncoderError, Vectors, unit_rows
@@ -36,7 +38,7 @@ class OnnxPairEncoder:
     """Image and text tower in one space. Every row is a call of its own.
 
     Quantised towers choose activation scales per call, and matrix kernels may differ by batch size; a call a
-    row is what makes a vector depend on its input alone. The engine's threads work inside the row.
+    row on one thread is what makes a vector depend on its input alone; ``threads`` rows are worked on at once.
     """
 
     shared_space = True
@@ -57,21 +59,14 @@ class OnnxPairEncoder:
         name = f"{self.sidecar['model']}:{self.sidecar['precision']}"
         self.identity = f"onnx:{name}:{weights_digest(self.sidecar)}:{self._preprocess.digest}"
         self.description = f"{name} on ONNX Runtime: images and texts in one space of {self.dim} dimensions"
-        self._image = open_session(folder / "image.onnx", threads)
-        self._text = open_session(folder / "text.onnx", threads)
+        self._image = Tower(folder / "image.onnx", self._preprocess, self.dim, threads)
+        self._text = Tower(folder / "text.onnx", lambda text: self._tokens([text])[0], self.dim, threads)
 
     def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
-        return self._rows(self._image, (self._preprocess(image) for image in images), len(images))
+        return self._image(images)
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
-        return self._rows(self._text, (self._tokens([text])[0] for text in texts), len(texts))
-
-    def _rows(self, session: Any, inputs: Any, n: int) -> Vectors:
-        out = np.zeros((n, self.dim), dtype=np.float32)
-        name = session.get_inputs()[0].name
-        for row, value in enumerate(inputs):
-            out[row] = session.run(None, {name: value[None]})[0][0]
-        return unit_rows(out)
+        return self._text(texts)
 
 
 def tokenizer_of(folder: Path) -> str:
@@ -120,16 +115,47 @@ def weights_digest(sidecar: dict[str, Any]) -> str:
     return hashlib.sha256(digests.encode()).hexdigest()[:16]
 
 
-def open_session(path: Path, threads: int) -> Any:
-    """An ONNX Runtime session on the processor; ``threads`` 0: as many as there are processors. Raises EncoderError
-    where the file is no model."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or os.cpu_count() or 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    # A thread that spins for work between rows takes the processor from decoding.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # the engine's exception types are not public
-        raise EncoderError(f"ONNX Runtime cannot load {path}: {error}; export the encoder again") from error
+class Tower:
+    """One ONNX model with one input row a call: inputs to unit vectors.
+
+    Rows run side by side, each from preparation to vector on one thread. That costs less processor time than threads
+    that share a row and wait for each other, and the number of threads cannot change a vector.
+
+    Args:
+        path: the model; its first output is float32[1, dim].
+        prepare: an input to the array that the model takes, without the leading axis. Called from several threads.
+        threads: rows at once; 0: as many as there are processors.
+
+    Raises:
+        EncoderError: where the file is no model.
+    """
+
+    def __init__(self, path: Path, prepare: Callable[[Any], NDArray[Any]], dim: int, threads: int) -> None:
+        self._prepare, self._dim = prepare, dim
+        self._threads = threads or os.cpu_count() or 1
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # the engine's exception types are not public
+            raise EncoderError(f"ONNX Runtime cannot load {path}: {error}; export the encoder again") from error
+        self._input = self._session.get_inputs()[0].name
+
+    def __call__(self, inputs: Sequence[Any]) -> Vectors:
+        """Unit vectors, float32[len(inputs), dim]."""
+        out = np.zeros((len(inputs), self._dim), dtype=np.float32)
+        count = min(self._threads, len(inputs))
+        if count > 1:
+            with ThreadPoolExecutor(count, thread_name_prefix="driftline-encode") as threads:
+                rows = threads.map(self._row, inputs)
+                for row, vector in zip(out, rows, strict=True):
+                    row[:] = vector
+        else:
+            for row, one in zip(out, inputs, strict=True):
+                row[:] = self._row(one)
+        return unit_rows(out)
+
+    def _row(self, one: Any) -> Any:
+        return self._session.run(None, {self._input: self._prepare(one)[None]})[0][0]

@@ -87,11 +87,16 @@ class Preprocessing:
         """Part of an encoder's identity."""
         return hashlib.sha256(repr(sorted(asdict(self).items())).encode()).hexdigest()[:8]
 
+    def fitted(self, image: Image.Image) -> NDArray[np.uint8]:
+        """uint8[height, width, 3]: resized, cropped or padded, not yet scaled."""
+        if image.mode != "RGB":
+            image = image.convert("RGB")
+        fit = {"shortest": self._shortest, "longest": self._longest, "squash": self._squash}[self.resize_mode]
+        return np.asarray(fit(image))
+
     def __call__(self, image: Image.Image) -> NDArray[np.float32]:
-        """float32[3, height, width]."""
-        image = image.convert("RGB")
-        fitted = {"shortest": self._shortest, "longest": self._longest, "squash": self._squash}[self.resize_mode](image)
-        pixels = np.asarray(fitted, dtype=np.float32) / np.float32(255.0)
+        """float32[3, height, width], scaled by ``mean`` and ``std``."""
+        pixels = self.fitted(image) / np.float32(255.0)
         pixels -= np.asarray(self.mean, np.float32)
         pixels /= np.asarray(self.std, np.float32)
         return np.ascontiguousarray(pixels.transpose(2, 0, 1))
