@@ -1,10 +1,25 @@
-"""Images per second of every encoder, each in a process of its own.
+"""Images and texts per second of every encoder, each in a process of its own.
 
-Input: drawn A4 pages of 1,240 x 1,754 px as JPEG, and texts of 200 characters. ``end_to_end`` is files to vector,
-conditions and thumbnail, by the embed role's own code with its decoder processes, whose processor time and resident
-size are counted with the role's (what they share is counted in each). ``encode_only`` starts at the decoded image.
-Where torch is absent, open_clip is left out with a note; without ``--onnx`` the ONNX figures are for a ViT-B/32 with
-random weights.
+Input: drawn A4 pages of 1,240 x 1,754 px as JPEG, and texts of 200 characters. The parts of the result are the
+encoders; where torch is absent, open_clip is left out with a note, and without ``--onnx`` the ONNX figures are for a
+ViT-B/32 with random weights. Of driftline-mini and the int8 ViT-B/32 these are repeated at the top:
+
+``images_per_second``
+    driftline-mini end to end: JPEG files to vector, conditions, concepts and thumbnail, by the embed role's own code
+    with its decoder processes, whose processor time is counted with the role's.
+``encode_only_images_per_second``
+    driftline-mini from the decoded image of at most 768 px to its vector, preprocessing included, as the role calls
+    it: sixteen images a call, as many at once as there are processors.
+``vit_b32_encode_only_images_per_second``
+    the same for a ViT-B/32 with int8 weights on ONNX Runtime.
+``texts_per_second``
+    driftline-mini's texts, 32 a call.
+``rss_mb``
+    peak resident size of driftline-mini's role and its decoder processes together (what they share is counted in
+    each), with the benchmark's own pages.
+
+Beside each rate is the one per processor second (``..._per_cpu_second``), which other work on the machine hardly
+touches; times the number of processors it is what an idle machine does.
 
     python -m benchmarks.encode --json
 """
@@ -174,6 +189,19 @@ def write_pair(folder: Path, int8: bool) -> str:
     return ""
 
 
+def headline(result: dict[str, Any]) -> dict[str, float | None]:
+    """The figures at the top, by the names in this module's docstring; None where a part was not measured."""
+    found: dict[str, float | None] = {}
+    for top, name, rates in (
+        ("", "driftline_mini", ("images", "encode_only_images", "texts")),
+        ("vit_b32_", "onnx_int8", ("encode_only_images",)),
+    ):
+        for what in rates:
+            for per in ("per_second", "per_cpu_second"):
+                found[f"{top}{what}_{per}"] = result.get(name, {}).get(f"{what}_{per}")
+    return {**found, "rss_mb": result.get("driftline_mini", {}).get("rss_mb")}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Images per second of every encoder.")
     parser.add_argument("--json", action="store_true", help="only the JSON object")
@@ -203,8 +231,7 @@ def main() -> None:
     for name in (*BUILT_IN, "open_clip", "onnx", "onnx_fp32", "onnx_int8"):
         if name in result and not chosen.json:
             print(f"{name:14s} {result[name]}")
-    result["images_per_second"] = result[BUILT_IN[0]].get("images_per_second")
-    # Other work on the machine lowers what is per second; what is per processor second it hardly touches.
+    result |= headline(result)
     result["load"] = round(os.getloadavg()[0], 1)
     result["machine"] = machine()
     print(json.dumps(result))

@@ -55,7 +55,9 @@ def tower_again(path: Path) -> ImageTower:
     stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer}
     if "fixed.fine" not in stored or any(name.startswith("network.") for name in stored):
         raise SystemExit(f"{path} was not exported from this image tower without a network; export it from its run")
-    filters = {name: from_blocks(torch.tensor(stored[f"fixed.{of}"])) for name, of in (("full", "fine"), ("half", "coarse"))}
+    filters = {
+        name: from_blocks(torch.tensor(stored[f"fixed.{of}"])) for name, of in (("full", "fine"), ("half", "coarse"))
+    }
     tower = ImageTower(DIM, filters)
     state = tower.state_dict()
     for name in state:

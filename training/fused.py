@@ -45,12 +45,12 @@ class Fixed(nn.Module):
         block = torch.full((_BLOCK, _BLOCK), 1 / _BLOCK**2)
         self.register_buffer("colour", torch.stack([torch.kron(block, g) for g in torch.diag(gain)])[:, None])
         self.register_buffer("colour_lift", lift)
-        for level in range(SCALES):
-            width, cell = WIDTH >> level, _cell(level)
-            columns = torch.kron(torch.eye(GRID[1]), torch.ones(cell[1], 1))
-            rest = torch.zeros(width - len(columns), GRID[1])
-            self.register_buffer(f"columns{level}", torch.cat([columns, rest]) / cell[1])
-            self.register_buffer(f"rows{level}", torch.kron(torch.eye(GRID[0]), torch.ones(1, cell[0])) / cell[0])
+        differences = torch.zeros(4, 1, 3, 3)
+        for number, (plus, minus, weight) in enumerate(
+            (((1, 2), (1, 0), 1.0), ((2, 1), (0, 1), 1.0), ((2, 2), (0, 0), 0.7), ((0, 2), (2, 0), 0.7))
+        ):
+            differences[number, 0, *plus], differences[number, 0, *minus] = weight, -weight
+        self.register_buffer("differences", torch.cat([differences, -differences, torch.zeros(8, 1, 3, 3)]))
         self.register_buffer("thirds", torch.kron(torch.eye(3), torch.ones(WIDTH // 3, 1)) * 3 / WIDTH)
         self.register_buffer("quarters", torch.kron(torch.eye(4), torch.ones(1, HEIGHT // 4)) * 4 / HEIGHT)
         self.register_buffer("tones", descriptor.tones)
@@ -89,7 +89,7 @@ class Fused(nn.Module):
         pyramid = [grey]
         for _ in range(1, SCALES):
             pyramid.append(nn.functional.avg_pool2d(pyramid[-1], 2))
-        parts = [self._edges(level, number) for number, level in enumerate(pyramid)]
+        parts = [self._edges(level) for level in pyramid]
         parts += self._colours(x)
         # A page's mean height in a tent of width w around a tone is 1 - mean(min(distance / w, 1)).
         distance = (pyramid[2] - fixed.tones).abs() * ((TONES - 1) / 4.0)
@@ -104,26 +104,12 @@ class Fused(nn.Module):
         parts.append((torch.cat([part.flatten(1) for part in likeness], 1) + 1e-4).sqrt())
         return torch.cat(parts, 1)
 
-    def _edges(self, level: torch.Tensor, number: int) -> torch.Tensor:
-        """Of rows laid end to end, a shift is a contiguous piece; what it wraps around lies in no cell."""
-        width, cell = WIDTH >> number, _cell(number)
-        count = GRID[0] * cell[0]
-        flat = level.reshape(-1)
-        columns, rows = getattr(self.fixed, f"columns{number}"), getattr(self.fixed, f"rows{number}")
-
-        def at(down: int, right: int) -> torch.Tensor:
-            first = down * width + right
-            return flat[first : first + count * width]
-
-        found = []
-        for plus, minus, weight in (
-            (at(1, 2), at(1, 0), 1.0),
-            (at(2, 1), at(0, 1), 1.0),
-            (at(2, 2), at(0, 0), 0.7),
-            (at(0, 2), at(2, 0), 0.7),
-        ):
-            found.append(rows @ ((plus - minus).abs().reshape(count, width) @ columns) * weight)
-        return (torch.stack(found) + 1e-6).sqrt().reshape(1, -1)
+    def _edges(self, level: torch.Tensor) -> torch.Tensor:
+        """What is above zero of each difference and of its reverse: their sum is its size."""
+        found = torch.relu(nn.functional.conv2d(level, self.fixed.differences))
+        cell = (found.shape[2] // GRID[0], found.shape[3] // GRID[1])
+        cells = nn.functional.avg_pool2d(found, cell)[:, :, : GRID[0], : GRID[1]]
+        return (cells[:, :4] + cells[:, 4:8] + 1e-6).sqrt().flatten(1)
 
     def _colours(self, x: torch.Tensor) -> list[torch.Tensor]:
         """A row of pixels is 3 x 192 numbers in turn: a filter of 4 x 12 averages 4 x 4 pixels of one colour."""
@@ -169,11 +155,6 @@ def _answers(level: torch.Tensor, means: torch.Tensor, filters: torch.Tensor, fi
     corners = [blocks[:, :, :-1, :-1], blocks[:, :, :-1, 1:], blocks[:, :, 1:, :-1], blocks[:, :, 1:, 1:]]
     patches = torch.cat(corners, 1) * (0.125 / (spread + 0.003).sqrt())
     return torch.relu(nn.functional.conv2d(patches, filters, fixed.threshold))
-
-
-def _cell(level: int) -> tuple[int, int]:
-    """Rows and columns of a cell of the edges of a level, which are two fewer than its pixels."""
-    return ((HEIGHT >> level) - 2) // GRID[0], ((WIDTH >> level) - 2) // GRID[1]
 
 
 def _power(waves: torch.Tensor) -> torch.Tensor:

@@ -8,6 +8,7 @@ import pytest
 from benchmarks import _encoder_drift as drift
 from benchmarks import _encoder_images as images
 from benchmarks._encoder_prompts import PROMPTS
+from benchmarks.encode import headline
 from training.split import HELD_OUT
 
 
@@ -88,3 +89,17 @@ def test_the_ratio_is_against_the_best_other_encoder() -> None:
     found = drift.compare(flat, kinds)
     assert found["drift_delay_ratio"] == 0.5 and found["drift_delay_ratio_trained_kinds"] == 2.0
     assert found["drift_compared_with"] == ["a", "b"]
+
+
+def test_speeds_are_repeated_under_their_names() -> None:
+    rates = ("images_per", "encode_only_images_per", "texts_per")
+    names = [f"{rate}_{unit}" for rate in rates for unit in ("second", "cpu_second")]
+    mini = {name: float(at) for at, name in enumerate(names)} | {"rss_mb": 50.0, "decoders_rss_mb": 20.0}
+    pair = {name: 100.0 + at for at, name in enumerate(names)}
+    found = headline({"features": dict.fromkeys(names, -1.0), "driftline_mini": mini, "onnx_int8": pair})
+    expected = {name: mini[name] for name in (*names, "rss_mb")}
+    for unit in ("second", "cpu_second"):
+        expected[f"vit_b32_encode_only_images_per_{unit}"] = pair[f"encode_only_images_per_{unit}"]
+    assert found == expected
+    absent = headline({"driftline_mini": {"note": "failed"}})
+    assert set(absent) == set(expected) and set(absent.values()) == {None}

@@ -81,8 +81,12 @@ def test_a_vector_depends_on_its_input_alone(folder: Path) -> None:
     together = encoder.encode_texts(texts)
     for row, text in zip(together, texts, strict=True):
         np.testing.assert_array_equal(row, encoder.encode_texts([text])[0])
+    for threads in (2, 5):
+        other = OnnxPairEncoder(folder, threads=threads)
+        np.testing.assert_array_equal(other.encode_texts(texts * 3), np.tile(together, (3, 1)))
+        np.testing.assert_array_equal(other.encode_images(pages[::-1]), encoder.encode_images(pages)[::-1])
     # The towers do depend on what shares a call: a call a row is not idle caution.
-    session = encoder._image  # type: ignore[attr-defined]
+    session = encoder._image._session  # type: ignore[attr-defined]
     pixels = np.stack([encoder._preprocess(page) for page in pages[:8]])  # type: ignore[attr-defined]
     batched = session.run(None, {"pixels": pixels})[0]
     alone = np.concatenate([session.run(None, {"pixels": row[None]})[0] for row in pixels])

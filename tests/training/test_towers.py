@@ -6,12 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 torch = pytest.importorskip("torch", reason="needs the extra `train`: make train-encoder makes .venv-train")
 pytest.importorskip("open_clip", reason="needs the extra `train`")
 
+from monitor.embed.encoders.mini import FOLDER, MiniEncoder  # noqa: E402
 from training import captions, distil, export, fonts, losses, samples, shards, train  # noqa: E402
 from training.documents import catalogue  # noqa: E402
+from training.fused import Fused, from_blocks, to_blocks  # noqa: E402
 from training.model import HEIGHT, MEASURED, WIDTH, Heads, ImageTower, Measured  # noqa: E402
 
 KINDS, DRAWN = len(captions.GENERATED) + len(captions.REAL), len(captions.GENERATED)
@@ -36,6 +39,34 @@ def test_the_exported_tower_is_the_trained_one(tmp_path: Path, network: bool) ->
     assert export.parity(tower, tmp_path / "image.onnx", count=4) > export.LEAST_PARITY
     learned = sum(p.numel() for p in tower.parameters())
     assert (tmp_path / "image.onnx").stat().st_size < learned * 1.2 + 2_000_000
+
+
+def test_fused_measurements_are_the_plain_ones() -> None:
+    tower = ImageTower(256, filters()).eval()
+    fused, steps, found = Fused(tower).eval(), export.preprocessing(), fonts.Fonts({})
+    images = [catalogue.draw(6, index, found).image for index in range(6)]
+    images += [Image.new("RGB", (60, 900), colour) for colour in ("white", "black", (250, 3, 90))]
+    for image in images:
+        plain = tower.measure(torch.from_numpy(steps(image)[None]))
+        quick = fused.measure(torch.tensor(steps.fitted(image)[None]).float())
+        # Where there is no contrast, spreads and powers are what rounding leaves; their floors keep that small.
+        torch.testing.assert_close(quick, plain, rtol=1e-3, atol=2e-3)
+    learned = torch.from_numpy(filters()["full"]).reshape(-1, 1, 8, 8)
+    assert torch.equal(from_blocks(to_blocks(learned)), learned)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_weights_that_ship_can_be_exported_again(tmp_path: Path) -> None:
+    tower = export.tower_again(FOLDER / "image.onnx")
+    assert export.parity(tower, FOLDER / "image.onnx", count=4) > 0.999999
+    export.write(tower, FOLDER, tmp_path / "again")
+    pages = [catalogue.draw(8, index, fonts.Fonts({})).image for index in range(4)]
+    first, second = (MiniEncoder(folder, threads=1).encode_images(pages) for folder in (FOLDER, tmp_path / "again"))
+    np.testing.assert_allclose(first, second, atol=1e-6)
+    assert not np.allclose(first[0], first[1], atol=1e-2)
+    with pytest.raises(SystemExit, match="export it from its run"):
+        export.write_image(ImageTower(256, filters(), network=True).eval(), tmp_path / "network.onnx")
+        export.tower_again(tmp_path / "network.onnx")
 
 
 def test_samples_come_from_their_index_and_drawn_documents_are_enough() -> None:

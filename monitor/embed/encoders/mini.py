@@ -1,8 +1,9 @@
 """driftline-mini: the small image-text encoder that comes with the package.
 
-A folder holds ``image.onnx`` (fitted pixels uint8[1, h, w, 3] to a vector; it scales them by the sidecar's mean and
-deviation itself), the text tower's ``tokens.npz`` and ``vocabulary.txt.gz``, and ``encoder.json``: the preprocessing and
-the sha256 of every file, which are checked at load. How it was made: ``training/``; what it can and cannot do: docs/encoder-model-card.md.
+A folder holds ``image.onnx`` (fitted pixels uint8[1, h, w, 3], which it scales itself by the sidecar's mean and
+deviation, to a vector), the text tower's ``tokens.npz`` and ``vocabulary.txt.gz``, and ``encoder.json``: the
+preprocessing and the sha256 of every file, which are checked at load. How it was made: ``training/``; what it can and
+cannot do: docs/encoder-model-card.md.
 """
 
 from __future__ import annotations
