@@ -235,12 +235,14 @@ class Encoder(Section):
     builtin: Literal["driftline-mini", "features"] = Field(
         "driftline-mini",
         description="Encoder of the package, used with neither of the two below. driftline-mini: small, learned, "
-        "images and texts in one space; features: hand-made, two to three times as fast, no shared space.",
+        "images and texts in one space; features: hand-made, nearly twice as fast, no shared space.",
     )
     open_clip: OpenClip | None = Field(None, description="An open_clip model (extra `clip`).")
     onnx: OnnxPair | None = Field(None, description="An exported CLIP pair run by ONNX Runtime.")
     batch: int = Field(32, ge=1, le=1024, description="Most parts encoded in one call.")
-    threads: int = Field(0, ge=0, description="Threads of the inference engine; 0: as many as there are processors.")
+    threads: int = Field(
+        0, ge=0, description="Inputs that ONNX Runtime encodes at once, or threads of torch; 0: as many as processors."
+    )
 
     @model_validator(mode="after")
     def _one(self) -> Encoder:
