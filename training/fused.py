@@ -1,9 +1,9 @@
 """The image tower as it is exported: the measurements of ``model`` in fewer passes over memory, from 8-bit pixels.
 
 ``model`` says what is measured; here is the same arithmetic in another order, so that a processor spends its time on
-products. Scaling and luma are one product. Edges are differences of shifted rows, averaged over cells by products with
-indicators. Patches are divided by their contrast before they meet the filters, so that the threshold is the
-convolution's bias. ``export.parity`` compares the two.
+products. Scaling and luma are one product. Edges are convolutions cut off at zero, and patches are divided by their
+contrast before they meet the filters, so that the threshold is the convolution's bias: ONNX Runtime does the cut within
+the convolution and pools what comes out as it lies. ``export.parity`` compares the two.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ class Fixed(nn.Module):
             (((1, 2), (1, 0), 1.0), ((2, 1), (0, 1), 1.0), ((2, 2), (0, 0), 0.7), ((0, 2), (2, 0), 0.7))
         ):
             differences[number, 0, *plus], differences[number, 0, *minus] = weight, -weight
+        # Eight more that answer nothing: ONNX Runtime pools as it lies only what has a multiple of 16 channels.
         self.register_buffer("differences", torch.cat([differences, -differences, torch.zeros(8, 1, 3, 3)]))
         self.register_buffer("thirds", torch.kron(torch.eye(3), torch.ones(WIDTH // 3, 1)) * 3 / WIDTH)
         self.register_buffer("quarters", torch.kron(torch.eye(4), torch.ones(1, HEIGHT // 4)) * 4 / HEIGHT)
@@ -66,7 +67,7 @@ class Fixed(nn.Module):
 
 
 class Fused(nn.Module):
-    """uint8[1, 256, 192, 3] to float32[1, dim], as ``ImageTower`` does with the scaled pixels."""
+    """uint8[1, 256, 192, 3] to float32[1, dim]: what ``ImageTower`` gives of the scaled pixels."""
 
     def __init__(self, tower: ImageTower) -> None:
         super().__init__()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from monitor.config.model import Encoder as EncoderConfig
 from monitor.embed import encoders
 from monitor.embed.encoders.base import EncoderError
 from monitor.embed.encoders.clip_tokens import ClipTokenizer, clean
-from monitor.embed.encoders.onnx_pair import OnnxPairEncoder, file_digest
+from monitor.embed.encoders.onnx_pair import OnnxPairEncoder, Tower, file_digest
 from monitor.embed.encoders.preprocess import Preprocessing
 from monitor.embed.export import probe_pages
 
@@ -91,6 +92,24 @@ def test_a_vector_depends_on_its_input_alone(folder: Path) -> None:
     batched = session.run(None, {"pixels": pixels})[0]
     alone = np.concatenate([session.run(None, {"pixels": row[None]})[0] for row in pixels])
     assert not np.array_equal(batched, alone)
+
+
+def test_rows_are_worked_on_side_by_side_each_on_one_thread(folder: Path) -> None:
+    together = threading.Barrier(3)  # opens when three rows are being prepared at once, and only then
+
+    def prepare(value: int) -> np.ndarray:
+        together.wait(timeout=60)
+        return np.full((3, SIDE, SIDE), value, np.float32)
+
+    encode = Tower(folder / "image.onnx", prepare, DIM, threads=3)
+    assert encode._session.get_session_options().intra_op_num_threads == 1
+    assert encode([1, 2, 3]).shape == (3, DIM)
+
+    def refuse(value: int) -> np.ndarray:
+        raise ValueError(f"row {value}")
+
+    with pytest.raises(ValueError, match="row 1"):
+        Tower(folder / "image.onnx", refuse, DIM, threads=3)([1, 2, 3])
 
 
 def test_identity_names_weights_and_preprocessing(folder: Path) -> None:
