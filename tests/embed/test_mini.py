@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from PIL import Image, ImageDraw
 
@@ -17,7 +18,7 @@ from monitor.config.model import Encoder as EncoderConfig
 from monitor.embed import encoders
 from monitor.embed.encoders.base import EncoderError
 from monitor.embed.encoders.mini import FOLDER, MiniEncoder
-from monitor.embed.encoders.onnx_pair import OnnxPairEncoder
+from monitor.embed.encoders.onnx_pair import OnnxPairEncoder, file_digest
 from monitor.embed.encoders.static_text import MOST_TOKENS, StaticText
 from monitor.embed.encoders.wordpiece import WordPiece
 
@@ -148,6 +149,19 @@ def test_another_models_folder_is_refused(tmp_path: Path) -> None:
     (folder / "encoder.json").write_text(json.dumps(sidecar))
     with pytest.raises(EncoderError, match=r"clip_bpe.*encoder\.onnx"):
         MiniEncoder(folder)
+
+
+def test_an_image_tower_of_scaled_pixels_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "mini"
+    shutil.copytree(FOLDER, folder)
+    model = onnx.load(folder / "image.onnx")
+    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+    onnx.save(model, folder / "image.onnx")
+    sidecar = json.loads((folder / "encoder.json").read_text())
+    sidecar["files"]["image.onnx"] = file_digest(folder / "image.onnx")
+    (folder / "encoder.json").write_text(json.dumps(sidecar))
+    with pytest.raises(EncoderError, match=r"takes tensor\(float\), expected 8-bit pixels"):
+        MiniEncoder(folder, threads=1)
 
 
 def test_words_mean_what_they_say() -> None:

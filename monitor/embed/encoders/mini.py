@@ -45,6 +45,11 @@ class MiniEncoder:
             f"and their conditions, not what is written; images and texts in one space of {self.dim} dimensions"
         )
         self._image = Tower(directory / "image.onnx", self._preprocess.fitted, self.dim, threads)
+        if self._image.takes != "tensor(uint8)":
+            raise EncoderError(
+                f"{directory / 'image.onnx'} takes {self._image.takes}, expected 8-bit pixels, tensor(uint8): it is of "
+                "an older version; export it again (training/README.md)"
+            )
 
     def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
         return self._image(images)

@@ -141,7 +141,8 @@ class Tower:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the engine's exception types are not public
             raise EncoderError(f"ONNX Runtime cannot load {path}: {error}; export the encoder again") from error
-        self._input = self._session.get_inputs()[0].name
+        first = self._session.get_inputs()[0]
+        self._input, self.takes = first.name, str(first.type)  # as "tensor(uint8)"
 
     def __call__(self, inputs: Sequence[Any]) -> Vectors:
         """Unit vectors, float32[len(inputs), dim]."""
