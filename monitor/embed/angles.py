@@ -48,25 +48,26 @@ def angles(down: Int16, across: Int16, contrast: float) -> Angles:
     if contrast < 0.05 or min(down.shape) < 32:
         return UNKNOWN
     threshold = 255.0 * max(_EDGE * contrast, 0.03)
-    prominence, angle = [0.0, 0.0], [0.0, 0.0]
-    edges = [_points(slope > threshold, axis) for axis, slope in enumerate((down, across))]
-    for axis, points in enumerate(edges):
-        if points is not None:
-            prominence[axis], angle[axis] = _best_angle(*points)
-    axis = 0 if prominence[0] >= prominence[1] else 1
-    if prominence[axis] < _PROMINENCE:
-        return Angles(None, None, False, round(max(prominence), 4))
+    # Every second pixel along the lines: there are more edges than points are taken.
+    slopes = down[:, ::2], across[::2]
+    edges = [_points(slope > threshold, axis) for axis, slope in enumerate(slopes)]
+    coarse = [(1.0, 0.0) if points is None else _coarse_angle(*points) for points in edges]
+    axis = 0 if coarse[0][0] >= coarse[1][0] else 1
+    prominence, turn = coarse[axis]
+    bottoms = edges[axis]
+    if bottoms is None or prominence < _PROMINENCE:
+        return Angles(None, None, False, round(prominence, 4))
+    angle = _fine_angle(*bottoms, turn)
     # Along columns the same turn has the opposite sign, because the axes are exchanged.
-    skew = round(angle[0] if axis == 0 else -angle[1], 2) + 0.0  # no minus zero
-    told = Angles(skew, None, axis == 1, round(prominence[axis], 4))
-    if prominence[axis] < _AXIS_RATIO * prominence[1 - axis]:
+    skew = round(angle if axis == 0 else -angle, 2) + 0.0  # no minus zero
+    told = Angles(skew, None, axis == 1, round(prominence, 4))
+    if prominence < _AXIS_RATIO * coarse[1 - axis][0]:
         return told
-    slope = down if axis == 0 else across
-    bottoms, tops = edges[axis], _points(slope < -threshold, axis)
-    if bottoms is None or tops is None:
+    tops = _points(slopes[axis] < -threshold, axis)
+    if tops is None:
         return told
-    turn = np.array([angle[axis]])
-    first, second = float(_sharpness(*bottoms, turn, 1.0)[0]), float(_sharpness(*tops, turn, 1.0)[0])
+    along = np.array([angle])
+    first, second = float(_sharpness(*bottoms, along, 1.0)[0]), float(_sharpness(*tops, along, 1.0)[0])
     difference = (first - second) / (first + second)
     if axis == 0:
         return replace(told, rotation=0 if difference > 0 else 180 if difference < -_DOWN_MARGIN else None)
@@ -76,7 +77,8 @@ def angles(down: Int16, across: Int16, contrast: float) -> Angles:
 def _points(mask: NDArray[np.bool_], axis: int) -> tuple[F32, F32] | None:
     """At most ``_POINTS`` points of a mask, evenly taken, as (across the lines, along the lines).
 
-    ``axis`` 0: lines run along rows; 1: along columns. None when there are too few.
+    ``axis`` 0: lines run along rows; 1: along columns; along the lines every second pixel is there. None when there
+    are too few.
     """
     flat = np.flatnonzero(mask)
     if flat.size < 100:
@@ -84,7 +86,7 @@ def _points(mask: NDArray[np.bool_], axis: int) -> tuple[F32, F32] | None:
     if flat.size > _POINTS:
         flat = flat[(np.arange(_POINTS) * flat.size) // _POINTS]
     rows, columns = np.divmod(flat, mask.shape[1])
-    first, second = (rows, columns) if axis == 0 else (columns, rows)
+    first, second = (rows, 2 * columns) if axis == 0 else (columns, 2 * rows)
     return first.astype(np.float32), second.astype(np.float32)
 
 
@@ -101,21 +103,23 @@ def _sharpness(rows: F32, columns: F32, degrees: NDArray[np.float64], width: flo
     return np.asarray((counts * counts).sum(axis=1), dtype=np.float64)
 
 
-def _best_angle(rows: F32, columns: F32) -> tuple[float, float]:
-    """(prominence, angle): the sharpest angle, refined to hundredths, and how far it stands out."""
+def _coarse_angle(rows: F32, columns: F32) -> tuple[float, float]:
+    """(prominence, angle): the sharpest of whole degrees, and how far it stands out."""
     every = -(-rows.size // _COARSE_POINTS)
-    coarse = _sharpness(rows[::every], columns[::every], _COARSE, 3.0)
-    at = int(np.argmax(coarse))
-    prominence = float(coarse[at] / np.median(coarse))
-    if prominence < _PROMINENCE:
-        return prominence, 0.0
-    angles = _COARSE[at] + _FINE
-    fine = _sharpness(rows, columns, angles, 1.5)
-    peak = int(np.argmax(fine))
+    found = _sharpness(rows[::every], columns[::every], _COARSE, 3.0)
+    at = int(np.argmax(found))
+    return float(found[at] / np.median(found)), float(_COARSE[at])
+
+
+def _fine_angle(rows: F32, columns: F32, near: float) -> float:
+    """The sharpest angle around ``near``, to hundredths of a degree."""
+    angles = near + _FINE
+    found = _sharpness(rows, columns, angles, 1.5)
+    peak = int(np.argmax(found))
     angle = float(angles[peak])
-    if 0 < peak < len(fine) - 1:
-        left, middle, right = fine[peak - 1 : peak + 2]
+    if 0 < peak < len(found) - 1:
+        left, middle, right = found[peak - 1 : peak + 2]
         bend = left - 2 * middle + right
         if bend < 0:
             angle += float(0.5 * (left - right) / bend) * 0.2
-    return prominence, angle
+    return angle

@@ -24,6 +24,8 @@ Int16 = NDArray[np.int16]
 
 _BLUR = 9  # width of the further blur
 _CELL = 8
+_SPARSE = 3  # every third row and column tells how luminance is distributed
+_BANDS = 32  # rows: noise is looked for in the first eight of each so many
 _FLAT = 26  # mean step from pixel to pixel up to which a cell is flat
 _LEAST_FLAT = 20  # cells
 _EVEN = 5  # times the mean step of a cell that its largest may be (of 64 normal ones it is 3.4 times, 1 in 100 over 5)
@@ -47,10 +49,10 @@ def measure(decoded: Decoded) -> dict[str, Any]:
     was applied.
     """
     grey = np.asarray(decoded.grey, dtype=np.int16)  # signed, so that differences need no conversion
-    counts = np.bincount(grey[::2, ::2].ravel(), minlength=256).astype(np.float64)
+    counts = np.bincount(grey[::_SPARSE, ::_SPARSE].ravel(), minlength=256).astype(np.float64)
     low, high = _extremes(counts)
     contrast = high - low
-    brightness = float(grey.mean()) / 255.0
+    brightness = float(counts @ np.arange(256) / counts.sum()) / 255.0
     if _middle(counts) < 0.4:  # light text on dark is measured as its negative
         grey = 255 - grey
     down, across = grey[1:] - grey[:-1], grey[:, 1:] - grey[:, :-1]
@@ -133,17 +135,16 @@ def _noise(grey: Int16, across: Int16) -> tuple[float, float]:
     six times its own (after Immerkaer, CVIU 64, 1996). Paper that is clipped to white hides its noise and is left out
     where there is any other.
     """
-    rows, columns = grey.shape[0] // 16, (grey.shape[1] - 2) // _CELL
+    rows, columns = grey.shape[0] // _BANDS, (grey.shape[1] - 2) // _CELL
     if rows < 1 or columns < 1:
         return 0.0, 0.0
-    # Every other band of eight rows.
-    bands = across[: rows * 16].reshape(rows, 16, -1)[:, :_CELL]
+    bands = across[: rows * _BANDS].reshape(rows, _BANDS, -1)[:, :_CELL]
     second = np.abs(bands[:, :, 1:] - bands[:, :, :-1])[:, :, : columns * _CELL]
     sums = _by_cell(second)
     steps = np.abs(bands[:, :, : columns * _CELL])
     total = _by_cell(steps)
     flat = total <= _FLAT * _CELL * _CELL
-    level = _by_cell(grey[: rows * 16].reshape(rows, 16, -1)[:, :_CELL, : columns * _CELL]) / (_CELL * _CELL)
+    level = _by_cell(grey[: rows * _BANDS].reshape(rows, _BANDS, -1)[:, :_CELL, : columns * _CELL]) / (_CELL * _CELL)
     # Noise has no step much above the others; a cell that a stroke runs through has.
     even = _by_cell(steps, np.maximum) * _CELL * _CELL <= _EVEN * np.maximum(total, _CELL * _CELL)
     told = flat & even & (level > 6) & (level < 249)

@@ -46,15 +46,16 @@ def layout(down: Int16, across: Int16, contrast: float, *, standing: bool = Fals
     """
     if contrast < 0.02 or min(across.shape) < 2 * CELL:
         return EMPTY
-    threshold = 255.0 * max(_EDGE * contrast, 0.02)
+    threshold = int(255.0 * max(_EDGE * contrast, 0.02))
     counts = _by_eight(np.abs(across) > threshold)
     cells = _cells(counts)
     density = float((cells > CELL * CELL // 8).mean())
     inked = cells >= _INK
-    others = _cells(_by_eight(np.abs(down) > threshold)) >= _INK
+    lying = np.abs(down) > threshold
+    others = _cells(_by_eight(lying)) >= _INK
     rows, columns = min(len(inked), len(others)), min(inked.shape[1], others.shape[1])
     inked = inked[:rows, :columns] | others[:rows, :columns]
-    strips = _by_eight(np.ascontiguousarray((np.abs(down) > threshold).T)) if standing else counts
+    strips = _by_eight(np.ascontiguousarray(lying.T)) if standing else counts
     return Layout(density, _text_height(strips), _margins(inked))
 
 
@@ -76,14 +77,14 @@ def _text_height(counts: Bytes) -> float | None:
     columns = counts.shape[1] // _STRIP
     if columns < 1:
         return None
-    profile = counts[:, : columns * _STRIP].reshape(len(counts), columns, _STRIP).sum(axis=2, dtype=np.uint8)
-    at = int(0.95 * len(profile))
-    full = np.asarray(np.partition(profile, at, axis=0)[at], dtype=np.float64)
-    on = profile >= np.maximum(_BODY * full, 2.0)
-    edge = np.zeros((1, columns), dtype=np.int8)
-    change = np.diff(np.concatenate([edge, on.astype(np.int8), edge]), axis=0).T
-    begins, ends = np.argwhere(change == 1)[:, 1], np.argwhere(change == -1)[:, 1]
-    runs = ends - begins
+    profile = np.zeros((columns, len(counts) + 2), dtype=np.uint8)  # one strip a row, with nothing before and after
+    for part in range(_STRIP):
+        profile[:, 1:-1] += counts[:, part : columns * _STRIP : _STRIP].T
+    at = int(0.95 * len(counts))
+    full = np.partition(profile, at, axis=1)[:, at]
+    on = profile >= np.maximum((_BODY * full).astype(np.uint8), 2)[:, None]
+    change = np.flatnonzero(on[:, 1:] != on[:, :-1])  # begins and ends by turns, since every strip ends as it began
+    runs = change[1::2] - change[::2]
     runs = runs[(runs >= _LEAST_HEIGHT) & (runs <= _MOST_HEIGHT)]
     if runs.size < _LEAST_RUNS:
         return None

@@ -130,7 +130,7 @@ def test_text_height_is_told_in_pixels_of_the_original() -> None:
     small = page(letters=14)
     large = small.resize((2 * small.width, 2 * small.height), Image.Resampling.BICUBIC)
     shown = Decoded(small, small.convert("L"), large.width, large.height, "PNG", 1)
-    assert measure(shown)["text_height"] == 2 * measure(of(small))["text_height"]
+    assert measure(shown)["text_height"] == pytest.approx(2 * measure(of(small))["text_height"], abs=0.2)
 
 
 def test_nothing_to_read_has_no_text_height() -> None:
