@@ -27,11 +27,11 @@ def evaluation_images() -> list[RealImage]:
     return [row for row in read(DATA / "images") if row.side == "evaluate"]
 
 
-def load(row: RealImage) -> Image.Image:
-    """The image as the embed role hands it to an encoder."""
+def load(row: RealImage, side: int = 768) -> Image.Image:
+    """The image as the embed role hands it to an encoder that asks for ``side`` pixels."""
     from monitor.embed import images
 
-    decoded = images.decode((DATA / "images" / row.file).read_bytes(), 50_000_000)
+    decoded = images.decode((DATA / "images" / row.file).read_bytes(), 50_000_000, side)
     assert isinstance(decoded, images.Decoded), row.file
     return decoded.image
 

@@ -20,13 +20,20 @@ from benchmarks._encoder_data import Rows, held_out
 from detectors.drift.embedding import EmbeddingReference
 
 PER_LOOK, SHARE, RUN_LENGTH = 5, 0.2, 100
+SEEDS = (5, 6, 7)
 NULL_LOOKS, CHANGED_LOOKS, STREAMS, LONGEST = 1500, 500, 400, 400
 
 Floats = NDArray[np.float64]
 
 
-def delays(rows: Rows, kinds: Sequence[str], documents: Sequence[str], seed: int = 5) -> dict[str, float]:
-    """Mean samples to detection by spliced kind (censored at LONGEST looks)."""
+def delays(rows: Rows, kinds: Sequence[str], documents: Sequence[str]) -> dict[str, float]:
+    """Mean samples to detection by spliced kind (censored at LONGEST looks), the geometric mean over SEEDS: which pages
+    the reference is drawn from moves a single figure by a tenth to a quarter."""
+    found = [_delays(rows, kinds, documents, seed) for seed in SEEDS]
+    return {kind: round(float(np.exp(np.mean([np.log(each[kind]) for each in found]))), 1) for kind in found[0]}
+
+
+def _delays(rows: Rows, kinds: Sequence[str], documents: Sequence[str], seed: int) -> dict[str, float]:
     names, held = np.asarray(kinds), held_out(kinds)
     half = np.array([hashlib.sha256(f"half {name}".encode()).digest()[0] % 2 for name in documents])
     found: dict[str, float] = {}
@@ -42,7 +49,7 @@ def delays(rows: Rows, kinds: Sequence[str], documents: Sequence[str], seed: int
         rng = np.random.default_rng((seed, 1))
         bets = _bets(fitted, rows, np.flatnonzero(base & (half == 1)), np.flatnonzero(own), SHARE, CHANGED_LOOKS, rng)
         sums = _sums(bets[rng.integers(len(bets), size=(STREAMS, LONGEST))])
-        found[kind] = round(float(_run_lengths(sums, threshold).mean()) * PER_LOOK, 1)
+        found[kind] = float(_run_lengths(sums, threshold).mean()) * PER_LOOK
     return found
 
 

@@ -41,8 +41,9 @@ def image_part(found: dict[str, tuple[str, data.Embed]], mini: Any) -> dict[str,
     }  # fmt: skip
     delays = {}
     for name, (identity, embed) in found.items():
+        side = mini.side if name == "driftline_mini" else 768
         made = data.comparable(
-            name, data.vectors(identity, embed, key, [functools.partial(data.load, r) for r in rows])
+            name, data.vectors(identity, embed, f"{key} {side}", [functools.partial(data.load, r, side) for r in rows])
         )
         result["knn"][name] = images.knn(made, kinds, documents)
         delays[name] = drift.delays(made, kinds, documents)

@@ -97,7 +97,7 @@ def test_notation_is_told_on_real_pages() -> None:
     for row in read(root):
         if row.side != "evaluate":
             continue
-        found = decode((root / row.file).read_bytes(), 50_000_000)
+        found = decode((root / row.file).read_bytes(), 50_000_000, mini.side)
         assert isinstance(found, Decoded)
         nearest = bank.nearest(mini.encode_images([found.image]))[0][0][0]
         counted.setdefault(row.kind, []).append(nearest in NOTATION)
