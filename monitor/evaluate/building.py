@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from detectors.rates import RateReference
@@ -18,6 +19,7 @@ from monitor.evaluate.slices import learn_slice
 from monitor.evaluate.streams import SLICE_PREFIX
 from monitor.store import evaluation, listing, references
 from monitor.store.engine import Store
+from monitor.store.evaluation import SampleRow
 from monitor.store.references import ReferenceFault, ReferenceSet
 
 LEAST_RATIO = 1.1  # of a quantile, a rate or a volume, below which `differences` does not mention it
@@ -47,7 +49,7 @@ def build(store: Store, config: Config, from_us: int, to_us: int, segment: str |
     if waiting is not None and waiting < end:
         raise ReferenceFault("samples of the stretch still wait to be embedded; try again when they are")
     if segment is not None and is_slice(segment):
-        return [_build_slice(store, config, segment, begin, end)]
+        return [_build_slice(store, config, segment, None, begin, end)]
     routes: dict[str, str] = {}
     for row in listing.segments(store, begin, end):
         routes[row.segment] = row.route if routes.get(row.segment, row.route) == row.route else ""
@@ -65,9 +67,10 @@ def build(store: Store, config: Config, from_us: int, to_us: int, segment: str |
         _build(store, config, name, route, begin, end, kindred(in_use, name)) for name, route in sorted(routes.items())
     ]
     if segment is None:
+        found = evaluation.embedded_samples(store, begin, end)
         for name in config.slices.enabled:
             with contextlib.suppress(ReferenceFault):  # a slice that these days do not hold keeps what it has
-                built.append(_build_slice(store, config, SLICE_PREFIX + name, begin, end))
+                built.append(_build_slice(store, config, SLICE_PREFIX + name, found, begin, end))
     return built
 
 
@@ -101,13 +104,16 @@ def _build(
     return _add(store, reference)
 
 
-def _build_slice(store: Store, config: Config, name: str, begin: int, end: int) -> Built:
+def _build_slice(
+    store: Store, config: Config, name: str, samples: Sequence[SampleRow] | None, begin: int, end: int
+) -> Built:
+    """``samples``: those of [begin, end), read here where None is given."""
     known = [SLICE_PREFIX + one for one in config.slices.enabled]
     if name not in known:
         raise ReferenceFault(f"no slice {name!r} is measured; known: {', '.join(known) or 'none'} (slices.enabled)")
     reference = learn_slice(
         name,
-        evaluation.embedded_samples(store, begin, end),
+        evaluation.embedded_samples(store, begin, end) if samples is None else samples,
         from_us=begin,
         to_us=end,
         calendar=Calendar(config.timezone),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +15,7 @@ from monitor.evaluate.cells import Cells, SummaryRow, added_runs
 from monitor.evaluate.references import Reference, is_slice, kindred, learn
 from monitor.evaluate.slices import learn_slice
 from monitor.store import evaluation, references
-from monitor.store.evaluation import NotLeader
+from monitor.store.evaluation import NotLeader, SampleRow
 
 if TYPE_CHECKING:
     from monitor.evaluate.session import Batch, SegmentInfo, Session
@@ -64,9 +64,12 @@ def learn_due(session: Session, hour: int, now: int, batch: Batch) -> None:
     # others and the references in use have found.
     alone = [fit(session, name, begin, hour, {}, embedded=False) for name, begin in due if not is_slice(name)]
     others = [*session.references.values(), *alone]
+    sampled: dict[int, list[SampleRow]] = {}  # all routes' samples from a moment on, read once for all slices
     for name, begin in due:
+        if is_slice(name) and begin not in sampled:
+            sampled[begin] = evaluation.embedded_samples(session.store, begin, hour)
         reference = (
-            fit_slice(session, name, begin, hour)
+            fit_slice(session, name, sampled[begin], begin, hour)
             if is_slice(name)
             else fit(session, name, begin, hour, kindred(others, name))
         )
@@ -115,11 +118,11 @@ def fit(
     )
 
 
-def fit_slice(session: Session, name: str, begin: int, end: int) -> Reference:
-    """A slice's reference of [begin, end), full hours, over all routes."""
+def fit_slice(session: Session, name: str, samples: Sequence[SampleRow], begin: int, end: int) -> Reference:
+    """A slice's reference of [begin, end), full hours, from the samples of all routes."""
     return learn_slice(
         name,
-        evaluation.embedded_samples(session.store, begin, end),
+        samples,
         from_us=begin,
         to_us=end,
         calendar=session.calendar,
