@@ -18,7 +18,7 @@ from onnxruntime.transformers import optimizer
 from training import texts
 from training.teacher import Teacher
 
-CHUNK, BATCH = 2048, 8
+CHUNK, BATCH, EVERYDAY = 2048, 8, 45_056
 
 
 class QuickTeacher:
@@ -107,6 +107,7 @@ def main(folder: Path, threads: int, checking: bool) -> None:
         print(f"similarities correlate to {check(held[:1024], exact, quick):.4f}")
         return
     label(folder, "held", held, quick)
+    label(folder, "train-everyday", texts.everyday(np.random.default_rng(23), texts.synsets(), EVERYDAY), quick)
     label(folder, "train", train, quick)
 
 

@@ -33,6 +33,7 @@ class Passage:
     about: str  # what the title is, in a few words
     field: str  # subjects of one field go together
     sentences: tuple[str, ...]
+    names: tuple[str, ...] = ()  # other words for the title
 
     @property
     def held(self) -> bool:
@@ -73,7 +74,11 @@ def synsets(folder: Path = WORDNET) -> list[Passage]:
             above = re.search(r" [@&] (\d{8})", head)
             lemma = re.sub(r"\(\w+\)$", "", words[4]).replace("_", " ")
             said = [piece.strip(' "') for piece in gloss.split('; "')]
-            found.append(Passage(lemma, said[0], f"{part} {above[1] if above else words[1]}", tuple(said)))
+            names = [
+                re.sub(r"\(\w+\)$", "", name).replace("_", " ") for name in words[4 : 4 + 2 * int(words[3], 16) : 2]
+            ]
+            field = f"{part} {above[1] if above else words[1]}"
+            found.append(Passage(lemma, said[0], field, tuple(said), tuple(names)))
     return found
 
 
@@ -143,6 +148,70 @@ def paragraphs(rng: np.random.Generator, passages: list[Passage], count: int) ->
             ". ".join(said) if rng.random() < 0.5 else f"{' '.join(said)} {_question(rng, chosen[0], chosen[1])}"
         )
     return texts
+
+
+# {v} and {n} and {m}: words for what people do and ask about.
+_EVERYDAY = (
+    "How do I {v} the {n}?",
+    "Where can I find a {n}?",
+    "Please {v} this {n} for me.",
+    "Why does the {n} not {v}?",
+    "What is the {n} of the {m} called?",
+    "Is there a {n} in the {m}?",
+    "Tell me about the {n}.",
+    "When does the {m} {v}?",
+    "The {n} on the right is {a}.",
+    "Which {n} is the most {a}?",
+    "How many {m} does the {n} have?",
+    "{v} the {n} again.",
+    "Who would {v} a {n}?",
+    "The {n} is too {a} to {v}.",
+    "Compare the {n} with the {m}.",
+    "Can you {v} it without the {m}?",
+    "How {a} is the {n}?",
+    "Find the {n} that is not {a}.",
+    "What does the {n} cost?",
+    "I need to {v} a {a} {n}.",
+    "Is the {n} {a} or not?",
+    "Write a short note on the {n}.",
+    "Does this {m} belong to the {n}?",
+    "List each {n} by its {m}.",
+)
+
+
+def everyday(rng: np.random.Generator, entries: list[Passage], count: int) -> list[str]:
+    """Short sentences as people write them: WordNet's examples, the same with a synonym, and questions made of both.
+
+    About ``count``; none twice.
+    """
+    texts: list[str] = []
+    words: dict[str, list[Passage]] = defaultdict(list)
+    for passage in entries:
+        if len(passage.sentences) > 1:  # what has an example is no rarity
+            words[passage.field.split()[0]].append(passage)
+    if not all(words[part] for part in ("noun", "verb", "adj")):
+        return []
+
+    def word(part: str) -> Passage:
+        return words[part][int(rng.integers(len(words[part])))]
+
+    for index in rng.permutation(len(entries)):
+        passage = entries[int(index)]
+        for example in passage.sentences[1:]:
+            texts.append(example)
+            known = next((name for name in passage.names if name in example), None)
+            others = [name for name in passage.names if name != known]
+            if known and others:
+                texts.append(example.replace(known, str(rng.choice(others))))
+        if len(texts) >= 2 * count // 3:
+            break
+    while len(texts) < count:
+        chosen = {"n": word("noun"), "m": word("noun"), "v": word("verb"), "a": word("adj")}
+        form = _EVERYDAY[int(rng.integers(len(_EVERYDAY)))]
+        for _ in range(2):  # once more in other words
+            made = form.format(**{key: str(rng.choice(passage.names)) for key, passage in chosen.items()})
+            texts.append(made[0].upper() + made[1:])
+    return list(dict.fromkeys(texts))
 
 
 def corpus(seed: int = 17) -> tuple[list[str], list[str]]:

@@ -52,6 +52,22 @@ def test_passages_become_sentences_and_questions_of_their_own_field() -> None:
     assert texts.paragraphs(np.random.default_rng(7), [], 5) == []
 
 
+def test_everyday_sentences_come_with_a_synonym() -> None:
+    parts = ("noun", "verb", "adj")
+    entries = [
+        texts.Passage(
+            f"{part}{i}", "gloss", f"{part} 1", ("gloss", f"we {part}{i} here"), (f"{part}{i}", f"other{part}{i}")
+        )
+        for part in parts
+        for i in range(60)
+    ]
+    made = texts.everyday(np.random.default_rng(8), entries, 300)
+    assert made == texts.everyday(np.random.default_rng(8), entries, 300) and len(set(made)) == len(made) > 200
+    swapped = [text for text in made if text.startswith("we other")]
+    assert swapped and all(text.replace("other", "") in made for text in swapped)
+    assert texts.everyday(np.random.default_rng(8), [], 300) == []
+
+
 def test_a_missing_source_leaves_the_others(tmp_path: Path) -> None:
     assert texts.synsets(tmp_path) == []
     assert texts.split("One sentence that is long enough. Another one that is long enough, too!") == [
