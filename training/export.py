@@ -133,29 +133,28 @@ def preprocessing() -> Preprocessing:
     return Preprocessing((HEIGHT, WIDTH), MEAN, STD, "bilinear", "longest", FILL)
 
 
-def write(tower: ImageTower, text: Path, out: Path) -> dict[str, Any]:
-    """The folder; returns its sidecar."""
+def write(image: Path, parity_of: float, text: Path, out: Path) -> dict[str, Any]:
+    """The folder, from an exported image tower and a text tower's folder; returns its sidecar."""
     out.mkdir(parents=True, exist_ok=True)
-    write_image(tower, out / "image.onnx")
-    for name in ("tokens.npz", "vocabulary.txt.gz"):
-        shutil.copyfile(text / name, out / name)
-    least = parity(tower, out / "image.onnx")
-    if least < LEAST_PARITY:
-        raise SystemExit(f"ONNX and torch agree only to a cosine of {least:.6f}, expected {LEAST_PARITY}")
-    files = ("image.onnx", "tokens.npz", "vocabulary.txt.gz")
+    for source in (image, text / "text.onnx", text / "vocabulary.txt.gz"):
+        if source.resolve() != (out / source.name).resolve():
+            shutil.copyfile(source, out / source.name)
+    if parity_of < LEAST_PARITY:
+        raise SystemExit(f"ONNX and torch agree only to a cosine of {parity_of:.6f}, expected {LEAST_PARITY}")
+    files = ("image.onnx", "text.onnx", "vocabulary.txt.gz")
     document = {
         "v": VERSION,
         "model": NAME,
         "precision": "int8",
         "dim": DIM,
         "image": preprocessing().document(),
-        "text": {"tokenizer": TOKENIZER, "tokens": "tokens.npz", "vocabulary": "vocabulary.txt.gz"},
-        "parity": {"image": round(least, 6)},
+        "text": {"tokenizer": TOKENIZER, "model": "text.onnx", "vocabulary": "vocabulary.txt.gz"},
+        "parity": {"image": round(parity_of, 6)},
         "files": {name: file_digest(out / name) for name in files},
     }
     (out / SIDECAR).write_text(json.dumps(document, indent=2) + "\n")
     size = sum((out / name).stat().st_size for name in (*files, SIDECAR))
-    print(f"{out}: {size / 1e6:.2f} MB, lowest cosine with torch {least:.6f}")
+    print(f"{out}: {size / 1e6:.2f} MB, lowest cosine of the image tower with torch {parity_of:.6f}")
     return document
 
 
@@ -165,10 +164,25 @@ def main() -> None:
     parser.add_argument("--filters", type=Path, default=Path(".cache/encoder/filters.npz"))
     parser.add_argument("--again", type=Path, help="an exported folder whose image tower to write, instead of a run's")
     parser.add_argument("--text", type=Path, default=Path(".cache/encoder/text"))
+    parser.add_argument("--keep", type=Path, default=None, help="an exported folder whose image tower is kept as it is")
     parser.add_argument("--out", type=Path, default=Path(".cache/encoder/driftline-mini"))
     chosen = parser.parse_args()
-    tower = tower_of(chosen.run, chosen.filters) if chosen.again is None else tower_again(chosen.again / "image.onnx")
-    write(tower, chosen.text, chosen.out)
+    if chosen.keep is not None:
+        image, least = chosen.keep / "image.onnx", float(read_document(chosen.keep)["parity"]["image"])
+    else:
+        again = chosen.again is not None
+        tower = tower_again(chosen.again / "image.onnx") if again else tower_of(chosen.run, chosen.filters)
+        chosen.out.mkdir(parents=True, exist_ok=True)
+        image = chosen.out / "image.onnx"
+        write_image(tower, image)
+        least = parity(tower, image)
+    write(image, least, chosen.text, chosen.out)
+
+
+def read_document(folder: Path) -> dict[str, Any]:
+    """The sidecar of an exported folder, of an earlier version too."""
+    found: dict[str, Any] = json.loads((folder / SIDECAR).read_text())
+    return found
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from monitor.embed.encoders.static_text import StaticText
+from monitor.embed.encoders.text_tower import TextTower
 from training import captions, conditions, losses
 from training.model import Heads, ImageTower
 from training.samples import Pool, sample, scaling
@@ -74,7 +74,7 @@ def train(chosen: argparse.Namespace) -> None:
     torch.set_num_threads(chosen.threads)
     data = chosen.data if chosen.data is not None and chosen.data.is_dir() else None
     pool = Pool.read(chosen.drawn, data)
-    text = StaticText(chosen.text / "tokens.npz", chosen.text / "vocabulary.txt.gz")
+    text = TextTower(chosen.text / "text.onnx", chosen.text / "vocabulary.txt.gz")
     tower = ImageTower(text.dim, dict(np.load(chosen.filters)), network=True)
     heads = Heads(text.dim, len(pool.kinds), len(conditions.NAMES))
     model = nn.ModuleDict({"tower": tower, "heads": heads}).to(memory_format=torch.channels_last)

@@ -11,7 +11,8 @@ run() { nice -n 10 "$python" -m "$@"; }
 
 run training.shards --folder $work/drawn --shards 40
 run training.teacher --folder $work/teacher
-[ -f $work/text/tokens.npz ] || run training.distil --teacher $work/teacher --out $work/text
+run training.label --folder $work/texts
+[ -f $work/text/text.onnx ] || run training.distil --teacher $work/teacher --texts $work/texts --out $work/text
 # shellcheck disable=SC2086
 [ -f $work/filters.npz ] || run training.filters --drawn $work/drawn --out $work/filters.npz $data
 # shellcheck disable=SC2086

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from monitor.embed.encoders.static_text import StaticText
+from monitor.embed.encoders.text_tower import TextTower
 from training import captions, conditions, losses
 from training.model import KEPT, Heads, Measured
 
@@ -49,7 +49,7 @@ def train(chosen: argparse.Namespace) -> None:
     torch.set_num_threads(chosen.threads)
     rows = read(chosen.measured, chosen.files)
     size = len(rows["captions"])
-    text = StaticText(chosen.text / "tokens.npz", chosen.text / "vocabulary.txt.gz")
+    text = TextTower(chosen.text / "text.onnx", chosen.text / "vocabulary.txt.gz")
     words = torch.from_numpy(text(rows["captions"]))
     measured = torch.from_numpy(rows["measured"])
     kinds, severity = torch.from_numpy(rows["kinds"]), torch.from_numpy(rows["conditions"]).float()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from PIL import Image, ImageDraw
 
@@ -19,7 +20,7 @@ from monitor.embed import encoders
 from monitor.embed.encoders.base import EncoderError
 from monitor.embed.encoders.mini import FOLDER, MiniEncoder
 from monitor.embed.encoders.onnx_pair import OnnxPairEncoder, file_digest
-from monitor.embed.encoders.static_text import MOST_TOKENS, StaticText
+from monitor.embed.encoders.text_tower import MOST_TOKENS, TextTower
 from monitor.embed.encoders.wordpiece import WordPiece
 
 VOCABULARY = ["[PAD]", "[UNK]", "total", "##s", "in", "##voice", "due", ",", "cafe", "中", "'", "s", "##l"]
@@ -39,44 +40,68 @@ def test_wordpiece_splits_as_bert_does() -> None:
     assert tokens("total\x07s") == [2, 3]
 
 
-@pytest.fixture
-def text(tmp_path: Path) -> StaticText:
+def write_tower(folder: Path, vocabulary: list[str]) -> None:
+    """A text tower that sums its tokens' vectors, each of which is also moved by the one before it."""
     rng = np.random.default_rng(0)
-    values = rng.integers(-127, 128, (len(VOCABULARY), 16)).astype(np.int8)
-    np.savez(tmp_path / "t.npz", values=values, multipliers=np.arange(1, len(VOCABULARY) + 1, dtype=np.uint16))
-    (tmp_path / "v.gz").write_bytes(gzip.compress("\n".join(VOCABULARY).encode()))
-    return StaticText(tmp_path / "t.npz", tmp_path / "v.gz")
+    table = rng.normal(size=(len(vocabulary), 16)).astype(np.float32)
+    nodes = [
+        onnx.helper.make_node("Gather", ["table", "ids"], ["tokens"]),
+        onnx.helper.make_node("CumSum", ["tokens", "one"], ["before"]),
+        onnx.helper.make_node("Tanh", ["before"], ["seen"]),
+        onnx.helper.make_node("Add", ["tokens", "seen"], ["both"]),
+        onnx.helper.make_node("ReduceSum", ["both", "axis"], ["vector"], keepdims=0),
+    ]
+    kept = {"table": table, "one": np.array(1), "axis": np.array([1])}
+    graph = onnx.helper.make_graph(
+        nodes, "tower",
+        [onnx.helper.make_tensor_value_info("ids", onnx.TensorProto.INT64, [1, None])],
+        [onnx.helper.make_tensor_value_info("vector", onnx.TensorProto.FLOAT, [1, 16])],
+        [onnx.numpy_helper.from_array(value, name) for name, value in kept.items()],
+    )  # fmt: skip
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    onnx.helper.set_model_props(model, {"tokens": str(len(vocabulary))})
+    onnx.save(model, folder / "t.onnx")
+    (folder / "v.gz").write_bytes(gzip.compress("\n".join(vocabulary).encode()))
 
 
-def test_a_text_vector_is_the_exact_sum_of_its_tokens(text: StaticText) -> None:
-    values, multipliers = text._values.astype(np.int64), text._multipliers.astype(np.int64)
-    expected = (values[[2, 3, 6]] * multipliers[[2, 3, 6], None]).sum(0)
+@pytest.fixture
+def text(tmp_path: Path) -> TextTower:
+    write_tower(tmp_path, VOCABULARY)
+    return TextTower(tmp_path / "t.onnx", tmp_path / "v.gz", threads=2)
+
+
+def test_a_text_vector_is_the_networks_answer_to_its_tokens(text: TextTower, tmp_path: Path) -> None:
+    session = onnxruntime.InferenceSession(str(tmp_path / "t.onnx"), providers=["CPUExecutionProvider"])
+    expected = session.run(None, {"ids": np.array([[2, 3, 6]])})[0][0]
     np.testing.assert_allclose(text(["totals due"])[0], expected / np.linalg.norm(expected), rtol=1e-6)
-    np.testing.assert_array_equal(text(["totals due"]), text(["due totals"]))
+    assert not np.array_equal(text(["totals due"]), text(["due totals"]))
 
 
-def test_a_text_vector_depends_on_its_text_alone(text: StaticText) -> None:
-    texts = ["total", "", "due, due", "totals invoice", "quux"] * 70  # more than one chunk
+def test_a_text_vector_depends_on_its_text_alone(text: TextTower, tmp_path: Path) -> None:
+    texts = ["total", "", "due, due", "totals invoice", "quux"] * 70  # more than one thread's share
     together = text(texts)
     np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, atol=1e-6)
     for row, one in zip(together, texts, strict=True):
         np.testing.assert_array_equal(row, text([one])[0])
+    np.testing.assert_array_equal(together, TextTower(tmp_path / "t.onnx", tmp_path / "v.gz", threads=1)(texts))
     np.testing.assert_array_equal(text([""]), text(["quux"]))  # nothing reads as one unknown token
     assert text([]).shape == (0, 16)
 
 
-def test_long_texts_are_read_to_a_stated_length(text: StaticText) -> None:
+def test_long_texts_are_read_to_a_stated_length(text: TextTower) -> None:
     head = "total " * (MOST_TOKENS - 1)
     np.testing.assert_array_equal(text([head + "due"]), text([head + "due" + " in" * 100]))
     assert not np.array_equal(text(["total " * 500]), text(["total " * 500 + "due " * 100]))
 
 
-def test_files_of_two_models_are_refused(text: StaticText, tmp_path: Path) -> None:
+def test_files_of_two_models_are_refused(text: TextTower, tmp_path: Path) -> None:
     (tmp_path / "v.gz").write_bytes(gzip.compress(b"[UNK]\nx"))
     with pytest.raises(EncoderError, match=r"2 tokens.*13 vectors"):
-        StaticText(tmp_path / "t.npz", tmp_path / "v.gz")
+        TextTower(tmp_path / "t.onnx", tmp_path / "v.gz")
+    with pytest.raises(EncoderError, match="cannot load"):
+        TextTower(tmp_path / "none.onnx", tmp_path / "v.gz")
     with pytest.raises(EncoderError, match="cannot be read"):
-        StaticText(tmp_path / "none.npz", tmp_path / "v.gz")
+        TextTower(tmp_path / "t.onnx", tmp_path / "none.gz")
 
 
 def pages() -> list[Image.Image]:
@@ -140,7 +165,7 @@ def test_its_folder_is_told_from_an_exported_pair() -> None:
 
 
 def test_another_models_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(EncoderError, match="'wordpiece_static' is not supported"):
+    with pytest.raises(EncoderError, match="'wordpiece_context' is not supported"):
         OnnxPairEncoder(FOLDER)
     folder = tmp_path / "mini"
     shutil.copytree(FOLDER, folder)
@@ -162,6 +187,26 @@ def test_an_image_tower_of_scaled_pixels_is_refused(tmp_path: Path) -> None:
     (folder / "encoder.json").write_text(json.dumps(sidecar))
     with pytest.raises(EncoderError, match=r"takes tensor\(float\), expected 8-bit pixels"):
         MiniEncoder(folder, threads=1)
+
+
+def test_a_folder_of_an_earlier_version_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "mini"
+    shutil.copytree(FOLDER, folder)
+    sidecar = json.loads((folder / "encoder.json").read_text())
+    sidecar["text"] = {"tokenizer": "wordpiece_static", "tokens": "tokens.npz", "vocabulary": "vocabulary.txt.gz"}
+    (folder / "encoder.json").write_text(json.dumps(sidecar))
+    config = EncoderConfig.model_validate({"onnx": {"directory": str(folder)}, "threads": 1})
+    with pytest.raises(EncoderError, match=r"earlier version \(wordpiece_static, expected .*builtin: driftline-mini"):
+        encoders.load(config)
+
+
+def test_the_order_of_words_and_long_texts_are_seen() -> None:
+    encoder = MiniEncoder(threads=1)
+    one, other, same = encoder.encode_texts(["the dog bites the man", "the man bites the dog", "the dog bites the man"])
+    np.testing.assert_array_equal(one, same)
+    assert one @ other < 0.9999
+    long = "the total of the invoice is due " * 40  # far more than 77 tokens
+    assert not np.array_equal(encoder.encode_texts([long]), encoder.encode_texts([long + "in Paris"]))
 
 
 def test_words_mean_what_they_say() -> None:

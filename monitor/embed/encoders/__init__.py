@@ -27,11 +27,11 @@ def load(config: EncoderConfig) -> Encoder:
             threads=config.threads,
         )
     if config.onnx is not None:
-        from monitor.embed.encoders.mini import TOKENIZER, MiniEncoder
+        from monitor.embed.encoders.mini import FORMER_TOKENIZERS, TOKENIZER, MiniEncoder
         from monitor.embed.encoders.onnx_pair import OnnxPairEncoder, tokenizer_of
 
         folder = Path(config.onnx.directory).expanduser()
-        if tokenizer_of(folder) == TOKENIZER:
+        if tokenizer_of(folder) in (TOKENIZER, *FORMER_TOKENIZERS):
             return MiniEncoder(folder, threads=config.threads)
         return OnnxPairEncoder(folder, threads=config.threads)
     if config.builtin == "driftline-mini":
