@@ -262,6 +262,11 @@ class Encoder(Section):
         None, description="An open_clip model (extra `clip`): a section, or MODEL/PRETRAINED in one text."
     )
     onnx: OnnxPair | None = Field(None, description="An exported CLIP pair run by ONNX Runtime.")
+    cache: str | None = Field(
+        None,
+        description="Folder for weights that `driftline encoder pull` fetched; default: driftline in the platform's "
+        "folder for caches ($XDG_CACHE_HOME or ~/.cache).",
+    )
     batch: int = Field(32, ge=1, le=1024, description="Most parts encoded in one call.")
     threads: int = Field(0, ge=0, description="Threads of the inference engine; 0: as many as there are processors.")
 

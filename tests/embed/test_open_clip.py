@@ -63,7 +63,7 @@ def load(checkpoint: Path, model: str = "tiny-vit", **changes: Any) -> encoders.
 
 
 def pages() -> list[Image.Image]:
-    from monitor.embed.export import probe_pages
+    from monitor.embed.probes import probe_pages
 
     return [*probe_pages(), Image.new("RGB", (400, 30), "white"), Image.new("RGB", (1, 1))]
 
@@ -115,7 +115,7 @@ def test_tokens_are_open_clips() -> None:
 @pytest.mark.parametrize(("int8", "least"), [(False, 0.9999), (True, 0.97)])
 def test_export_to_onnx(checkpoints: dict[str, Path], tmp_path: Path, int8: bool, least: float) -> None:
     from monitor.cli.encoder import encoder as command
-    from monitor.embed.export import measure_parity
+    from monitor.embed.probes import measure_parity
 
     out = tmp_path / "pair"
     arguments = ["export", "tiny-vit", str(checkpoints["tiny-vit"]), "--out", str(out), *(["--int8"] if int8 else [])]

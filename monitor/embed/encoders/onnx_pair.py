@@ -18,7 +18,7 @@ import numpy as np
 import onnxruntime
 from PIL import Image
 
-from monitor.embed.encoders.base import EncoderError, Vectors, unit_rows
+from monitor.embed.encoders.base import EncoderError, Vectors, scale_in_words, unit_rows
 from monitor.embed.encoders.clip_tokens import ClipTokenizer
 from monitor.embed.encoders.preprocess import Preprocessing
 
@@ -56,7 +56,11 @@ class OnnxPairEncoder:
         self.dim = int(self.sidecar["dim"])
         name = f"{self.sidecar['model']}:{self.sidecar['precision']}"
         self.identity = f"onnx:{name}:{weights_digest(self.sidecar)}:{self._preprocess.digest}"
-        self.description = f"{name} on ONNX Runtime: images and texts in one space of {self.dim} dimensions"
+        self.logit_scale, self.logit_bias = self.sidecar.get("logit_scale"), self.sidecar.get("logit_bias")
+        self.description = (
+            f"{name} on ONNX Runtime: images and texts in one space of {self.dim} dimensions; "
+            f"{scale_in_words(self.logit_scale, self.logit_bias)}"
+        )
         self._image = open_session(folder / "image.onnx", threads)
         self._text = open_session(folder / "text.onnx", threads)
 
@@ -81,7 +85,10 @@ def tokenizer_of(folder: Path) -> str:
 
 
 def read_sidecar(folder: Path) -> dict[str, Any]:
-    """encoder.json of a folder, checked: version, keys, and the sha256 of every file it names."""
+    """encoder.json of a folder, checked: version, keys, and the sha256 of every file it names.
+
+    Raises EncoderError, with a line for each file that is wrong.
+    """
     path, value = folder / SIDECAR, _document(folder)
     if value.get("v") != VERSION:
         raise EncoderError(
@@ -90,17 +97,17 @@ def read_sidecar(folder: Path) -> dict[str, Any]:
     absent = [key for key in ("model", "dim", "image", "text", "files", "precision") if key not in value]
     if absent:
         raise EncoderError(f"{path}: {', '.join(absent)} missing; export the encoder again")
+    wrong = []
     for name, stated in value["files"].items():
         if "/" in name or not (folder / name).is_file():
-            raise EncoderError(
-                f"{path} names {name!r}, which is not in {folder}; copy the whole folder or export again"
-            )
-        found = file_digest(folder / name)
-        if found != stated:
-            raise EncoderError(
+            wrong.append(f"{path} names {name!r}, which is not in {folder}; copy the whole folder or export again")
+        elif (found := file_digest(folder / name)) != stated:
+            wrong.append(
                 f"{folder / name} is not the file that was exported: sha256 {found[:16]}…, expected {stated[:16]}…; "
                 "copy it again, or export again"
             )
+    if wrong:
+        raise EncoderError("\n".join(wrong))
     return value
 
 
