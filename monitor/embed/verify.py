@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from monitor.embed.encoders.base import Encoder, Vectors
+from monitor.embed.encoders.base import Encoder, Vectors, unit_rows
 from monitor.embed.encoders.onnx_pair import OnnxPairEncoder
 from monitor.embed.pictures import stored
 from monitor.embed.probes import PROBE_TEXTS, cosines, probe_pages
@@ -68,7 +68,7 @@ def verify(encoder: Encoder, record: Mapping[str, Any] | None = None) -> tuple[l
 def _compare(vectors: Vectors, record: Mapping[str, Any], right: list[str], wrong: list[str]) -> None:
     try:
         data = base64.b64decode(str(record["vectors"]), validate=True)
-        before = np.frombuffer(data, dtype="<f2").reshape(vectors.shape).astype(np.float32)
+        before = unit_rows(np.frombuffer(data, dtype="<f2").reshape(vectors.shape))
     except (KeyError, ValueError) as error:
         wrong.append(f"recorded vectors: not usable ({error!r}); export the encoder again")
         return
