@@ -9,16 +9,20 @@ from __future__ import annotations
 import io
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from monitor.embed.encoders.base import EncoderError
+from monitor.embed.encoders.clip_tokens import CLEANING, ClipTokenizer
+from monitor.embed.encoders.hub_tokens import HubTokenizer
 from monitor.embed.encoders.onnx_pair import SIDECAR, VERSION, OnnxPairEncoder, file_digest
 from monitor.embed.encoders.open_clip import OpenClipEncoder
 from monitor.embed.probes import PROBE_TEXTS, Parity, measure_parity, probe_pages
@@ -26,6 +30,7 @@ from monitor.embed.verify import recorded
 
 LEAST_COSINE = {"fp32": 0.999, "int8": 0.99}  # to torch, of every probe
 MERGES = "clip_merges.txt.gz"
+TOKENIZER = "tokenizer.json"
 OPSET = 18
 
 
@@ -62,16 +67,15 @@ def export(
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise EncoderError(f"{target} is there already and not an empty folder; choose another --out or remove it")
     encoder = OpenClipEncoder(model, pretrained, device="cpu", cache=cache)
-    merges, context_length = _clip_tokenizer(encoder, model)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=target.parent) as work:
         folder = Path(work) / "pair"
         folder.mkdir()
-        _towers(encoder, folder, context_length)
+        text = _write_tokenizer(encoder, model, folder)
+        _towers(encoder, folder, text["context_length"])
         if int8:
             for name in ("image.onnx", "text.onnx"):
                 quantise(folder / name)
-        shutil.copyfile(merges, folder / MERGES)
         document: dict[str, Any] = {
             "v": VERSION,
             "model": model,
@@ -79,7 +83,7 @@ def export(
             "weights_sha256": encoder.weights_digest,
             "dim": encoder.dim,
             "image": encoder.preprocessing.document(),
-            "text": {"tokenizer": "clip_bpe", "merges": MERGES, "context_length": context_length},
+            "text": text,
             "logit_scale": encoder.logit_scale,
             "logit_bias": encoder.logit_bias,
             "files": {path.name: file_digest(path) for path in sorted(folder.iterdir())},
@@ -104,19 +108,34 @@ def export(
     return Exported(target, exported.identity, size, parity)
 
 
-def _clip_tokenizer(encoder: OpenClipEncoder, model: str) -> tuple[Path, int]:
-    """The merges file and context length, where the model uses CLIP's own tokenizer."""
+def _write_tokenizer(encoder: OpenClipEncoder, model: str, folder: Path) -> dict[str, Any]:
+    """Puts the tokenizer's file into ``folder``; the section ``text`` of the sidecar. Raises EncoderError for a
+    tokenizer whose ids cannot be had without torch."""
     import open_clip
 
     tokenizer = encoder.tokenizer
-    plain = type(tokenizer) is open_clip.SimpleTokenizer and tokenizer.vocab_size == 49408
-    cleaning = getattr(getattr(tokenizer, "clean_fn", None), "__name__", "")
-    if not plain or cleaning != "_clean_lower" or tokenizer.reduction_fn is not None:
+    cleaning = getattr(getattr(tokenizer, "clean_fn", None), "__name__", "").removeprefix("_clean_")
+    carried: Callable[[Sequence[str]], NDArray[np.int64]] | None = None
+    text: dict[str, Any] = {"context_length": int(tokenizer.context_length or 0)}
+    if type(tokenizer) is open_clip.SimpleTokenizer:
+        if tokenizer.vocab_size == 49408 and cleaning == "lower" and tokenizer.reduction_fn is None:
+            shutil.copyfile(open_clip.tokenizer.default_bpe(), folder / MERGES)
+            text |= {"tokenizer": "clip_bpe", "merges": MERGES}
+            carried = ClipTokenizer(folder / MERGES, text["context_length"])
+    elif type(tokenizer) is open_clip.tokenizer.HFTokenizer and cleaning in CLEANING:
+        tokenizer(["a"])  # which sets how it cuts and fills
+        backend = getattr(tokenizer.tokenizer, "backend_tokenizer", None)
+        if backend is not None and not tokenizer.tokenizer_mode and not tokenizer.strip_sep_token:
+            (folder / TOKENIZER).write_text(backend.to_str(), encoding="utf-8")
+            text |= {"tokenizer": "hub_json", "file": TOKENIZER, "cleaning": cleaning}
+            carried = HubTokenizer(folder / TOKENIZER, text["context_length"], cleaning)
+    if carried is None or not np.array_equal(carried(PROBE_TEXTS), tokenizer(list(PROBE_TEXTS)).numpy()):
         raise EncoderError(
-            f"{model} does not use CLIP's own tokenizer ({type(tokenizer).__name__}), and only that one is carried "
-            "without torch; use encoder.open_clip for it, or export a model with CLIP's tokenizer, as ViT-B-32"
+            f"the tokenizer of {model} ({type(tokenizer).__name__}, cleaning {cleaning!r}) is not one whose ids can be "
+            "had without torch; use encoder.open_clip for it, or export a model with CLIP's tokenizer, as ViT-B-32, or "
+            "with a plain tokenizer.json, as ViT-B-16-SigLIP"
         )
-    return Path(open_clip.tokenizer.default_bpe()), int(tokenizer.context_length)
+    return text
 
 
 def _towers(encoder: OpenClipEncoder, folder: Path, context_length: int) -> None:

@@ -253,6 +253,19 @@ def test_a_folder_of_ones_own(hub: Hub, tmp_path: Path) -> None:
     assert found.preprocessing.resize_mode == "squash"  # type: ignore[attr-defined]
 
 
+def test_a_file_of_unknown_origin_is_prepared_as_all_tags_of_its_architecture(
+    hub: Hub, weights: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.safetensors").write_bytes(weights)
+    found = load(tmp_path, str(tmp_path / "mine.safetensors"))
+    assert (found.preprocessing.resize_mode, found.preprocessing.mean) == ("squash", (0.5, 0.5, 0.5))
+    assert "QuickGELU" not in str(found.model.visual)  # how it was trained is not known
+    tags = open_clip.pretrained._PRETRAINED[MODEL]
+    monkeypatch.setitem(open_clip.pretrained._PRETRAINED, MODEL, {**tags, "x": {**tags[TAG], "resize_mode": "longest"}})
+    found = load(tmp_path, str(tmp_path / "mine.safetensors"))
+    assert (found.preprocessing.resize_mode, found.preprocessing.mean) == ("shortest", (0.5, 0.5, 0.5))
+
+
 def test_refusals(hub: Hub, tmp_path: Path) -> None:
     for model, tag, message in (
         (MODEL, "other", f"its tags are {TAG}"),

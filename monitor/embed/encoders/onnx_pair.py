@@ -1,7 +1,7 @@
 """An exported CLIP pair on ONNX Runtime.
 
 A folder holds ``image.onnx`` (pixels float32[n, 3, h, w] to vectors), ``text.onnx`` (ids int64[n, context] to
-vectors), the tokenizer's merges, and ``encoder.json``: what was exported, its preprocessing, and the sha256 of
+vectors), the tokenizer's file, and ``encoder.json``: what was exported, its preprocessing, and the sha256 of
 every file, which are checked at load. `driftline encoder export` writes such a folder.
 """
 
@@ -9,22 +9,24 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 import onnxruntime
+from numpy.typing import NDArray
 from PIL import Image
 
 from monitor.embed.encoders.base import EncoderError, Vectors, scale_in_words, unit_rows
 from monitor.embed.encoders.clip_tokens import ClipTokenizer
+from monitor.embed.encoders.hub_tokens import HubTokenizer
 from monitor.embed.encoders.preprocess import Preprocessing
 
 SIDECAR = "encoder.json"
 VERSION = 1
-TOKENIZERS = ("clip_bpe",)
+TOKENIZERS = ("clip_bpe", "hub_json")
 
 
 def file_digest(path: Path) -> str:
@@ -46,13 +48,7 @@ class OnnxPairEncoder:
         self.sidecar = read_sidecar(folder)
         self._preprocess = Preprocessing.from_document(self.sidecar["image"])
         self.side = self._preprocess.side
-        text = self.sidecar["text"]
-        if text.get("tokenizer") not in TOKENIZERS:
-            raise EncoderError(
-                f"{folder / SIDECAR}: tokenizer {text.get('tokenizer')!r} is not supported here, only "
-                f"{', '.join(TOKENIZERS)}; export a model that uses CLIP's own tokenizer"
-            )
-        self._tokens = ClipTokenizer(folder / text["merges"], int(text["context_length"]))
+        self._tokens = _tokenizer(folder, self.sidecar["text"])
         self.dim = int(self.sidecar["dim"])
         name = f"{self.sidecar['model']}:{self.sidecar['precision']}"
         self.identity = f"onnx:{name}:{weights_digest(self.sidecar)}:{self._preprocess.digest}"
@@ -76,6 +72,21 @@ class OnnxPairEncoder:
         for row, value in enumerate(inputs):
             out[row] = session.run(None, {name: value[None]})[0][0]
         return unit_rows(out)
+
+
+def _tokenizer(folder: Path, text: dict[str, Any]) -> Callable[[Sequence[str]], NDArray[np.int64]]:
+    kind = text.get("tokenizer")
+    try:
+        if kind == "clip_bpe":
+            return ClipTokenizer(folder / text["merges"], int(text["context_length"]))
+        if kind == "hub_json":
+            return HubTokenizer(folder / text["file"], int(text["context_length"]), text["cleaning"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise EncoderError(f"{folder / SIDECAR}: `text` is not usable ({error!r}); export the encoder again") from error
+    raise EncoderError(
+        f"{folder / SIDECAR}: tokenizer {kind!r} is not supported here, only {', '.join(TOKENIZERS)}; export the "
+        "encoder again"
+    )
 
 
 def tokenizer_of(folder: Path) -> str:
