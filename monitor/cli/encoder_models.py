@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     "--directory",
     "directories",
     multiple=True,
-    type=click.Path(path_type=Path, file_okay=False),
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
     help="Look here for exported folders too: the folder itself and those in it; repeat it.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")

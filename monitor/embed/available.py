@@ -68,6 +68,14 @@ def _open_clip(pulled: set[tuple[str, str]]) -> dict[str, Any]:
         architectures[name] = {
             "tags": tags,
             "pulled": [tag for tag in tags if (name, tag) in pulled],
-            "exports": not {"hf_tokenizer_name", "hf_model_name"} & set(text) and not text.get("tokenizer_kwargs"),
+            "exports": _exports(text),
         }
     return {"open_clip": architectures, "open_clip_absent": None}
+
+
+def _exports(text: dict[str, Any]) -> bool:
+    """Whether the tokenizer of an architecture's ``text_cfg`` is one that an exported folder can carry."""
+    settings = text.get("tokenizer_kwargs") or {}
+    if "hf_tokenizer_name" in text:
+        return not ("hf_model_name" in text or text.get("tokenizer_mode") or settings.get("strip_sep_token"))
+    return not settings

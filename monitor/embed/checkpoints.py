@@ -134,14 +134,13 @@ def pull(
     What is there already and right is kept. ``progress`` is called with each file's name. The hub is the one that
     HF_ENDPOINT names. Raises EncoderError.
     """
-    try:
-        record = checked(folder)
-    except EncoderError:
-        record = None  # what is missing or changed is fetched again
-        if offline:
-            raise
-    if record is not None and (record.model, record.pretrained) == (model, pretrained):
-        return record, False
+    held = record_of(folder)
+    if held is not None and (held.model, held.pretrained) != (model, pretrained):
+        raise EncoderError(f"{folder} holds {held.model}/{held.pretrained}; choose another folder, or remove it")
+    if held is not None and not (wrong := faults(folder, held)):
+        return held, False
+    if held is not None and offline:
+        raise EncoderError("\n".join(wrong))
     settings, tokenizer = _published(model, pretrained)
     if offline:
         raise EncoderError(

@@ -203,6 +203,8 @@ def test_changed_and_missing_files(hub: Hub, weights: bytes, tmp_path: Path) -> 
     file.unlink()
     with pytest.raises(EncoderError, match="is gone; pull again"):
         load(tmp_path)
+    done = run("pull", MODEL, TAG, "--offline")
+    assert done.exit_code == 1 and "is gone; pull again" in done.output
     (folder / "pulled.json").write_text("{}")
     with pytest.raises(EncoderError, match="cannot be read"):
         load(tmp_path)
@@ -251,6 +253,20 @@ def test_a_folder_of_ones_own(hub: Hub, tmp_path: Path) -> None:
     assert shorthand == f"{MODEL}/{out}/open_clip_model.safetensors"
     found = encoders.load(EncoderConfig.model_validate({"open_clip": shorthand}))
     assert found.preprocessing.resize_mode == "squash"  # type: ignore[attr-defined]
+    # What another model needs is not written over.
+    done = run("pull", "ViT-B-32", "openai", "--out", str(out))
+    assert done.exit_code == 1 and f"holds {MODEL}/{TAG}; choose another folder" in done.output
+
+
+def test_pulled_then_exported(hub: Hub, tmp_path: Path) -> None:
+    done = run("export", MODEL, TAG, "--out", "pair")
+    assert done.exit_code == 1 and f"driftline encoder pull {MODEL} {TAG}" in done.output
+    assert run("pull", MODEL, TAG).exit_code == 0
+    done = run("export", MODEL, TAG, "--out", "pair")
+    assert done.exit_code == 0, done.output
+    sidecar = json.loads((tmp_path / "pair" / "encoder.json").read_text())
+    assert sidecar["image"]["resize_mode"] == "squash"
+    assert run("verify", "pair").exit_code == 0
 
 
 def test_a_file_of_unknown_origin_is_prepared_as_all_tags_of_its_architecture(
@@ -306,6 +322,9 @@ def test_list(hub: Hub, tmp_path: Path) -> None:
     assert [(row["name"], row["licence"]) for row in found["pulled"]] == [(f"{MODEL}/{TAG}", "mit")]
     assert found["open_clip"][MODEL] == {"tags": [TAG], "pulled": [TAG], "exports": True}
     assert "laion2b_s34b_b79k" in found["open_clip"]["ViT-B-32"]["tags"]
-    assert found["open_clip"]["convnext_base"]["exports"] and not found["open_clip"]["ViT-B-16-SigLIP"]["exports"]
+    for name in ("convnext_base", "ViT-B-16-SigLIP", "ViT-B-16-SigLIP2"):
+        assert found["open_clip"][name]["exports"], name
+    for name in ("ViT-L-14-CLIPA", "xlm-roberta-base-ViT-B-32"):
+        assert not found["open_clip"][name]["exports"], name
     text = run("list").stdout
     assert f"  {MODEL}/{TAG}  " in text and f"  {MODEL}: {TAG}\n" in text

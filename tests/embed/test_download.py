@@ -5,7 +5,10 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from monitor.embed.download import DownloadError, NotFound, download
+from tests.data import ROOT
 
 DATA = bytes(range(256)) * 4096  # 1 MiB
 SHA = hashlib.sha256(DATA).hexdigest()
@@ -29,6 +33,8 @@ class Behaviour:
     location: str = ""
     linked: str = ""
     lengthless: bool = False
+    stall_after: int | None = None
+    released: threading.Event = field(default_factory=threading.Event)
     asked: list[str | None] = field(default_factory=list)
     base: str = ""
 
@@ -68,6 +74,10 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("etag", how.etag)
         self.end_headers()
         body = how.data[start:]
+        if how.stall_after is not None:
+            self.wfile.write(body[: how.stall_after])
+            how.released.wait(60)
+            return
         self.wfile.write(body if how.stop_after is None else body[: how.stop_after])
         self.wfile.flush()
         if how.stop_after is not None:
@@ -87,6 +97,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Behaviour]:
     thread.start()
     how.base = f"http://127.0.0.1:{http.server_port}"
     yield how
+    how.released.set()
     http.shutdown()
     http.server_close()
     thread.join()
@@ -119,6 +130,27 @@ def test_what_was_cut_off_is_no_file_and_goes_on_where_it_stopped(server: Behavi
     assert download(f"{server.base}/w.bin", target).sha256 == SHA
     assert server.asked == [None, f"bytes={kept}-"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["w.bin"]
+
+
+def test_a_process_that_was_killed(server: Behaviour, tmp_path: Path) -> None:
+    server.stall_after = 700_000
+    code = "import sys; from pathlib import Path; from monitor.embed.download import download; "
+    code += "download(sys.argv[1], Path(sys.argv[2]))"
+    target, part = tmp_path / "w.bin", tmp_path / "w.bin.part"
+    process = subprocess.Popen([sys.executable, "-c", code, f"{server.base}/w.bin", str(target)], cwd=ROOT)
+    try:
+        deadline = time.monotonic() + 60
+        while not (part.exists() and part.stat().st_size > 100_000):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.02)
+    finally:
+        process.kill()
+        process.wait()
+    server.stall_after = None
+    assert not target.exists()
+    kept = part.stat().st_size
+    assert download(f"{server.base}/w.bin", target).sha256 == SHA
+    assert server.asked == [None, f"bytes={kept}-"]
 
 
 @pytest.mark.parametrize("etag", ['"two"', None, 'W/"one"'])
