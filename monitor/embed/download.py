@@ -99,7 +99,11 @@ def _locked(part: Path) -> Iterator[BinaryIO]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise DownloadError(f"{part} is being written by another process; wait for it") from None
-        yield file
+        try:
+            yield file
+        finally:
+            if file.seek(0, os.SEEK_END) == 0:  # nothing came
+                part.unlink(missing_ok=True)
 
 
 def _fetch(
