@@ -144,7 +144,7 @@ def test_pulled_recorded_and_used(hub: Hub, weights: bytes, tmp_path: Path) -> N
     # The preprocessing and the activation are those of the tag, by its name as by its file.
     found = load(tmp_path)
     assert found.preprocessing.resize_mode == "squash" and found.preprocessing.mean == (0.5, 0.5, 0.5)
-    assert "QuickGELU" in str(found.model.visual)
+    assert "QuickGELU" in str(found.model.visual) and f"{MODEL}+quickgelu:" in found.identity
     assert load(tmp_path, str(folder / "open_clip_model.safetensors")).identity == found.identity
     assert hub.asked == []
 
@@ -276,6 +276,9 @@ def test_a_file_of_unknown_origin_is_prepared_as_all_tags_of_its_architecture(
     found = load(tmp_path, str(tmp_path / "mine.safetensors"))
     assert (found.preprocessing.resize_mode, found.preprocessing.mean) == ("squash", (0.5, 0.5, 0.5))
     assert "QuickGELU" not in str(found.model.visual)  # how it was trained is not known
+    assert run("pull", MODEL, TAG).exit_code == 0
+    pulled = load(tmp_path)
+    assert pulled.weights_digest == found.weights_digest and pulled.identity != found.identity
     tags = open_clip.pretrained._PRETRAINED[MODEL]
     monkeypatch.setitem(open_clip.pretrained._PRETRAINED, MODEL, {**tags, "x": {**tags[TAG], "resize_mode": "longest"}})
     found = load(tmp_path, str(tmp_path / "mine.safetensors"))

@@ -60,7 +60,9 @@ class OpenClipEncoder:
         self.preprocessing = Preprocessing.from_open_clip(dict(self.model.visual.preprocess_cfg))
         self.side = self.preprocessing.side
         self.weights_digest = _weights_digest(self.model)
-        self.identity = f"open_clip:{model}:{self.weights_digest[:16]}:{self.preprocessing.digest}"
+        self.identity = (
+            f"open_clip:{model}{_activation(self.model, model)}:{self.weights_digest[:16]}:{self.preprocessing.digest}"
+        )
         self.tokenizer = tokenizer
         self._batch = batch
         self.logit_scale, self.logit_bias = _logits(self.model)
@@ -209,6 +211,12 @@ def _no_network() -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def _activation(model: Any, name: str) -> str:
+    """What weights are read with is part of the identity, where the architecture's name does not say it."""
+    quick = any(type(module).__name__ == "QuickGELU" for module in model.modules())
+    return "+quickgelu" if quick and "quickgelu" not in name.lower() else ""
 
 
 def _logits(model: Any) -> tuple[float | None, float | None]:
