@@ -2,6 +2,10 @@
 
 Both marginals may stay as they were while the pairing breaks; this is the stream that sees it. One score per
 session (the mean over its pairs).
+
+Cosines of different encoders live on different scales (matching pairs have about 0.3 with CLIP, 0.1 with SigLIP).
+Nothing here depends on it: evidence rests on ranks within the reference, and the effect is in standard deviations of
+the reference's sessions. A positive affine map of every score changes neither.
 """
 
 from __future__ import annotations
@@ -10,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import stdtrit
+from scipy.special import ndtri, stdtrit
 
 from detectors.evidence.effect import Effect, Verdict
 from detectors.evidence.packing import pack, unpack
@@ -22,16 +26,22 @@ Float = NDArray[np.float64]
 
 TAIL = 0.05
 MIN_REFERENCE = 100
+LEAST_SD = 1e-6  # scores are stored with six decimals
 _KIND = "agreement-reference"
 
 
 @dataclass(frozen=True, slots=True)
 class AgreementReference:
-    """Thresholds at the reference's 5 % and 95 % points, and the rates beyond them."""
+    """Thresholds at the reference's 5 % and 95 % points, and the rates beyond them.
+
+    ``mean`` and ``sd`` are those of the reference's sessions; ``low``, ``high``, ``mean`` and ``sd`` are raw cosines,
+    on the scale of the encoder that made them.
+    """
 
     low: float
     high: float
     mean: float
+    sd: float
     below: RateReference
     above: RateReference
 
@@ -73,6 +83,7 @@ class AgreementReference:
             low=low,
             high=high,
             mean=float(x.mean()),
+            sd=max(float(x.std(ddof=1)), LEAST_SD),
             below=rate_by_day(x < low, day, hour, confidence),
             above=rate_by_day(x > high, day, hour, confidence),
         )
@@ -94,18 +105,22 @@ class AgreementReference:
         return Verdict.OK if rows > 0 else Verdict.NOT_ENOUGH_DATA
 
     def effect(self, scores: ArrayLike, confidence: float = 0.95) -> Effect:
-        """Mean agreement now, with its t interval, beside the reference's mean."""
+        """Mean agreement now less the reference's mean, in standard deviations (sd) of the reference's sessions, with
+        its t interval; the baseline is 0. Fewer than two sessions leave every cosine possible."""
         x = _checked(scores)
-        if x.size < 2:
-            return Effect(float(x.mean()) if x.size else self.mean, -1.0, 1.0, self.mean, "cosine")
-        half = float(stdtrit(x.size - 1, 0.5 + confidence / 2.0)) * float(x.std(ddof=1)) / float(np.sqrt(x.size))
-        mean = float(x.mean())
-        return Effect(mean, max(-1.0, mean - half), min(1.0, mean + half), self.mean, "cosine")
+        mean = float(x.mean()) if x.size else self.mean
+        low, high = -1.0, 1.0
+        if x.size > 1:
+            half = float(stdtrit(x.size - 1, 0.5 + confidence / 2.0)) * float(x.std(ddof=1)) / float(np.sqrt(x.size))
+            low, high = max(low, mean - half), min(high, mean + half)
+        return Effect(
+            (mean - self.mean) / self.sd, (low - self.mean) / self.sd, (high - self.mean) / self.sd, 0.0, "sd"
+        )
 
     def to_state(self) -> bytes:
         """Versioned bytes."""
         scalars = {
-            "low": self.low, "high": self.high, "mean": self.mean,
+            "low": self.low, "high": self.high, "mean": self.mean, "sd": self.sd,
             "below": self.below.to_state(), "above": self.above.to_state(),
         }  # fmt: skip
         return pack(_KIND, scalars, {})
@@ -114,6 +129,8 @@ class AgreementReference:
     def from_state(cls, state: bytes) -> AgreementReference:
         """The inverse of :meth:`to_state`. Raises ValueError for other bytes."""
         scalars, _ = unpack(_KIND, state)
+        # States of earlier versions have no sd: that of a normal distribution with these two quantiles.
+        scalars.setdefault("sd", max((scalars["high"] - scalars["low"]) / (2.0 * float(ndtri(1.0 - TAIL))), LEAST_SD))
         below, above = RateReference.from_state(scalars.pop("below")), RateReference.from_state(scalars.pop("above"))
         return cls(**scalars, below=below, above=above)
 

@@ -209,8 +209,8 @@ SIGNALS: tuple[Signal, ...] = (
         "text_drift", "distance of text embeddings from the reference", "Do the texts of requests read differently?"
     ),
     _sampled(
-        "agreement", "cosine of each image with its request's text",
-        "Do images still match their texts? Needs an encoder with a shared image-text space",
+        "agreement", "cosine of each image with its request's text, in standard deviations of the reference",
+        "Do images still match their texts? Needs an encoder with a shared image-text space, whatever its scale",
     ),
 )  # fmt: skip
 

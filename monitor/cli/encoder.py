@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
-from click.core import ParameterSource
 
-from monitor.cli.options import Failure, config_option, read_config
-
-if TYPE_CHECKING:
-    from monitor.config.model import Config
-    from monitor.embed.encoders import Encoder
+from monitor.cli.encoder_models import bench, export, listing, pull, verify
+from monitor.cli.options import Failure, config_option, config_or_defaults, load_encoder
 
 
 @click.group()
 def encoder() -> None:
-    """Export, inspect and try the encoder.
+    """List, fetch, export, check and try encoders.
 
     \b
     Example:
       driftline encoder info --config driftline.yaml
       driftline encoder embed page.jpg contract.pdf prompt.txt
-      driftline encoder concepts page.jpg
+      driftline encoder pull ViT-B-32 laion2b_s34b_b79k
       driftline encoder export ViT-B-32 laion2b_s34b_b79k --out clip-b32 --int8
     """
 
@@ -38,7 +33,7 @@ def info(context: click.Context, config_path: Path) -> None:
     Example:
       driftline encoder info --config driftline.yaml
     """
-    found = _load(_configuration(context, config_path))
+    found = load_encoder(config_or_defaults(context, config_path))
     click.echo(found.description)
     click.echo(f"identity      {found.identity}")
     click.echo(f"dimensions    {found.dim}")
@@ -67,8 +62,8 @@ def embed(
     """
     from monitor.cli import embedding
 
-    config = _configuration(context, config_path)
-    chosen = _load(config)
+    config = config_or_defaults(context, config_path)
+    chosen = load_encoder(config)
     failed = 0
     with embedding.Embedder(config, chosen, pages or config.sampling.parts) as embedder:
         for path in files:
@@ -112,8 +107,8 @@ def concepts(
     from monitor.cli import embedding
     from monitor.embed.concepts import ConceptBank
 
-    config = _configuration(context, config_path)
-    chosen = _load(config)
+    config = config_or_defaults(context, config_path)
+    chosen = load_encoder(config)
     try:
         bank = ConceptBank(chosen, {word: (word,) for word in words} or None, kept=top)
     except ValueError as error:
@@ -132,64 +127,5 @@ def concepts(
         raise Failure(f"{failed} of {len(files)} files could not be embedded; `missing` says why")
 
 
-@encoder.command()
-@click.argument("model")
-@click.argument("pretrained")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to make.")
-@click.option("--int8", is_flag=True, help="Quantise the weights to eight bits.")
-@click.option(
-    "--probe",
-    "probe_files",
-    multiple=True,
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Image for the parity check (repeat for more); default: drawn pages.",
-)
-def export(model: str, pretrained: str, out: Path, int8: bool, probe_files: tuple[Path, ...]) -> None:
-    """Turn an open_clip MODEL with PRETRAINED weights (hub tag or file) into an ONNX pair that needs no torch.
-
-    \b
-    Example:
-      driftline encoder export ViT-B-32 laion2b_s34b_b79k --out clip-b32 --int8
-    """
-    from rich.console import Console
-
-    from monitor.embed import export as exporting
-    from monitor.embed.encoders import EncoderError
-    from monitor.embed.images import Missing, decode
-
-    probes = []
-    for path in probe_files:
-        decoded = decode(path.read_bytes(), 50_000_000)
-        if isinstance(decoded, Missing):
-            raise Failure(f"--probe {path}: {decoded.reason}; give an image file")
-        probes.append(decoded.image)
-    try:
-        with Console(stderr=True).status(f"exporting {model}"):
-            done = exporting.export(model, pretrained, out, int8=int8, probes=probes)
-    except EncoderError as error:
-        raise Failure(str(error)) from None
-    parity = done.parity
-    click.echo(f"wrote {done.directory} ({done.megabytes:.1f} MB): {done.identity}")
-    click.echo(
-        f"cosine to torch: images min {parity.image_min:.6f}, mean {parity.image_mean:.6f} (n = {parity.images}); "
-        f"texts min {parity.text_min:.6f}, mean {parity.text_mean:.6f} (n = {parity.texts})"
-    )
-    click.echo(f"use it with:\nencoder:\n  onnx:\n    directory: {done.directory}")
-
-
-def _configuration(context: click.Context, path: Path) -> Config:
-    """The configuration file, or the defaults where none was named and none is in the folder."""
-    from monitor.config.model import Config
-
-    if context.get_parameter_source("config_path") is ParameterSource.DEFAULT and not path.exists():
-        return Config()
-    return read_config(path)
-
-
-def _load(config: Config) -> Encoder:
-    from monitor.embed import encoders
-
-    try:
-        return encoders.load(config.encoder)
-    except encoders.EncoderError as error:
-        raise Failure(str(error)) from None
+for command in (listing, pull, export, verify, bench):
+    encoder.add_command(command)

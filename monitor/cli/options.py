@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 if TYPE_CHECKING:
     from monitor.config.model import Config
+    from monitor.embed.encoders import Encoder
     from monitor.store.engine import Store
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -42,6 +44,25 @@ def read_config(path: Path) -> Config:
     try:
         return load(path)
     except ConfigError as error:
+        raise Failure(str(error)) from None
+
+
+def config_or_defaults(context: click.Context, path: Path) -> Config:
+    """The configuration file, or the defaults where none was named and none is in the folder."""
+    from monitor.config.model import Config
+
+    if context.get_parameter_source("config_path") is ParameterSource.DEFAULT and not path.exists():
+        return Config()
+    return read_config(path)
+
+
+def load_encoder(config: Config) -> Encoder:
+    """The configured encoder. Raises Failure."""
+    from monitor.embed import encoders
+
+    try:
+        return encoders.load(config.encoder)
+    except encoders.EncoderError as error:
         raise Failure(str(error)) from None
 
 

@@ -218,9 +218,30 @@ class Payloads(Section):
 
 
 class OpenClip(Section):
+    """Also written as one text, `open_clip: MODEL/PRETRAINED`: the architecture ends at the first slash, everything
+    behind it is `pretrained`. ViT-B-32/laion2b_s34b_b79k names a tag, ViT-B-32//models/x.pt the file /models/x.pt,
+    ViT-B-32/./x.pt the file ./x.pt."""
+
     model: str = Field(description="Architecture, as ViT-B-32.")
-    pretrained: str | None = Field(None, description="Hub tag, as laion2b_s34b_b79k, or a checkpoint file.")
+    pretrained: str | None = Field(
+        None,
+        description="Tag of published weights, as laion2b_s34b_b79k, fetched before with `driftline encoder pull`; or "
+        "a checkpoint file.",
+    )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to run.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shorthand(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        model, slash, pretrained = value.partition("/")
+        if not (model and slash and pretrained):
+            raise ValueError(
+                f"expected MODEL/PRETRAINED, got {value!r}; write the architecture, a slash, and a tag or the path of "
+                "a checkpoint file, as ViT-B-32/laion2b_s34b_b79k or ViT-B-32//models/x.pt"
+            )
+        return {"model": model, "pretrained": pretrained}
 
 
 class OnnxPair(Section):
@@ -237,8 +258,15 @@ class Encoder(Section):
         description="Encoder of the package, used with neither of the two below. driftline-mini: small, learned, "
         "images and texts in one space; features: hand-made, nearly twice as fast, no shared space.",
     )
-    open_clip: OpenClip | None = Field(None, description="An open_clip model (extra `clip`).")
+    open_clip: OpenClip | None = Field(
+        None, description="An open_clip model (extra `clip`): a section, or MODEL/PRETRAINED in one text."
+    )
     onnx: OnnxPair | None = Field(None, description="An exported CLIP pair run by ONNX Runtime.")
+    cache: str | None = Field(
+        None,
+        description="Folder for weights that `driftline encoder pull` fetched; default: driftline in the platform's "
+        "folder for caches ($XDG_CACHE_HOME or ~/.cache).",
+    )
     batch: int = Field(32, ge=1, le=1024, description="Most parts encoded in one call.")
     threads: int = Field(
         0, ge=0, description="Inputs that ONNX Runtime encodes at once, or threads of torch; 0: as many as processors."

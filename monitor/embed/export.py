@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,26 +17,21 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from PIL import Image, ImageDraw
+from numpy.typing import NDArray
+from PIL import Image
 
-from monitor.embed.encoders.base import EncoderError, Vectors
+from monitor.embed.encoders.base import EncoderError
+from monitor.embed.encoders.clip_tokens import CLEANING, ClipTokenizer
+from monitor.embed.encoders.hub_tokens import HubTokenizer
 from monitor.embed.encoders.onnx_pair import SIDECAR, VERSION, OnnxPairEncoder, file_digest
 from monitor.embed.encoders.open_clip import OpenClipEncoder
+from monitor.embed.probes import PROBE_TEXTS, Parity, measure_parity, probe_pages
+from monitor.embed.verify import recorded
 
+LEAST_COSINE = {"fp32": 0.999, "int8": 0.99}  # to torch, of every probe
 MERGES = "clip_merges.txt.gz"
+TOKENIZER = "tokenizer.json"
 OPSET = 18
-
-
-@dataclass(frozen=True, slots=True)
-class Parity:
-    """Cosines between the exported and the original vectors of the same inputs."""
-
-    images: int
-    texts: int
-    image_min: float
-    image_mean: float
-    text_min: float
-    text_mean: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +49,8 @@ def export(
     *,
     int8: bool = False,
     probes: Sequence[Image.Image] = (),
+    cache: str | None = None,
+    force: bool = False,
 ) -> Exported:
     """Write ``model`` as an ONNX pair to the folder ``out`` and measure its parity.
 
@@ -61,38 +58,48 @@ def export(
         int8: quantise matrix weights to 7 of 8 bits per channel (the full 8 saturate in the 16-bit sums of
             processors without VNNI) with activation scales found per call.
         probes: images for the parity check; without them pages drawn here.
+        cache: folder of pulled weights; default the platform's.
+        force: write the folder although an input's vector is further from torch's than ``LEAST_COSINE`` allows.
 
     The folder appears complete or not at all. Raises EncoderError.
     """
     target = Path(out)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise EncoderError(f"{target} is there already and not an empty folder; choose another --out or remove it")
-    encoder = OpenClipEncoder(model, pretrained, device="cpu")
-    merges, context_length = _clip_tokenizer(encoder, model)
+    encoder = OpenClipEncoder(model, pretrained, device="cpu", cache=cache)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=target.parent) as work:
         folder = Path(work) / "pair"
         folder.mkdir()
-        _towers(encoder, folder, context_length)
+        text = _write_tokenizer(encoder, model, folder)
+        _towers(encoder, folder, text["context_length"])
         if int8:
             for name in ("image.onnx", "text.onnx"):
                 quantise(folder / name)
-        shutil.copyfile(merges, folder / MERGES)
-        document = {
+        document: dict[str, Any] = {
             "v": VERSION,
             "model": model,
             "precision": "int8" if int8 else "fp32",
             "weights_sha256": encoder.weights_digest,
             "dim": encoder.dim,
             "image": encoder.preprocessing.document(),
-            "text": {"tokenizer": "clip_bpe", "merges": MERGES, "context_length": context_length},
-            "logit_scale": float(encoder.model.logit_scale.detach().exp()),
+            "text": text,
+            "logit_scale": encoder.logit_scale,
+            "logit_bias": encoder.logit_bias,
             "files": {path.name: file_digest(path) for path in sorted(folder.iterdir())},
         }
         (folder / SIDECAR).write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
         exported = OnnxPairEncoder(folder)
         parity = measure_parity(encoder, exported, list(probes) or probe_pages(), PROBE_TEXTS)
-        document["parity"] = asdict(parity)
+        least = LEAST_COSINE[document["precision"]]
+        if min(parity.image_min, parity.text_min) < least and not force:
+            raise EncoderError(
+                f"the {document['precision']} towers of {model} are too far from torch: the lowest cosine is "
+                f"{parity.image_min:.6f} over {parity.images} images and {parity.text_min:.6f} over {parity.texts} "
+                f"texts, expected at least {least}; {'export without --int8, or ' if int8 else ''}keep them all the "
+                "same with --force"
+            )
+        document |= {"parity": asdict(parity), "probe": recorded(exported)}
         (folder / SIDECAR).write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
         size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
         if target.exists():
@@ -101,19 +108,34 @@ def export(
     return Exported(target, exported.identity, size, parity)
 
 
-def _clip_tokenizer(encoder: OpenClipEncoder, model: str) -> tuple[Path, int]:
-    """The merges file and context length, where the model uses CLIP's own tokenizer."""
+def _write_tokenizer(encoder: OpenClipEncoder, model: str, folder: Path) -> dict[str, Any]:
+    """Puts the tokenizer's file into ``folder``; the section ``text`` of the sidecar. Raises EncoderError for a
+    tokenizer whose ids cannot be had without torch."""
     import open_clip
 
     tokenizer = encoder.tokenizer
-    plain = type(tokenizer) is open_clip.SimpleTokenizer and tokenizer.vocab_size == 49408
-    cleaning = getattr(getattr(tokenizer, "clean_fn", None), "__name__", "")
-    if not plain or cleaning != "_clean_lower" or tokenizer.reduction_fn is not None:
+    cleaning = getattr(getattr(tokenizer, "clean_fn", None), "__name__", "").removeprefix("_clean_")
+    carried: Callable[[Sequence[str]], NDArray[np.int64]] | None = None
+    text: dict[str, Any] = {"context_length": int(tokenizer.context_length or 0)}
+    if type(tokenizer) is open_clip.SimpleTokenizer:
+        if tokenizer.vocab_size == 49408 and cleaning == "lower" and tokenizer.reduction_fn is None:
+            shutil.copyfile(open_clip.tokenizer.default_bpe(), folder / MERGES)
+            text |= {"tokenizer": "clip_bpe", "merges": MERGES}
+            carried = ClipTokenizer(folder / MERGES, text["context_length"])
+    elif type(tokenizer) is open_clip.tokenizer.HFTokenizer and cleaning in CLEANING:
+        tokenizer(["a"])  # which sets how it cuts and fills
+        backend = getattr(tokenizer.tokenizer, "backend_tokenizer", None)
+        if backend is not None and not tokenizer.tokenizer_mode and not tokenizer.strip_sep_token:
+            (folder / TOKENIZER).write_text(backend.to_str(), encoding="utf-8")
+            text |= {"tokenizer": "hub_json", "file": TOKENIZER, "cleaning": cleaning}
+            carried = HubTokenizer(folder / TOKENIZER, text["context_length"], cleaning)
+    if carried is None or not np.array_equal(carried(PROBE_TEXTS), tokenizer(list(PROBE_TEXTS)).numpy()):
         raise EncoderError(
-            f"{model} does not use CLIP's own tokenizer ({type(tokenizer).__name__}), and only that one is carried "
-            "without torch; use encoder.open_clip for it, or export a model with CLIP's tokenizer, as ViT-B-32"
+            f"the tokenizer of {model} ({type(tokenizer).__name__}, cleaning {cleaning!r}) is not one whose ids can be "
+            "had without torch; use encoder.open_clip for it, or export a model with CLIP's tokenizer, as ViT-B-32, or "
+            "with a plain tokenizer.json, as ViT-B-16-SigLIP"
         )
-    return Path(open_clip.tokenizer.default_bpe()), int(tokenizer.context_length)
+    return text
 
 
 def _towers(encoder: OpenClipEncoder, folder: Path, context_length: int) -> None:
@@ -179,51 +201,3 @@ def quantise(path: Path) -> None:
     )
     prepared.unlink()
     quantised.replace(path)
-
-
-def measure_parity(first: Any, second: Any, images: Sequence[Image.Image], texts: Sequence[str]) -> Parity:
-    """Cosines between two encoders' vectors, row by row."""
-    of_images = _cosines(first.encode_images(images), second.encode_images(images))
-    of_texts = _cosines(first.encode_texts(texts), second.encode_texts(texts))
-    return Parity(
-        len(images),
-        len(texts),
-        round(float(of_images.min()), 6),
-        round(float(of_images.mean()), 6),
-        round(float(of_texts.min()), 6),
-        round(float(of_texts.mean()), 6),
-    )
-
-
-def _cosines(first: Vectors, second: Vectors) -> Vectors:
-    return np.asarray((first * second).sum(axis=1), dtype=np.float32)
-
-
-PROBE_TEXTS = (
-    "Extract the total and the date from this receipt.",
-    "Which of the two clauses limits the liability of the supplier, and to what amount?",
-    "Beschreibe das Diagramm in einem Satz.",
-    "a photo of a dog",
-    "x^2 + y^2 = r^2; solve for y",
-    "表の合計を求めてください",
-    "",
-    "Summarise the letter. " * 30,
-)
-
-
-def probe_pages() -> list[Image.Image]:
-    """Eight drawn pages that differ in layout, size and brightness: the parity check's own inputs."""
-    rng = np.random.default_rng(20)
-    pages = []
-    for number in range(8):
-        width, height = (int(v) for v in rng.integers(240, 700, 2))
-        page = Image.new("RGB", (width, height), (255 - 20 * number,) * 3)
-        draw = ImageDraw.Draw(page)
-        for top in range(20, height - 10, 12 + 3 * number):
-            left = 20
-            while left < width - 40:
-                word = int(rng.integers(8, 50))
-                draw.rectangle((left, top, left + word, top + 6), fill=tuple(int(v) for v in rng.integers(0, 120, 3)))
-                left += word + 8
-        pages.append(page)
-    return pages

@@ -21,6 +21,13 @@ def sentence(
     if spec.kind == "embedding":
         amount = f"moved {number(effect.value)} standard deviations from the reference"
         return f"{what} in {where} {amount} ({_interval(effect, number)}), since {since}."
+    if spec.kind == "agreement":
+        size, ends = abs(effect.value), sorted((effect.low, effect.high))
+        if effect.value < 0:
+            ends = [-ends[1], -ends[0]]
+        verb = "rose" if effect.value >= 0 else "fell"
+        amount = f"{verb} by {number(size)} standard deviations of the reference"
+        return f"{what} in {where} {amount} (95 % interval {number(ends[0])} to {number(ends[1])}), since {since}."
     if spec.kind == "volume" and effect.value == 0:
         expected = number(effect.baseline)
         return f"Segment {where} fell silent: no session, {expected} expected per hour, since {since}."

@@ -105,7 +105,10 @@ class SamplePart(Struct, frozen=True):
     modality: str
     embedded: bool
     conditions: dict[str, Any]
-    agreement: float | None
+    agreement: Annotated[
+        float | None,
+        Meta(description="Cosine of an image and its request's text, on the scale of the encoder; null: not measured."),
+    ]
 
 
 class SampleContent(Struct, frozen=True):

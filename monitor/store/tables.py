@@ -133,7 +133,7 @@ sample_parts = Table(
     Column("modality", String(10), nullable=False),  # image | text | audio
     Column("vector", LargeBinary),  # float16, little endian, unit norm; null where not embedded
     Column("conditions", Text, nullable=False),  # JSON (versioned)
-    Column("agreement", Float),  # image-text cosine; null where the encoder's towers share no space
+    Column("agreement", Float),  # image-text cosine on the encoder's own scale; null: no shared space
 )
 
 sample_content = Table(

@@ -79,6 +79,30 @@ def test_a_fault_names_line_key_what_was_got_and_what_to_write(text: str, expect
     assert expected in fault(text)
 
 
+@pytest.mark.parametrize(
+    ("short", "model", "pretrained"),
+    [
+        ("ViT-B-32/laion2b_s34b_b79k", "ViT-B-32", "laion2b_s34b_b79k"),
+        ("ViT-B-32//models/x.pt", "ViT-B-32", "/models/x.pt"),
+        ("ViT-B-32/./x.pt", "ViT-B-32", "./x.pt"),
+        ("ViT-B-32/models/deep/x.pt", "ViT-B-32", "models/deep/x.pt"),
+    ],
+)
+def test_open_clip_in_one_text(short: str, model: str, pretrained: str) -> None:
+    """Everything behind the first slash is `pretrained`; the section says the same, and has the same version."""
+    config = loads(f"encoder: {{open_clip: '{short}'}}")
+    assert config == loads(f"encoder: {{open_clip: {{model: {model}, pretrained: {pretrained}}}}}")
+    found = config.encoder.open_clip
+    assert found is not None and (found.model, found.pretrained, found.device) == (model, pretrained, "auto")
+
+
+@pytest.mark.parametrize("short", ["ViT-B-32", "ViT-B-32/", "/laion2b", "''", "/"])
+def test_open_clip_in_one_text_needs_both(short: str) -> None:
+    got = short.strip("'")
+    expected = f"x.yaml:2: encoder.open_clip: expected MODEL/PRETRAINED, got {got!r}; write the architecture, a slash,"
+    assert fault(f"encoder:\n  open_clip: {short}\n").startswith(expected)
+
+
 def test_all_faults_come_at_once_in_the_order_of_the_file() -> None:
     lines = fault("timezone: x\nkafka:\n  group: 1\n  zzz: 1\nserve: {port: 99999}\n").splitlines()
     assert [line.split(": ")[0] for line in lines] == ["x.yaml:1", "x.yaml:3", "x.yaml:4", "x.yaml:5"]

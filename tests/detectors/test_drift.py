@@ -9,6 +9,7 @@ from scipy.stats import ncx2
 from detectors.drift import AgreementReference, EmbeddingReference
 from detectors.drift.noncentral import log_density
 from detectors.evidence import Verdict
+from detectors.evidence.packing import pack, unpack
 
 Draw = Callable[[np.random.Generator, int], np.ndarray]
 D = 48
@@ -193,9 +194,12 @@ def test_agreement_sees_a_broken_pairing() -> None:
     again = AgreementReference.from_state(reference.to_state())
     assert again.log_bets([0.1, 0.3]).tolist() == reference.log_bets([0.1, 0.3]).tolist()
     effect = reference.effect(rng.normal(0.2, 0.05, 50))
-    assert effect.low < 0.2 < effect.high < effect.baseline
+    assert effect.unit == "sd" and effect.baseline == 0
+    assert -2.5 < effect.low < (0.2 - reference.mean) / reference.sd < effect.high < -1.5
     assert not reference.log_bets([]).any() and reference.verdict(0) is Verdict.NOT_ENOUGH_DATA
-    assert reference.effect([]).low == -1.0
+    nothing = reference.effect([])
+    assert nothing.value == 0 and nothing.low == (-1.0 - reference.mean) / reference.sd
+    assert reference.effect([0.3]).high == nothing.high == (1.0 - reference.mean) / reference.sd
     for bad in ([np.nan], [[0.1]]):
         with pytest.raises(ValueError, match="scores"):
             reference.log_bets(bad)
@@ -203,7 +207,34 @@ def test_agreement_sees_a_broken_pairing() -> None:
         AgreementReference.fit([0.1] * 5)
 
 
+@pytest.mark.parametrize(("scale", "offset"), [(0.3, -0.02), (2.0, 0.1), (0.05, 0.0)])
+def test_agreement_means_the_same_on_every_scale(scale: float, offset: float) -> None:
+    """CLIP's cosines of matching pairs lie near 0.3, SigLIP's near 0.1 and closer together: one verdict for both."""
+    rng = np.random.default_rng(18)
+    reference, look = rng.normal(0.3, 0.05, 1000), rng.normal(0.24, 0.06, 40)
+    one = AgreementReference.fit(reference)
+    other = AgreementReference.fit(scale * reference + offset)
+    assert other.log_bets(scale * look + offset).tolist() == one.log_bets(look).tolist()
+    first, second = one.effect(look), other.effect(scale * look + offset)
+    for name in ("value", "low", "high"):
+        assert getattr(second, name) == pytest.approx(getattr(first, name), rel=1e-9)
+    assert first.value == pytest.approx((look.mean() - reference.mean()) / reference.std(ddof=1))
+    assert (first.unit, second.unit, first.baseline) == ("sd", "sd", 0.0)
+
+
+def test_an_agreement_state_without_a_deviation_is_read() -> None:
+    """States written before the deviation was kept: that of a normal distribution with the two thresholds."""
+    scores = np.random.default_rng(19).normal(0.3, 0.05, 4000)
+    reference = AgreementReference.fit(scores)
+    scalars, arrays = unpack("agreement-reference", reference.to_state())
+    del scalars["sd"]
+    old = AgreementReference.from_state(pack("agreement-reference", scalars, arrays))
+    assert old.sd == pytest.approx(reference.sd, rel=0.05) and old.mean == reference.mean
+    assert old.log_bets(scores[:50]).tolist() == reference.log_bets(scores[:50]).tolist()
+
+
 def test_agreement_that_never_varies() -> None:
     reference = AgreementReference.fit(np.full(200, 0.25))
     assert (reference.log_bets(np.full(50, 0.25)) <= 0).all()
     assert reference.log_bets(np.full(50, 0.2)).max() > 20
+    assert np.isfinite(reference.effect(np.full(50, 0.2)).value) and reference.effect(np.full(50, 0.25)).value == 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from PIL import Image
 
 from monitor.cli.encoder import encoder
 from monitor.embed.encoders.features import FeatureEncoder
-from monitor.embed.encoders.mini import MiniEncoder
+from monitor.embed.encoders.mini import FOLDER, MiniEncoder
 from monitor.embed.pdf import chosen_pages
 from tests.embed.pdfs import encrypted, pdf, text_page
 
@@ -87,6 +89,66 @@ def test_a_named_configuration_must_exist(runner: CliRunner) -> None:
     assert runner.invoke(encoder, ["info", "--config", "nowhere.yaml"]).exit_code != 0
 
 
+def test_list_without_the_extra(runner: CliRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "open_clip", None)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
+    copied = tmp_path / "models" / "mine"
+    shutil.copytree(FOLDER, copied)
+    broken = tmp_path / "models" / "broken"
+    shutil.copytree(FOLDER, broken)
+    (broken / "image.onnx").write_bytes(b"")
+    result = runner.invoke(encoder, ["list", "--directory", "models"])
+    assert result.exit_code == 0, result.output
+    assert "  driftline-mini  driftline-mini, a small encoder" in result.stdout
+    assert "  models/mine  driftline-mini, int8\n" in result.stdout
+    assert "  models/broken  models/broken/image.onnx is not the file that was exported" in result.stdout
+    assert f"pulled to {tmp_path}/caches/driftline (encoder.open_clip)\n" in result.stdout
+    assert "open_clip models need the extra `clip`" in result.stdout
+    found = json.loads(runner.invoke(encoder, ["list", "--json", "--directory", "models/mine"]).stdout)
+    assert found["open_clip"] is None and "pip install 'driftline[clip]'" in found["open_clip_absent"]
+    assert found["exported"] == [
+        {"directory": "models/mine", "model": "driftline-mini", "precision": "int8", "dim": 256}
+    ]
+    (tmp_path / "driftline.yaml").write_text("encoder: {cache: weights}\n")
+    assert json.loads(runner.invoke(encoder, ["list", "--json"]).stdout)["cache"] == "weights"
+    for arguments in (["pull", "ViT-B-32", "openai"], ["export", "ViT-B-32", "openai", "--out", "x"]):
+        result = runner.invoke(encoder, arguments)
+        assert result.exit_code == 1 and "need the extra `clip`" in result.output
+
+
+def test_bench(runner: CliRunner) -> None:
+    result = runner.invoke(encoder, ["bench", "--seconds", "0.2", "--json"])
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["encoder"] == MiniEncoder().identity
+    for kind in ("images", "texts"):
+        assert found[kind]["n"] >= 6
+        assert found[kind]["per_second"] > 0 and found[kind]["per_processor_second"] > 0
+    text = runner.invoke(encoder, ["bench", "--seconds", "0.1"]).stdout
+    assert "images  " in text and "per processor second" in text
+
+
+def test_verify(runner: CliRunner, tmp_path: Path) -> None:
+    for settings in ("", "encoder: {builtin: features}\n"):
+        (tmp_path / "driftline.yaml").write_text(settings)
+        result = runner.invoke(encoder, ["verify"])
+        assert result.exit_code == 0, result.output
+        assert "ok     images: 8 unit vectors, the same alone and together (to the bit)" in result.stdout
+        assert "ok     no vectors were recorded to compare with" in result.stdout
+    folder = tmp_path / "mine"
+    shutil.copytree(FOLDER, folder)
+    assert runner.invoke(encoder, ["verify", "mine"]).exit_code == 0
+    (folder / "image.onnx").write_bytes(b"")
+    (folder / "tokens.npz").unlink()
+    result = runner.invoke(encoder, ["verify", "mine"])
+    assert result.exit_code == 1
+    assert "image.onnx is not the file that was exported" in result.output  # both are named
+    assert "'tokens.npz', which is not in mine" in result.output
+    assert runner.invoke(encoder, ["verify", "nowhere"]).exit_code == 2
+
+
 def test_every_help_has_an_example(runner: CliRunner) -> None:
-    for command in ([], ["info"], ["embed"], ["concepts"], ["export"]):
+    names = ("info", "embed", "concepts", "list", "pull", "export", "verify", "bench")
+    assert sorted(names) == sorted(encoder.commands)
+    for command in ([], *([name] for name in names)):
         assert "Example:" in runner.invoke(encoder, [*command, "--help"]).output

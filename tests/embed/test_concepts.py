@@ -14,8 +14,8 @@ from monitor.cli.encoder import encoder
 from monitor.embed.concepts import DOCUMENTS, NOTATION, ConceptBank
 from monitor.embed.encoders.features import FeatureEncoder
 from monitor.embed.encoders.mini import MiniEncoder
-from monitor.embed.export import probe_pages
 from monitor.embed.images import Decoded, decode
+from monitor.embed.probes import probe_pages
 from monitor.embed.worker import EmbedWorker
 from monitor.store.engine import open_store
 from tests.data import shared_data

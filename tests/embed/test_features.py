@@ -12,8 +12,8 @@ from PIL import Image
 from monitor.config.model import Encoder as EncoderConfig
 from monitor.embed import encoders
 from monitor.embed.encoders.features import FeatureEncoder
-from monitor.embed.export import probe_pages
 from monitor.embed.images import Decoded, decode
+from monitor.embed.probes import probe_pages
 from tests.data import shared_data
 
 TEXTS = [

@@ -20,7 +20,7 @@ from monitor.embed.encoders.base import EncoderError
 from monitor.embed.encoders.clip_tokens import ClipTokenizer, clean
 from monitor.embed.encoders.onnx_pair import OnnxPairEncoder, Tower, file_digest
 from monitor.embed.encoders.preprocess import Preprocessing
-from monitor.embed.export import probe_pages
+from monitor.embed.probes import probe_pages
 
 SIDE, DIM, CONTEXT = 16, 8, 12
 

@@ -16,9 +16,9 @@ import pytest
 from PIL import Image
 
 from monitor.embed import conditions, images
-from monitor.embed.export import probe_pages
 from monitor.embed.images import Missing
 from monitor.embed.pool import DecoderPool, DecoderUnavailable, Look
+from monitor.embed.probes import probe_pages
 
 GB = 10**9
 

@@ -25,7 +25,7 @@ from monitor.embed.conditions import VERSION
 from monitor.embed.encoders.base import Vectors, unit_rows
 from monitor.embed.encoders.features import FeatureEncoder
 from monitor.embed.encoders.mini import MiniEncoder
-from monitor.embed.export import probe_pages
+from monitor.embed.probes import probe_pages
 from monitor.embed.worker import EmbedWorker
 from monitor.store import samples as sample_store
 from monitor.store.engine import Store, open_store

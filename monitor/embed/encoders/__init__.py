@@ -25,6 +25,7 @@ def load(config: EncoderConfig) -> Encoder:
             device=config.open_clip.device,
             batch=config.batch,
             threads=config.threads,
+            cache=config.cache,
         )
     if config.onnx is not None:
         from monitor.embed.encoders.mini import FORMER_TOKENIZERS, TOKENIZER, MiniEncoder

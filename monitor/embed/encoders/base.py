@@ -49,6 +49,15 @@ class Encoder(Protocol):
         """Texts to float32[n, dim], each row of unit norm (an empty text is an input like any other)."""
 
 
+def scale_in_words(logit_scale: float | None, logit_bias: float | None) -> str:
+    """How a model reads a cosine of image and text, in words: by softmax (CLIP), or by sigmoid with a bias (SigLIP)."""
+    if logit_scale is None:
+        return "its scale of similarity is not known"
+    if logit_bias is None:
+        return f"similarity by softmax of {logit_scale:g} x cosine"
+    return f"similarity by sigmoid of {logit_scale:g} x cosine {logit_bias:+g}"
+
+
 def unit_rows(rows: NDArray[np.floating]) -> Vectors:
     """Rows scaled to unit norm; an all-zero or non-finite row becomes the first basis vector."""
     out = np.array(rows, dtype=np.float32)

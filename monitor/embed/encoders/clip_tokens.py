@@ -10,6 +10,7 @@ import gzip
 import html
 import itertools
 import re
+import string
 import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,17 +24,26 @@ START, END = "<start_of_text>", "<end_of_text>"
 _CONTRACTIONS = ("'s", "'t", "'re", "'ve", "'m", "'ll", "'d")
 _QUOTES = str.maketrans({"‘": "'", "’": "'", "‚": "'", "‛": "'", "“": '"', "”": '"', "„": '"', "‟": '"', "ʼ": "'"})
 _LIGATURES = str.maketrans({"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "ſt", "ﬆ": "st"})
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+CLEANING = ("lower", "whitespace", "canonicalize")
 _CONTROL = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f\ufeff\ufff9-\ufffc]")
 _ASCII_WORDS = re.compile(r"<start_of_text>|<end_of_text>|'s|'t|'re|'ve|'m|'ll|'d|[a-z]+|[0-9]|[^\sa-z0-9]+")
 
 
-def clean(text: str) -> str:
-    """Lower-case text with entities resolved, quotes and full-width forms made plain, white space collapsed."""
+def clean(text: str, kind: str = "lower") -> str:
+    """Text with entities resolved, quotes and full-width forms made plain, white space collapsed.
+
+    ``kind`` is open_clip's: ``whitespace`` is that alone, ``lower`` is lower-case too, and ``canonicalize`` has no
+    ASCII punctuation besides, but for underscores, which are spaces.
+    """
     text = html.unescape(html.unescape(text))
     text = _CONTROL.sub("", text.translate(_QUOTES).translate(_LIGATURES))
     if not text.isascii():
         text = unicodedata.normalize("NFC", "".join(map(_narrow, text)))
-    return " ".join(text.split()).strip().lower()
+    if kind == "canonicalize":
+        text = text.replace("_", " ").translate(_PUNCTUATION)
+    text = " ".join(text.split()).strip()
+    return text if kind == "whitespace" else text.lower()
 
 
 def _narrow(character: str) -> str:
