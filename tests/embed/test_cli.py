@@ -139,11 +139,11 @@ def test_verify(runner: CliRunner, tmp_path: Path) -> None:
     shutil.copytree(FOLDER, folder)
     assert runner.invoke(encoder, ["verify", "mine"]).exit_code == 0
     (folder / "image.onnx").write_bytes(b"")
-    (folder / "tokens.npz").unlink()
+    (folder / "text.onnx").unlink()
     result = runner.invoke(encoder, ["verify", "mine"])
     assert result.exit_code == 1
     assert "image.onnx is not the file that was exported" in result.output  # both are named
-    assert "'tokens.npz', which is not in mine" in result.output
+    assert "'text.onnx', which is not in mine" in result.output
     assert runner.invoke(encoder, ["verify", "nowhere"]).exit_code == 2
 
 

@@ -19,7 +19,7 @@ from monitor.embed.encoders.onnx_pair import Tower
 from monitor.embed.encoders.wordpiece import WordPiece
 
 MOST_TOKENS = 4096  # of one text; what follows is not read
-_SHARE = 32  # texts that a thread takes at a time
+_SHARE = 8  # texts that a thread takes at a time
 
 
 class TextTower:
