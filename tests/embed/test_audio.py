@@ -14,6 +14,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from monitor.embed.audio import measure
+from monitor.embed.conditions import VERSION
 from monitor.embed.images import Missing
 from monitor.embed.pool import DecoderPool
 from monitor.embed.worker import EmbedWorker
@@ -147,7 +148,7 @@ def test_in_the_store(tmp_path: Path) -> None:
     ]
     _, parts, _ = everything(store)
     facts = json.loads(parts[0][4])
-    assert facts == {"v": 1, "missing": "audio_not_embedded", "duration_ms": 2100, **measured(data)}
+    assert facts == {"v": VERSION, "missing": "audio_not_embedded", "duration_ms": 2100, **measured(data)}
     assert json.loads(parts[1][4]) == facts and parts[1][2] == "audio"
     assert json.loads(parts[3][4])["unmeasured"] == "sha256_mismatch"
     assert worker.stats.parts_missing == {"audio_not_embedded": 3, "video_not_covered": 1}
