@@ -22,9 +22,10 @@ import onnxruntime
 import torch
 from onnx import helper, numpy_helper
 
-from monitor.embed.encoders.mini import TOKENIZER
+from monitor.embed.encoders.mini import TOKENIZER, MiniEncoder
 from monitor.embed.encoders.onnx_pair import SIDECAR, VERSION, file_digest
 from monitor.embed.encoders.preprocess import Preprocessing
+from monitor.embed.verify import recorded
 from training.fused import Fused, from_blocks
 from training.model import FILL, HEIGHT, MEAN, STD, WIDTH, ImageTower
 
@@ -152,6 +153,9 @@ def write(image: Path, parity_of: float, text: Path, out: Path) -> dict[str, Any
         "parity": {"image": round(parity_of, 6)},
         "files": {name: file_digest(out / name) for name in files},
     }
+    (out / SIDECAR).write_text(json.dumps(document, indent=2) + "\n")
+    # What `driftline encoder verify` holds another machine's vectors against.
+    document["probe"] = recorded(MiniEncoder(out, threads=1))
     (out / SIDECAR).write_text(json.dumps(document, indent=2) + "\n")
     size = sum((out / name).stat().st_size for name in (*files, SIDECAR))
     print(f"{out}: {size / 1e6:.2f} MB, lowest cosine of the image tower with torch {parity_of:.6f}")

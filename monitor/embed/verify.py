@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from monitor.embed.encoders.base import Encoder, Vectors, unit_rows
+from monitor.embed.encoders.mini import MiniEncoder
 from monitor.embed.encoders.onnx_pair import OnnxPairEncoder
 from monitor.embed.pictures import stored
 from monitor.embed.probes import PROBE_TEXTS, cosines, probe_pages
@@ -27,7 +28,7 @@ def recorded(encoder: Encoder) -> dict[str, Any]:
 
 def record_of(encoder: Encoder) -> dict[str, Any] | None:
     """What was recorded of an encoder when it was exported; None of other encoders."""
-    found = encoder.sidecar.get("probe") if isinstance(encoder, OnnxPairEncoder) else None
+    found = encoder.sidecar.get("probe") if isinstance(encoder, OnnxPairEncoder | MiniEncoder) else None
     return found if isinstance(found, dict) else None
 
 

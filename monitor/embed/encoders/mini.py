@@ -29,7 +29,7 @@ class MiniEncoder:
     shared_space = True
 
     def __init__(self, directory: Path = FOLDER, *, threads: int = 0) -> None:
-        sidecar = read_sidecar(directory)
+        self.sidecar = sidecar = read_sidecar(directory)
         text = sidecar["text"]
         if text.get("tokenizer") in FORMER_TOKENIZERS:
             raise EncoderError(
