@@ -20,8 +20,8 @@ _BEARER = re.compile(r"\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}", re.I)
 _LONGEST = 2000  # characters of one value: a stack of SQL parameters is no log line
 
 # Chatty below warning, and their messages carry addresses and payload sizes that nobody asked for.
-_QUIET = ("httpx", "httpcore", "kafka", "alembic", "sqlalchemy", "PIL", "urllib3", "uvicorn.access", "asyncio",
-          "grafana_client")  # fmt: skip
+QUIET = ("httpx", "httpcore", "kafka", "alembic", "sqlalchemy", "PIL", "urllib3", "uvicorn.access", "asyncio",
+         "grafana_client")  # fmt: skip
 
 
 def clean(text: str) -> str:
@@ -75,7 +75,7 @@ def configure(style: str = "auto", level: str = "info") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for name in _QUIET:
+    for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
     # It calls every topic that is not there yet an error; ours are told of by those who need them.
     logging.getLogger("kafka.cluster").setLevel(logging.CRITICAL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -9,16 +10,33 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import settings
 
+from monitor.logs import QUIET
 from tests.services import Unavailable
 from tests.services import kafka as kafka_service
 from tests.services import postgres as postgres_service
 from tests.services import prometheus as prometheus_service
 
+LOGGERS = (*QUIET, "kafka.cluster", "kafka.net.selector")  # whose level `monitor.logs.configure` sets
+
 # Derandomised, so that a run on one machine is a run on any; no deadline, since machines are shared and slow.
 settings.register_profile("driftline", derandomize=True, deadline=None, max_examples=60)
 settings.load_profile("driftline")
+
+
+@pytest.fixture(autouse=True)
+def logs_as_they_were() -> Iterator[None]:
+    """A command that was called in this process has sent all logs where it wanted them: not so for the next test."""
+    root = logging.getLogger()
+    handlers, levels = list(root.handlers), {name: logging.getLogger(name).level for name in (None, *LOGGERS)}
+    settings = structlog.get_config()
+    yield
+    root.handlers[:] = handlers
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+    structlog.configure(**settings)
 
 
 def absent(error: Unavailable) -> None:
