@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.embed.export import probe_pages
+from monitor.embed.probes import probe_pages
 from tests.conftest import absent
 from tests.data import ROOT
 from tests.services import Unavailable

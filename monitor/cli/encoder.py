@@ -107,6 +107,11 @@ def concepts(
     from monitor.cli import embedding
     from monitor.embed.concepts import ConceptBank
 
+    if not all(word.strip() for word in words):
+        raise Failure('--word is empty; write what to compare with, as --word "a lorry"')
+    for path in files:
+        if path.suffix.lower() in embedding.TEXTS:
+            raise Failure(f"{path} is a text, concepts are words near an image; give images or PDFs")
     config = config_or_defaults(context, config_path)
     chosen = load_encoder(config)
     try:
@@ -116,8 +121,6 @@ def concepts(
     failed = 0
     with embedding.Embedder(config, chosen, pages or config.sampling.parts, bank) as embedder:
         for path in files:
-            if path.suffix.lower() in embedding.TEXTS:
-                raise Failure(f"{path} is a text, concepts are words near an image; give images or PDFs")
             rows = embedder.rows(path)
             failed += any("missing" in row for row in rows)
             for row in rows:

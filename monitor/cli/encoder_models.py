@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from monitor.cli.options import Failure, config_option, config_or_defaults, load_encoder
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command("list")
@@ -108,6 +105,8 @@ def pull(
             )
         except EncoderError as error:
             raise Failure(str(error)) from None
+        except OSError as error:
+            raise Failure(f"{folder} cannot be written: {error.strerror or error}; choose another folder") from None
     click.echo(f"{'wrote' if fetched else 'already in'} {folder}: {model}/{pretrained}")
     for name, file in record.files.items():
         click.echo(f"  {name}  {file.bytes / 1e6:.1f} MB  sha256:{file.sha256}  {file.source}")
@@ -170,6 +169,8 @@ def export(
             )
     except EncoderError as error:
         raise Failure(str(error)) from None
+    except OSError as error:
+        raise Failure(f"{out} cannot be written: {error.strerror or error}; choose another --out") from None
     parity = done.parity
     click.echo(f"wrote {done.directory} ({done.megabytes:.1f} MB): {done.identity}")
     click.echo(

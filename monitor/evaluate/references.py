@@ -289,11 +289,17 @@ def agreements(samples: Sequence[SampleRow]) -> tuple[NDArray[np.float64], list[
     """One image-text cosine per session (the mean over its pairs), near-duplicates of an hour once."""
     values, of = [], []
     for sample in distinct(samples):
-        pairs = [a for _, _, a, _ in sample.parts if a is not None]
-        if pairs:
-            values.append(float(np.mean(pairs)))
+        mean = mean_agreement(sample)
+        if mean is not None:
+            values.append(mean)
             of.append(sample)
     return np.array(values, dtype=np.float64), of
+
+
+def mean_agreement(sample: SampleRow) -> float | None:
+    """Mean image-text cosine over a session's pairs, None where it has none."""
+    pairs = [agreement for _, _, agreement, _ in sample.parts if agreement is not None]
+    return sum(pairs) / len(pairs) if pairs else None
 
 
 def most_used_encoder(samples: Sequence[SampleRow]) -> str:

@@ -26,7 +26,7 @@ from detectors.rates import ODDS, RateReference, pooled_day_sd
 from detectors.rates.bets import interval
 from monitor.embed.concepts import NOTATION
 from monitor.evaluate.calendar import Calendar
-from monitor.evaluate.references import FittedStream, Reference, agreements, most_used_encoder
+from monitor.evaluate.references import FittedStream, Reference, agreements, mean_agreement, most_used_encoder
 from monitor.evaluate.streams import CATALOGUE, SLICE_PREFIX, StreamSpec
 from monitor.store.evaluation import SampleRow
 
@@ -98,15 +98,12 @@ _WITHIN: Final[dict[str, Callable[[dict[str, Any]], bool]]] = {
 
 def _in_conflict(samples: Sequence[SampleRow], reference: Reference) -> list[SampleRow]:
     """Sessions whose image and prompt agree less than their segment's limit, embedded by the reference's encoder."""
-    found = []
-    for sample in of_encoder(samples, reference):
-        limit = reference.agreement_limits.get(sample.segment)
-        if limit is None:
-            continue
-        scores = [agreement for _, _, agreement, _ in sample.parts if agreement is not None]
-        if scores and float(np.mean(scores)) < limit:
-            found.append(sample)
-    return found
+    limits = reference.agreement_limits
+    return [
+        sample
+        for sample in of_encoder(samples, reference)
+        if sample.segment in limits and (mean := mean_agreement(sample)) is not None and mean < limits[sample.segment]
+    ]
 
 
 def agreement_limits(samples: Sequence[SampleRow]) -> dict[str, float]:

@@ -258,6 +258,15 @@ def test_a_folder_of_ones_own(hub: Hub, tmp_path: Path) -> None:
     assert done.exit_code == 1 and f"holds {MODEL}/{TAG}; choose another folder" in done.output
 
 
+def test_a_folder_that_cannot_be_made_is_told(hub: Hub, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = run("pull", MODEL, TAG, "--out", "file/below")
+    assert done.exit_code == 1 and "file/below cannot be written: Not a directory" in done.output
+    assert run("pull", MODEL, TAG).exit_code == 0
+    done = run("export", MODEL, TAG, "--out", "file/below")
+    assert done.exit_code == 1 and "file/below cannot be written" in done.output
+
+
 def test_pulled_then_exported(hub: Hub, tmp_path: Path) -> None:
     done = run("export", MODEL, TAG, "--out", "pair")
     assert done.exit_code == 1 and f"driftline encoder pull {MODEL} {TAG}" in done.output

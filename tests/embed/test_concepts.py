@@ -85,6 +85,8 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert broken.exit_code == 1 and "missing     image_unknown_format" in broken.output
     refused = runner.invoke(encoder, ["concepts", "--config", "features.yaml", "page.jpg"])
     assert refused.exit_code == 1 and "choose driftline-mini" in refused.output
+    empty = runner.invoke(encoder, ["concepts", "--word", " ", "page.jpg"])
+    assert empty.exit_code == 1 and "--word is empty" in empty.output
     assert "give images or PDFs" in runner.invoke(encoder, ["concepts", "prompt.txt"]).output
 
 

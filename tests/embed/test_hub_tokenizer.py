@@ -20,6 +20,7 @@ from monitor.embed import encoders
 from monitor.embed.encoders.base import EncoderError
 from monitor.embed.encoders.hub_tokens import HubTokenizer
 from monitor.embed.probes import PROBE_TEXTS, measure_parity, probe_pages
+from tests.embed.tiny_models import SIGMOID_TEXT, SIGMOID_VISION
 
 open_clip = pytest.importorskip("open_clip", reason="needs open_clip: pip install 'driftline[clip]'")
 torch = pytest.importorskip("torch", reason="needs torch: pip install 'driftline[clip]'")
@@ -33,25 +34,14 @@ SETTINGS = {
     "embed_dim": 96,
     "init_logit_bias": -10,
     "custom_text": True,
-    "vision_cfg": {
-        "image_size": 160,
-        "timm_model_name": "test_vit3",
-        "timm_model_pretrained": False,
-        "timm_pool": "map",
-        "timm_proj": "none",
-    },
+    "vision_cfg": SIGMOID_VISION,
     "text_cfg": {
         "context_length": LENGTH,
         "vocab_size": 400,
         "hf_tokenizer_name": "drawn/tokenizer",
         "tokenizer_kwargs": {"clean": "canonicalize"},
         "width": 96,
-        "heads": 2,
-        "layers": 2,
-        "no_causal_mask": True,
-        "proj_bias": True,
-        "pool_type": "last",
-        "norm_kwargs": {"eps": 1e-6},
+        **SIGMOID_TEXT,
     },
 }
 TEXTS = [

@@ -15,6 +15,7 @@ from PIL import Image
 from monitor.config.model import Encoder as EncoderConfig
 from monitor.embed import encoders
 from monitor.embed.encoders.base import EncoderError
+from tests.embed.tiny_models import SIGMOID_TEXT, SIGMOID_VISION
 
 open_clip = pytest.importorskip("open_clip", reason="needs open_clip: pip install 'driftline[clip]'")
 torch = pytest.importorskip("torch", reason="needs torch: pip install 'driftline[clip]'")
@@ -33,23 +34,12 @@ ARCHITECTURES = {
         "embed_dim": 96,
         "init_logit_bias": -10,
         "custom_text": True,
-        "vision_cfg": {
-            "image_size": 160,
-            "timm_model_name": "test_vit3",
-            "timm_model_pretrained": False,
-            "timm_pool": "map",
-            "timm_proj": "none",
-        },
+        "vision_cfg": SIGMOID_VISION,
         "text_cfg": {
             "context_length": 64,
             "vocab_size": 49408,
             "width": 64,
-            "heads": 2,
-            "layers": 2,
-            "no_causal_mask": True,
-            "proj_bias": True,
-            "pool_type": "last",
-            "norm_kwargs": {"eps": 1e-6},
+            **SIGMOID_TEXT,
             "act_kwargs": {"approximate": "tanh"},
         },
     },
