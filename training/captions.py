@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from training.words import Rng, choose
 
@@ -84,6 +85,14 @@ REAL: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("old scanned document", "historical document", "scan of an old letter or paper"),
         ("yellowed or grey paper",),
     ),
+    "olmocr_old_scans handwriting": (
+        ("handwritten letter", "handwritten page", "old letter written by hand", "scan of an old handwritten document"),
+        ("handwriting in ink", "handwriting on yellowed or grey paper"),
+    ),
+    "olmocr_old_scans typescript": (
+        ("typewritten page", "old typewritten letter", "typescript", "scan of an old typewritten document"),
+        ("typewriter text", "a signature"),
+    ),
     "olmocr_old_scans_math": (
         ("old scan of a mathematics book", "scanned old page with formulas", "historical maths textbook"),
         ("printed formulas",),
@@ -122,6 +131,14 @@ REAL: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("shapes and labels",),
     ),
 }
+# What the old scans that may train are, told by eye; the numbers are the files' names. The others are printed.
+_OLD_SCANS = {
+    "handwriting": (
+        4, 5, 13, 18, 19, 20, 22, 29, 30, 33, 34, 39, 41, 42, 45, 47, 48, 49, 51, 54, 55, 56, 74, 78, 79, 82, 86, 89,
+        90, 92, 93, 97, 98,
+    ),
+    "typescript": (2, 6, 17, 23, 24, 25, 31, 61, 62, 94),
+}  # fmt: skip
 _CONDITION = {
     "rotation": ("rotated", "turned sideways or upside down", "with the wrong orientation"),
     "crop": ("cropped", "cut off at the edges", "only partly visible"),
@@ -139,6 +156,15 @@ _CONDITION = {
 }
 _CLEAN = ("clean", "clear", "sharp", "good quality", "legible")
 _LEAD = ("a {}", "an image of a {}", "{}", "a scan of a {}", "a picture showing a {}", "this is a {}", "document: {}")
+
+
+def real_kind(kind: str, file: str) -> str:
+    """The key of ``REAL`` for an image of the manifest: its kind, with what is on it where that is told by file."""
+    if kind == "olmocr_old_scans":
+        for what, numbers in _OLD_SCANS.items():
+            if int(Path(file).stem) in numbers:
+                return f"{kind} {what}"
+    return kind
 
 
 def caption(

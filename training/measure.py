@@ -16,7 +16,7 @@ SEED = 20
 
 
 def write(folder: Path, number: int, pool: Pool, tower: object) -> None:
-    """Samples number x PER_FILE and on: measurements float16, kinds, conditions, captions."""
+    """Samples number x PER_FILE and on: measurements float16, kinds, conditions, captions, documents."""
     import torch
 
     path = folder / f"measured-{number:04d}.npz"
@@ -36,6 +36,7 @@ def write(folder: Path, number: int, pool: Pool, tower: object) -> None:
         kinds=np.array([row["kind"] for row in rows]),
         conditions=np.stack([row["conditions"] for row in rows]).astype(np.float16),
         captions=json.dumps([row["caption"] for row in rows]),
+        documents=json.dumps([row["document"] for row in rows]),
     )
     part.replace(path)
 

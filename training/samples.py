@@ -16,6 +16,7 @@ from training.documents.sheet import LONG
 from training.model import FILL, HEIGHT, MEAN, STD, WIDTH
 
 REAL_SHARE = 0.35
+MOST = 30  # images of a kind; kinds with as many are drawn equally often, smaller ones less
 _FLAT = ("olmocr_", "doclaynet_")  # real kinds that are sheets of paper
 
 
@@ -43,21 +44,23 @@ def real_entries(data: Path) -> dict[str, list[shards.Entry]]:
             continue
         image = Image.open(data / row.file).convert("RGB")
         image.thumbnail((LONG, LONG), Image.Resampling.BOX, reducing_gap=None)
-        sees = captions.REAL[row.kind][1]
-        own = found.setdefault(row.kind, [])
-        own.append(shards.Entry(shards.jpeg(image), row.kind, sees))
+        kind = captions.real_kind(row.kind, row.file)
+        sees = captions.REAL[kind][1]
+        own = found.setdefault(kind, [])
+        own.append(shards.Entry(shards.jpeg(image), kind, sees, document=row.document))
         if row.kind.startswith(_FLAT):
             desk = screens.on_desk(np.random.default_rng((11, number)), image)
-            own.append(shards.Entry(shards.jpeg(desk), row.kind, ("photographed on a table",)))
+            own.append(shards.Entry(shards.jpeg(desk), kind, ("photographed on a table",), document=row.document))
     return found
 
 
 def sample(pool: Pool, seed: int, index: int) -> dict[str, Any]:
-    """``pixels`` uint8[3, height, width], ``caption``, ``kind`` (number), ``conditions`` float32[13]."""
+    """``pixels`` uint8[3, height, width], ``caption``, ``kind`` (number), ``conditions`` float32[13], ``document``."""
     rng = np.random.default_rng((seed, index))
     if pool.real and (not pool.drawn or rng.random() < REAL_SHARE):
         names = sorted(pool.real)
-        own = pool.real[names[int(rng.integers(len(names)))]]
+        weights = np.array([min(len(pool.real[name]), MOST) for name in names], float)
+        own = pool.real[names[int(rng.choice(len(names), p=weights / weights.sum()))]]
         entry = own[int(rng.integers(len(own)))]
         if "photographed on a table" in entry.sees and rng.random() < 0.6:
             entry = own[int(rng.integers(len(own)))]
@@ -75,6 +78,7 @@ def sample(pool: Pool, seed: int, index: int) -> dict[str, Any]:
         "caption": captions.caption(rng, phrases, entry.sees, entry.about, entry.tongue, applied),
         "kind": pool.kinds.index(entry.kind),
         "conditions": severity,
+        "document": entry.document,
     }
 
 

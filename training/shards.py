@@ -20,13 +20,14 @@ QUALITY = 90
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A JPEG with its facts; ``kind`` is a drawn kind, or a real one of the manifest."""
+    """A JPEG with its facts; ``kind`` is a drawn kind, or a real one (``captions.REAL``) with its source document."""
 
     jpeg: bytes
     kind: str
     sees: tuple[str, ...] = ()
     about: str = ""
     tongue: str = "English"
+    document: str = ""
 
     def image(self) -> Image.Image:
         return Image.open(io.BytesIO(self.jpeg)).convert("RGB")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from training.documents import business, prose, screens
+from training.documents import archive, business, prose, screens
 from training.documents.sheet import Drawn
 from training.fonts import Fonts
 from training.words import Rng
@@ -28,9 +28,9 @@ KINDS: dict[str, tuple[Callable[[Rng, Fonts], Drawn], float]] = {
     "law or regulation": (prose.law, 1.0),
     "manual": (prose.manual, 1.0),
     "page with header and footer": (prose.book, 1.0),
-    "handwritten letter": (prose.handwritten, 2.0),
-    "typewritten page": (prose.typescript, 1.6),
-    "old scanned document": (prose.old_scan, 1.4),
+    "handwritten letter": (archive.handwritten, 2.0),
+    "typewritten page": (archive.typescript, 1.6),
+    "old scanned document": (archive.old_scan, 1.4),
     "chart": (screens.chart, 0.9),
     "presentation slide": (screens.slide, 1.0),
     "screenshot": (screens.screenshot, 1.0),

@@ -1,10 +1,10 @@
-"""Pages of running text: articles, newspapers, dictionaries, patents, laws, manuals, books, typescripts, old scans."""
+"""Pages of running text: articles, newspapers, dictionaries, patents, laws, manuals, books."""
 
 from __future__ import annotations
 
 from training import words
 from training.documents.shapes import chart_image, equation, line_figure, scene
-from training.documents.sheet import LONG, Drawn, Sheet, aged, new_sheet
+from training.documents.sheet import Drawn, aged, new_sheet
 from training.fonts import Fonts
 from training.words import Rng
 
@@ -245,86 +245,4 @@ def book(rng: Rng, fonts: Fonts) -> Drawn:
     s.say(w / 2, h - m * 0.6, s.sentence(4), 6, anchor="ma")
     return Drawn(
         s.image, "page with header and footer", ("a running header and a footer",), s.style.about, s.style.tongue
-    )
-
-
-def handwritten(rng: Rng, fonts: Fonts) -> Drawn:
-    paper = aged(rng) if rng.random() < 0.7 else None
-    ink = ((20, 25, int(rng.integers(80, 190))) if rng.random() < 0.35
-           else tuple(int(v) for v in rng.integers((40, 25, 10), (110, 80, 60))))  # fmt: skip
-    s = new_sheet(rng, fonts, style="hand", paper=paper, text=float(rng.uniform(9, 17)), ink=ink)
-    if s.style.script:
-        s.style.script, s.style.tongue, s.style.family = "", "French", fonts.pick("hand", rng)
-    w, h, m = s.width, s.height, s.width * float(rng.uniform(0.03, 0.14))
-    sees = ["handwriting in " + ("blue" if ink[2] > 78 and ink[0] == 20 else "dark") + " ink"]
-    s.style.leading = float(rng.uniform(1.1, 1.9))
-    if rng.random() < 0.35:
-        step = s.style.size * s.style.leading
-        for k in range(1, int(h / step)):
-            s.rule(0, m + k * step, w, m + k * step, 1, (170, 185, 210))
-        sees.append("ruled paper")
-    y = m + float(rng.uniform(0, h * 0.15))
-    if rng.random() < 0.5:
-        s.say(w * 0.5, y, words.choose(rng, words.CITIES) + ", " + words.date(rng))
-        y += s.style.size * 2
-    end = s.lines((m, y, w - m, h * float(rng.uniform(0.5, 0.97))), wobble=float(rng.uniform(0.3, 2.0)))
-    if rng.random() < 0.5:
-        s.say(w * 0.55, min(end + 4, h - 30), words.name(rng), s.style.size * 1.4)
-    if rng.random() < 0.7:  # a hand's slant and waver
-        s.image = waver(s, float(rng.uniform(-0.12, 0.3)))
-    return Drawn(s.image, "handwritten letter", tuple(sees), s.style.about, s.style.tongue)
-
-
-def waver(s: Sheet, slant: float) -> object:
-    shift = -slant * s.height / 2 * 0.3
-    return s.image.transform(
-        s.image.size, 0, (1, slant * 0.3, shift, float(s.rng.normal(0, 0.02)), 1, 0), 2, fillcolor=s.paper
-    )
-
-
-def typescript(rng: Rng, fonts: Fonts) -> Drawn:
-    ink = tuple(int(v) for v in rng.integers(20, 95, 3)) if rng.random() < 0.6 else (50, 45, 110)
-    s = new_sheet(rng, fonts, style="typewriter", paper=aged(rng), text=float(rng.uniform(6.5, 9)), ink=ink)
-    if s.style.script:
-        s.style.script, s.style.tongue, s.style.family = "", "French", fonts.pick("typewriter", rng)
-    s.style.leading = float(rng.choice([1.25, 1.6, 2.0]))
-    w, h, m = s.width, s.height, s.width * float(rng.uniform(0.07, 0.17))
-    y = m
-    if rng.random() < 0.4:
-        s.say(w / 2, y, s.sentence(3).upper(), anchor="ma")
-        y += s.style.size * 3
-    end = s.lines((m, y, w - m * 0.7, h * float(rng.uniform(0.55, 0.95))), justify=False, wobble=0.3)
-    if rng.random() < 0.35:
-        s.say(m, min(h - 20, end), words.name(rng), 12, (40, 40, 130), family=fonts.pick("hand", rng))
-    return Drawn(s.image, "typewritten page", ("typewriter text on old paper",), s.style.about, s.style.tongue)
-
-
-def old_scan(rng: Rng, fonts: Fonts) -> Drawn:
-    """A scan of an old printed page or document, grey and uneven, sometimes with formulas."""
-    s = new_sheet(
-        rng,
-        fonts,
-        style=str(rng.choice(["serif", "serif", "typewriter"])),
-        paper=aged(rng),
-        text=float(rng.uniform(6, 9.5)),
-    )
-    w, h, m = s.width, s.height, s.width * float(rng.uniform(0.08, 0.16))
-    sums = rng.random() < 0.4
-    y = m + 14
-    s.say(w / 2, m * 0.6, f"{words.title(rng, s.style.about, 2).upper()}   {rng.integers(1, 500)}", 7, anchor="ma")
-    while y < h - m - 14:
-        if sums and rng.random() < 0.55:
-            equation(s, w / 2, y + 2, (w - 2 * m) * 0.7, tall=bool(rng.random() < 0.5))
-            y += float(rng.uniform(18, 26))
-        else:
-            y = s.lines((m, y, w - m, min(h - m, y + float(rng.uniform(20, 160))))) + 5
-    if rng.random() < 0.4:
-        s.box((0, 0, int(rng.integers(2, 14)), LONG), fill=(20, 20, 20))
-    kind = "old scan of mathematics" if sums else "old scanned document"
-    return Drawn(
-        s.image,
-        kind,
-        ("yellowed or grey paper", *(("printed formulas",) if sums else ())),
-        s.style.about,
-        s.style.tongue,
     )
