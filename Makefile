@@ -38,8 +38,8 @@ $(VENV)-clip/.setup: pyproject.toml constraints.txt
 	$(VENV)-clip/bin/python -m pip install --quiet -c constraints.txt -e '.[demo,dev,bench,clip]'
 	@touch $@
 
-test-clip: $(VENV)-clip/.setup ## The tests of open_clip and of its export, in an environment with the extra clip (6 GB)
-	$(VENV)-clip/bin/python -m pytest tests/embed/test_open_clip.py tests/embed/test_checkpoints.py tests/embed/test_hub_tokenizer.py $(ARGS)
+test-clip: $(VENV)-clip/.setup ## The tests of open_clip, of its export and of training, in an environment with the extra clip (6 GB)
+	$(VENV)-clip/bin/python -m pytest tests/embed/test_open_clip.py tests/embed/test_checkpoints.py tests/embed/test_hub_tokenizer.py tests/training $(ARGS)
 
 lint: $(VENV)/.setup ## Lint, formatting and types
 	$(BIN)/ruff check .

@@ -145,20 +145,22 @@ def agreement(student: Student, corpus: Corpus, most: int = 3000) -> float:
 
 
 def fit(
-    student: Student, train: Corpus, goal: torch.Tensor, held: dict[str, Corpus], epochs: float, rate: float, seed: int
+    student: Student, train: Corpus, goal: torch.Tensor, held: dict[str, Corpus], chosen: argparse.Namespace
 ) -> None:
-    """Trains on ``train``; rows of ``goal`` beyond its targets (captions) have a direction only."""
-    rng = np.random.default_rng(seed)
+    """Trains on ``train``; rows of ``goal`` beyond its targets (captions) have a direction only. Goes on at the
+    step that ``progress.pt`` was written at, of the same texts."""
+    rate, per = chosen.rate, max(1, len(goal) // BATCH)
     aims = torch.from_numpy(train.targets)
     optimisers = (
         torch.optim.SparseAdam(student.table.parameters(), lr=rate),
         torch.optim.AdamW(student.network.parameters(), lr=rate, weight_decay=0.01),
     )
-    steps, step, began, order = int(epochs * (len(goal) // BATCH)), 0, time.monotonic(), np.zeros(0, np.int64)
+    steps, began, order = int(chosen.epochs * per), time.monotonic(), np.zeros(0, np.int64)
+    step = first = _resume(chosen.out / "progress.pt", student, optimisers, len(goal))
     while step < steps:
-        if len(order) < BATCH:
-            order = rng.permutation(len(goal))
-        rows, order = order[:BATCH], order[BATCH:]
+        if step % per == 0 or step == first:
+            order = np.random.default_rng((chosen.seed, step // per)).permutation(len(goal))
+        rows = order[step % per * BATCH :][:BATCH]
         rows = rows[np.argsort(train.lengths[rows], kind="stable")]
         made = student.rows(train, rows)
         asked = np.flatnonzero(rows < len(aims))  # those that the teacher was asked about
@@ -180,6 +182,24 @@ def fit(
             found = {name: round(agreement(student, part), 4) for name, part in held.items()}
             report = {"step": step, "of": steps, "seconds": round(time.monotonic() - began), "loss": loss.item()}
             print(json.dumps({**report, "direct": direct.item(), **found}), flush=True)
+            states = [optimiser.state_dict() for optimiser in optimisers]
+            part = chosen.out / "progress.part"
+            torch.save({"student": student.state_dict(), "optimisers": states, "step": step, "texts": len(goal)}, part)
+            part.replace(chosen.out / "progress.pt")
+
+
+def _resume(path: Path, student: Student, optimisers: Sequence[torch.optim.Optimizer], texts: int) -> int:
+    """The step to go on at; 0 where there is none, or where it was made of other texts."""
+    if not path.exists():
+        return 0
+    kept = torch.load(path, weights_only=True)
+    if kept["texts"] != texts:
+        return 0
+    student.load_state_dict(kept["student"])
+    for optimiser, state in zip(optimisers, kept["optimisers"], strict=True):
+        optimiser.load_state_dict(state)
+    print(f"goes on at step {kept['step']}", flush=True)
+    return int(kept["step"])
 
 
 def write(student: Student, vocabulary: list[str], out: Path) -> None:
@@ -212,10 +232,11 @@ def main(chosen: argparse.Namespace) -> None:
         texts, goal = texts + said, np.concatenate([goal, former(said)])
     train = Corpus.of(tokenizer, texts, targets)
     held_texts, held_vectors = read(sorted(chosen.texts.glob("held-*[0-9].npz")))
-    asks = np.array(["?" in text or "<image" in text for text in held_texts])
+    asks = np.array(["?" in text or "<image" in text for text in held_texts], dtype=bool)
     held = {
         name: Corpus.of(tokenizer, [held_texts[i] for i in np.flatnonzero(rows)], held_vectors[rows])
         for name, rows in (("questions", asks), ("sentences", ~asks))
+        if rows.any()
     }
     start = np.load(chosen.teacher / "tokens.npy").astype(np.float32) @ turn.T
     start -= 0.7 * start.mean(0)
@@ -231,9 +252,10 @@ def main(chosen: argparse.Namespace) -> None:
     if kept.exists():
         student.load_state_dict(torch.load(kept, weights_only=True))
         print(f"goes on from {kept}", flush=True)
-    fit(student, train, unit, held, chosen.epochs, chosen.rate, chosen.seed)
+    fit(student, train, unit, held, chosen)
     torch.save(student.state_dict(), kept)
     write(student, vocabulary, chosen.out)
+    (chosen.out / "progress.pt").unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

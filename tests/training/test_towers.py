@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +62,8 @@ def test_fused_measurements_are_the_plain_ones() -> None:
 def test_the_weights_that_ship_can_be_exported_again(tmp_path: Path) -> None:
     tower = export.tower_again(FOLDER / "image.onnx")
     assert export.parity(tower, FOLDER / "image.onnx", count=4) > 0.999999
-    export.write(tower, FOLDER, tmp_path / "again")
+    export.write_image(tower, tmp_path / "image.onnx")
+    export.write(tmp_path / "image.onnx", export.parity(tower, tmp_path / "image.onnx"), FOLDER, tmp_path / "again")
     pages = [catalogue.draw(8, index, fonts.Fonts({})).image for index in range(4)]
     first, second = (MiniEncoder(folder, threads=1).encode_images(pages) for folder in (FOLDER, tmp_path / "again"))
     np.testing.assert_allclose(first, second, atol=1e-6)
@@ -173,7 +175,7 @@ def test_the_directions_of_a_former_tower_are_found_again(tmp_path: Path) -> Non
     np.testing.assert_array_equal(distil.basis(tmp_path, [], targets, None), found)  # kept for the folder
 
 
-def test_training_brings_similarities_to_the_teachers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_brings_similarities_to_the_teachers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distil, "BATCH", 128)
     rng = np.random.default_rng(3)
     words = ["[UNK]", *(f"w{i}" for i in range(40))]
@@ -187,6 +189,42 @@ def test_training_brings_similarities_to_the_teachers(monkeypatch: pytest.Monkey
     made = distil.Student(rng.normal(size=(41, 256)).astype(np.float32))
     before = distil.agreement(made, corpus, 300)
     goal = torch.nn.functional.normalize(torch.from_numpy(targets[:, :256].copy()), dim=1)
-    distil.fit(made, corpus, goal, {"all": corpus}, 15, 3e-2, 0)
+    distil.fit(made, corpus, goal, {"all": corpus}, Namespace(epochs=15, rate=3e-2, seed=0, out=tmp_path))
     after = distil.agreement(made, corpus, 300)
     assert before < 0.7 and after > 0.85, (before, after)
+
+
+class Stop(Exception):
+    pass
+
+
+def test_the_text_tower_goes_on_where_it_was_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distil, "BATCH", 32)
+    rng = np.random.default_rng(3)
+    words = ["[UNK]", *(f"w{i}" for i in range(40))]
+    targets = rng.normal(size=(256, 384)).astype(np.float32)
+    texts = [" ".join(words[i] for i in row) for row in rng.integers(1, 41, size=(256, 3))]
+    corpus = distil.Corpus.of(WordPiece(words), texts, targets)
+    goal = torch.nn.functional.normalize(torch.from_numpy(targets[:, :256].copy()), dim=1)
+
+    def run(out: Path, stop: int = 99) -> np.ndarray:
+        """Three epochs of eight steps; a checkpoint every second step, stopped at the ``stop``-th."""
+        torch.manual_seed(0)
+        made = distil.Student(np.random.default_rng(5).normal(size=(41, 256)).astype(np.float32))
+        seen = []
+
+        def agreement(*_: object) -> float:
+            seen.append(1)
+            if len(seen) == stop:
+                raise Stop
+            return 0.0
+
+        monkeypatch.setattr(distil, "agreement", agreement)
+        distil.fit(made, corpus, goal, {"all": corpus}, Namespace(epochs=3, rate=1e-2, seed=4, out=out))
+        return made.table.weight.detach().numpy()
+
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "stopped").mkdir()
+    with pytest.raises(Stop):
+        run(tmp_path / "stopped", 6)
+    np.testing.assert_array_equal(run(tmp_path / "stopped"), run(tmp_path / "whole"))
