@@ -78,7 +78,7 @@ class Fused(nn.Module):
         x = pixels.float()
         layers = self.measured
         out = _normalised(layers.norm, self.measure(x)).clamp(-6, 6)
-        out = layers.last(torch.relu(_normalised(layers.middle, layers.first(out))))
+        out = layers.joined(layers.last(torch.relu(_normalised(layers.middle, layers.first(out)))), out)
         if self.network is not None:
             out = out + self.network(x.permute(0, 3, 1, 2) * self.fixed.gain + self.fixed.lift)
         return out

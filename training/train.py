@@ -31,17 +31,23 @@ def read(folder: Path, files: int | None = None) -> dict[str, Any]:
     return {name: value if name == "captions" else np.concatenate(value) for name, value in found.items()}
 
 
-def components(measured: torch.Tensor) -> torch.Tensor:
-    """The first KEPT principal components of all rows, the first of unit variance, weaker ones less: float32[n, KEPT].
+def components(measured: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The first KEPT principal components, the first of unit variance, weaker ones less.
 
-    Directions come from the first 4,096 rows.
+    Returns the axes float32[KEPT, MEASURED] of standardised measurements, found in the first 8,192 rows, and the
+    components of all rows, float32[n, KEPT].
     """
-    some = measured[:4096].float()
+    some = measured[:8192].float()
     mean, scale = some.mean(0), some.std(0) + 1e-4
     _, values, axes = torch.svd_lowrank(((some - mean) / scale).clamp(-6, 6), q=KEPT + 16, niter=4)
     weight = (values[:KEPT] / values[0]) ** 0.5 / (values[:KEPT] / len(some) ** 0.5)
-    parts = [((rows.float() - mean) / scale).clamp(-6, 6) @ axes[:, :KEPT] * weight for rows in measured.split(4096)]
-    return torch.cat(parts)
+    found = (axes[:, :KEPT] * weight).T
+    return found, torch.cat([((rows.float() - mean) / scale).clamp(-6, 6) @ found.T for rows in measured.split(4096)])
+
+
+def unused(words: torch.Tensor) -> torch.Tensor:
+    """Orthonormal directions of the space that captions use least: float32[dim, KEPT], from their vectors."""
+    return torch.linalg.eigh((words.T @ words).double()).eigenvectors[:, :KEPT].float()
 
 
 def train(chosen: argparse.Namespace) -> None:
@@ -55,12 +61,13 @@ def train(chosen: argparse.Namespace) -> None:
     kinds, severity = torch.from_numpy(rows["kinds"]), torch.from_numpy(rows["conditions"]).float()
     names = (*captions.GENERATED, *captions.REAL)
     drawn = len(captions.GENERATED)
-    kept = components(measured)
+    axes, kept = components(measured)
     steps = chosen.epochs * (size // chosen.batch)
     print(f"{size} samples, {steps} steps", flush=True)
     model = nn.ModuleDict({"layers": Measured(text.dim), "heads": Heads(text.dim, len(names), len(conditions.NAMES))})
+    model["layers"].keep(axes, unused(words))
     plain = [p for p in model.parameters() if p.ndim <= 1]
-    decayed = [p for p in model.parameters() if p.ndim > 1]
+    decayed = [p for p in model.parameters() if p.ndim > 1 and p.requires_grad]
     optimiser = torch.optim.AdamW([{"params": decayed, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}])
     step = load(chosen.out, model, optimiser)
     order = np.zeros(0, np.int64)
