@@ -54,13 +54,13 @@ def angles(edges: Edges, contrast: float) -> Angles:
         return UNKNOWN
     # Every second pixel along the lines: there are more edges than points are taken.
     found = [_points(edges.lighter_below[:, ::2], 0), _points(edges.lighter_right[::2], 1)]
-    coarse = [(1.0, 0.0) if points is None else _coarse_angle(*points) for points in found]
+    coarse = [(1.0, 0.0) if points is None else _coarse_angle(points) for points in found]
     axis = 0 if coarse[0][0] >= coarse[1][0] else 1
     prominence, turn = coarse[axis]
     bottoms = found[axis]
     if bottoms is None or prominence < _PROMINENCE:
         return Angles(None, None, False, round(prominence, 4))
-    angle = _fine_angle(*bottoms, turn)
+    angle = _fine_angle(bottoms, turn)
     # Along columns the same turn has the opposite sign, because the axes are exchanged.
     skew = round(angle if axis == 0 else -angle, 2) + 0.0  # no minus zero
     told = Angles(skew, None, axis == 1, round(prominence, 4))
@@ -70,15 +70,15 @@ def angles(edges: Edges, contrast: float) -> Angles:
     if tops is None:
         return told
     along = np.array([angle])
-    first, second = float(_sharpness(*bottoms, along, 1.0)[0]), float(_sharpness(*tops, along, 1.0)[0])
+    first, second = float(_sharpness(bottoms, along, 1.0)[0]), float(_sharpness(tops, along, 1.0)[0])
     difference = (first - second) / (first + second)
     if axis == 0:
         return replace(told, rotation=0 if difference > 0 else 180 if difference < -_DOWN_MARGIN else None)
     return replace(told, rotation=90 if difference > _SIDE_MARGIN else 270 if difference < -_SIDE_MARGIN else None)
 
 
-def _points(mask: NDArray[np.bool_], axis: int) -> tuple[F32, F32] | None:
-    """At most ``_POINTS`` points of a mask, evenly taken, as (across the lines, along the lines).
+def _points(mask: NDArray[np.bool_], axis: int) -> F32 | None:
+    """At most ``_POINTS`` points of a mask, evenly taken, as float32[2, points]: across the lines, along the lines.
 
     ``axis`` 0: lines run along rows; 1: along columns; along the lines every second pixel is there. None when there
     are too few.
@@ -89,15 +89,14 @@ def _points(mask: NDArray[np.bool_], axis: int) -> tuple[F32, F32] | None:
     if flat.size > _POINTS:
         flat = flat[(np.arange(_POINTS) * flat.size) // _POINTS]
     rows, columns = np.divmod(flat, mask.shape[1])
-    first, second = (rows, 2 * columns) if axis == 0 else (columns, 2 * rows)
-    return first.astype(np.float32), second.astype(np.float32)
+    return np.array((rows, 2 * columns) if axis == 0 else (columns, 2 * rows), dtype=np.float32)
 
 
-def _sharpness(rows: F32, columns: F32, degrees: NDArray[np.float64], width: float) -> NDArray[np.float64]:
+def _sharpness(points: F32, degrees: NDArray[np.float64], width: float) -> NDArray[np.float64]:
     """Per angle: sum of squared counts of the points projected along lines turned by that angle."""
     radians = np.deg2rad(degrees)
-    turns = np.stack([np.cos(radians), np.sin(radians)], axis=1) / width
-    position = turns.astype(np.float32) @ np.stack([rows, columns])
+    turns = np.array((np.cos(radians), np.sin(radians))).T / width
+    position = turns.astype(np.float32) @ points
     position -= position.min()
     bins = position.astype(np.intp)  # none is negative, so cutting is rounding down
     size = int(bins.max()) + 1
@@ -106,18 +105,18 @@ def _sharpness(rows: F32, columns: F32, degrees: NDArray[np.float64], width: flo
     return np.einsum("ij,ij->i", counts, counts).astype(np.float64)
 
 
-def _coarse_angle(rows: F32, columns: F32) -> tuple[float, float]:
+def _coarse_angle(points: F32) -> tuple[float, float]:
     """(prominence, angle): the sharpest of whole degrees, and how far it stands out."""
-    every = -(-rows.size // _COARSE_POINTS)
-    found = _sharpness(rows[::every], columns[::every], _COARSE, 3.0)
-    at = int(np.argmax(found))
-    return float(found[at] / np.median(found)), float(_COARSE[at])
+    every = -(-points.shape[1] // _COARSE_POINTS)
+    found = _sharpness(points[:, ::every], _COARSE, 3.0)
+    at, middle = int(np.argmax(found)), np.partition(found, _COARSE.size // 2)[_COARSE.size // 2]  # of an odd number
+    return float(found[at] / middle), float(_COARSE[at])
 
 
-def _fine_angle(rows: F32, columns: F32, near: float) -> float:
+def _fine_angle(points: F32, near: float) -> float:
     """The sharpest angle around ``near``, to hundredths of a degree."""
     angles = near + _FINE
-    found = _sharpness(rows, columns, angles, 1.5)
+    found = _sharpness(points, angles, 1.5)
     peak = int(np.argmax(found))
     angle = float(angles[peak])
     if 0 < peak < len(found) - 1:
