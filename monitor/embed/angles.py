@@ -102,7 +102,7 @@ def _sharpness(points: F32, degrees: NDArray[np.float64], width: float) -> NDArr
     size = int(bins.max()) + 1
     bins += np.arange(len(degrees))[:, None] * size
     counts = np.bincount(bins.ravel(), minlength=size * len(degrees)).reshape(len(degrees), size)
-    return np.einsum("ij,ij->i", counts, counts).astype(np.float64)
+    return np.asarray(np.einsum("ij,ij->i", counts, counts), dtype=np.float64)
 
 
 def _coarse_angle(points: F32) -> tuple[float, float]:
