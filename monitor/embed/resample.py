@@ -34,6 +34,15 @@ class _Block(NamedTuple):
     across: F32
 
 
+def ready() -> None:
+    """Have the library behind matrix products take its working memory, 32 MB of addresses for good.
+
+    It takes it with the first large product, and ends the process where it cannot have it: so this comes before a limit.
+    """
+    square = np.ones((512, 512), dtype=np.float32)
+    np.matmul(square, square)
+
+
 def shrunk(grey: Image.Image, size: tuple[int, int]) -> Image.Image:
     """An image of mode L at ``size``, which is (width, height) and larger than it in neither.
 

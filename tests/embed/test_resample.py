@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -62,3 +65,17 @@ def test_sums_are_exact_so_that_their_order_does_not_matter(before: tuple[int, i
 def test_paper_and_ink_stay_what_they_are() -> None:
     for level in (0, 1, 128, 254, 255):
         assert set(shrunk(Image.new("L", (700, 901), level), (597, 768)).tobytes()) == {level}
+
+
+def test_a_file_is_not_charged_for_the_memory_of_the_library() -> None:
+    """Under a limit the library would end the process rather than go without."""
+    script = (
+        "from PIL import Image\n"
+        "from monitor.embed import decoder, resample\n"
+        "resample.ready()\n"
+        "before = decoder.held()\n"
+        "resample.shrunk(Image.new('L', (1535, 1500)), (768, 750))\n"
+        "print(decoder.held() - before)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 25_000_000
