@@ -37,7 +37,7 @@ class _Block(NamedTuple):
 def ready() -> None:
     """Have the library behind matrix products take its working memory, 32 MB of addresses for good.
 
-    It takes it with the first large product, and ends the process where it cannot have it: so this comes before a limit.
+    It does so with the first large product, and ends the process where there is none: so this comes before a limit.
     """
     square = np.ones((512, 512), dtype=np.float32)
     np.matmul(square, square)
