@@ -8,8 +8,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.embed.edges import Edges
+
 F32 = NDArray[np.float32]
-Int16 = NDArray[np.int16]
 
 _POINTS = 3000  # edge points used for angles: more do not change the answer, time grows with them
 _COARSE_POINTS = 1500  # of them, for the first look
@@ -38,44 +39,46 @@ class Angles:
 UNKNOWN: Final = Angles(None, None, False, 1.0)
 
 
-def angles(down: Int16, across: Int16, contrast: float) -> Angles:
-    """Of dark text on light.
+def threshold(contrast: float) -> int:
+    """Levels of 255 from which a step is an edge; ``contrast`` in 0..1."""
+    return int(255.0 * max(_EDGE * contrast, 0.03))
 
-    ``down`` and ``across`` are differences of neighbouring pixels of dark text on light, ``contrast`` is in 0..1.
+
+def angles(edges: Edges, contrast: float) -> Angles:
+    """Of dark text on light: its edges above ``threshold``, and its contrast in 0..1.
+
     Bottoms of letters stand on a common line, so projecting edge points along the lines gives sharp peaks.
     Their direction is the skew. Tops are spread over x-height, capitals and ascenders, which tells up from down.
     """
-    if contrast < 0.05 or min(down.shape) < 32:
+    if contrast < 0.05 or min(edges.lighter_below.shape) < 32:
         return UNKNOWN
-    threshold = 255.0 * max(_EDGE * contrast, 0.03)
     # Every second pixel along the lines: there are more edges than points are taken.
-    slopes = down[:, ::2], across[::2]
-    edges = [_points(slope > threshold, axis) for axis, slope in enumerate(slopes)]
-    coarse = [(1.0, 0.0) if points is None else _coarse_angle(*points) for points in edges]
+    found = [_points(edges.lighter_below[:, ::2], 0), _points(edges.lighter_right[::2], 1)]
+    coarse = [(1.0, 0.0) if points is None else _coarse_angle(points) for points in found]
     axis = 0 if coarse[0][0] >= coarse[1][0] else 1
     prominence, turn = coarse[axis]
-    bottoms = edges[axis]
+    bottoms = found[axis]
     if bottoms is None or prominence < _PROMINENCE:
         return Angles(None, None, False, round(prominence, 4))
-    angle = _fine_angle(*bottoms, turn)
+    angle = _fine_angle(bottoms, turn)
     # Along columns the same turn has the opposite sign, because the axes are exchanged.
     skew = round(angle if axis == 0 else -angle, 2) + 0.0  # no minus zero
     told = Angles(skew, None, axis == 1, round(prominence, 4))
     if prominence < _AXIS_RATIO * coarse[1 - axis][0]:
         return told
-    tops = _points(slopes[axis] < -threshold, axis)
+    tops = _points((edges.darker_below[:, ::2], edges.darker_right[::2])[axis], axis)
     if tops is None:
         return told
     along = np.array([angle])
-    first, second = float(_sharpness(*bottoms, along, 1.0)[0]), float(_sharpness(*tops, along, 1.0)[0])
+    first, second = float(_sharpness(bottoms, along, 1.0)[0]), float(_sharpness(tops, along, 1.0)[0])
     difference = (first - second) / (first + second)
     if axis == 0:
         return replace(told, rotation=0 if difference > 0 else 180 if difference < -_DOWN_MARGIN else None)
     return replace(told, rotation=90 if difference > _SIDE_MARGIN else 270 if difference < -_SIDE_MARGIN else None)
 
 
-def _points(mask: NDArray[np.bool_], axis: int) -> tuple[F32, F32] | None:
-    """At most ``_POINTS`` points of a mask, evenly taken, as (across the lines, along the lines).
+def _points(mask: NDArray[np.bool_], axis: int) -> F32 | None:
+    """At most ``_POINTS`` points of a mask, evenly taken, as float32[2, points]: across the lines, along the lines.
 
     ``axis`` 0: lines run along rows; 1: along columns; along the lines every second pixel is there. None when there
     are too few.
@@ -86,35 +89,34 @@ def _points(mask: NDArray[np.bool_], axis: int) -> tuple[F32, F32] | None:
     if flat.size > _POINTS:
         flat = flat[(np.arange(_POINTS) * flat.size) // _POINTS]
     rows, columns = np.divmod(flat, mask.shape[1])
-    first, second = (rows, 2 * columns) if axis == 0 else (columns, 2 * rows)
-    return first.astype(np.float32), second.astype(np.float32)
+    return np.array((rows, 2 * columns) if axis == 0 else (columns, 2 * rows), dtype=np.float32)
 
 
-def _sharpness(rows: F32, columns: F32, degrees: NDArray[np.float64], width: float) -> NDArray[np.float64]:
+def _sharpness(points: F32, degrees: NDArray[np.float64], width: float) -> NDArray[np.float64]:
     """Per angle: sum of squared counts of the points projected along lines turned by that angle."""
-    radians = np.deg2rad(degrees)[:, None]
-    position = rows * (np.cos(radians) / width).astype(np.float32)
-    position += columns * (np.sin(radians) / width).astype(np.float32)
+    radians = np.deg2rad(degrees)
+    turns = np.array((np.cos(radians), np.sin(radians))).T / width
+    position = turns.astype(np.float32) @ points
     position -= position.min()
-    bins = position.astype(np.int64)  # none is negative, so cutting is rounding down
+    bins = position.astype(np.intp)  # none is negative, so cutting is rounding down
     size = int(bins.max()) + 1
     bins += np.arange(len(degrees))[:, None] * size
     counts = np.bincount(bins.ravel(), minlength=size * len(degrees)).reshape(len(degrees), size)
-    return np.asarray((counts * counts).sum(axis=1), dtype=np.float64)
+    return np.asarray(np.einsum("ij,ij->i", counts, counts), dtype=np.float64)
 
 
-def _coarse_angle(rows: F32, columns: F32) -> tuple[float, float]:
+def _coarse_angle(points: F32) -> tuple[float, float]:
     """(prominence, angle): the sharpest of whole degrees, and how far it stands out."""
-    every = -(-rows.size // _COARSE_POINTS)
-    found = _sharpness(rows[::every], columns[::every], _COARSE, 3.0)
-    at = int(np.argmax(found))
-    return float(found[at] / np.median(found)), float(_COARSE[at])
+    every = -(-points.shape[1] // _COARSE_POINTS)
+    found = _sharpness(points[:, ::every], _COARSE, 3.0)
+    at, middle = int(np.argmax(found)), np.partition(found, _COARSE.size // 2)[_COARSE.size // 2]  # of an odd number
+    return float(found[at] / middle), float(_COARSE[at])
 
 
-def _fine_angle(rows: F32, columns: F32, near: float) -> float:
+def _fine_angle(points: F32, near: float) -> float:
     """The sharpest angle around ``near``, to hundredths of a degree."""
     angles = near + _FINE
-    found = _sharpness(rows, columns, angles, 1.5)
+    found = _sharpness(points, angles, 1.5)
     peak = int(np.argmax(found))
     angle = float(angles[peak])
     if 0 < peak < len(found) - 1:

@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from monitor.embed.angles import angles
+from monitor.embed import angles, layout
+from monitor.embed.edges import edges
 from monitor.embed.images import Decoded
-from monitor.embed.layout import layout
 
 VERSION = 2
 
+Bytes = NDArray[np.uint8]
 Int16 = NDArray[np.int16]
 
 _BLUR = 9  # width of the further blur
@@ -48,18 +49,20 @@ def measure(decoded: Decoded) -> dict[str, Any]:
     top, right, bottom, left, as shares of height or width; ``phash`` 16 hex digits; ``orientation`` the EXIF value that
     was applied.
     """
-    grey = np.asarray(decoded.grey, dtype=np.int16)  # signed, so that differences need no conversion
+    grey = np.asarray(decoded.grey)
     counts = np.bincount(grey[::_SPARSE, ::_SPARSE].ravel(), minlength=256).astype(np.float64)
     low, high = _extremes(counts)
     contrast = high - low
     brightness = float(counts @ np.arange(256) / counts.sum()) / 255.0
     if _middle(counts) < 0.4:  # light text on dark is measured as its negative
         grey = 255 - grey
-    down, across = grey[1:] - grey[:-1], grey[:, 1:] - grey[:, :-1]
-    turned = angles(down, across, contrast)
-    found = layout(down, across, contrast, standing=turned.standing)
+    steps = strokes = edges(grey, angles.threshold(contrast))
+    if layout.threshold(contrast) != angles.threshold(contrast):  # where there is hardly any contrast
+        strokes = edges(grey, layout.threshold(contrast))
+    turned = angles.angles(steps, contrast)
+    found = layout.layout(strokes, contrast, standing=turned.standing)
     scale = max(decoded.width, decoded.height) / max(decoded.grey.size)
-    flat, noise = _noise(grey, across)
+    flat, noise = _noise(grey)
     return {
         "v": VERSION,
         "width": decoded.width,
@@ -88,7 +91,7 @@ def perceptual_hash(image: Image.Image) -> int:
     """
     small = np.asarray(image.convert("L").resize((_HASH_SIDE, _HASH_SIDE), Image.Resampling.BOX), dtype=np.float64)
     # Rounded, so that where a coefficient is zero its bit does not depend on the last digit of a sum.
-    low = np.round(np.einsum("ui,ij,vj->uv", _DCT, small, _DCT, optimize=True), 6).ravel()
+    low = np.round(_DCT @ small @ _DCT.T, 6).ravel()
     bits = low > np.median(low[1:])
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
 
@@ -105,13 +108,14 @@ def _middle(counts: NDArray[np.float64]) -> float:
     return float(np.searchsorted(np.cumsum(counts), counts.sum() / 2)) / 255.0
 
 
-def _blur(grey: Int16) -> float:
+def _blur(grey: Bytes) -> float:
     """How little a further blur changes: 0 sharp, 1 already flat (after Crete et al., SPIE 6492, 2007).
 
     Every eighth row and column is looked at; the larger of both directions counts, so motion blur is seen.
     """
     worst = 0.0
-    for lines in (np.ascontiguousarray(grey[::8].T), np.ascontiguousarray(grey[:, ::8])):
+    for sampled in (grey[::8].T, grey[:, ::8]):
+        lines = np.ascontiguousarray(sampled, dtype=np.int16)  # signed, for differences
         if len(lines) < 16 or not lines.size:
             continue
         change = np.abs(lines[1:] - lines[:-1])
@@ -119,16 +123,16 @@ def _blur(grey: Int16) -> float:
         half = _BLUR // 2
         padded = np.concatenate([lines[:1]] * half + [lines] + [lines[-1:]] * half)
         blurred = np.abs(padded[_BLUR:] - padded[:-_BLUR])
-        real = change > 2  # smaller steps are the rounding to 256 levels, which looks sharp
-        total = float(change.sum(where=real, dtype=np.int64))
+        change *= change > 2  # smaller steps are the rounding to 256 levels, which looks sharp
+        total = float(change.sum(dtype=np.int64))
         if total < 1e-3 * change.size:
             return 1.0
-        kept = np.maximum(_BLUR * change - blurred, 0).sum(where=real, dtype=np.int64) / _BLUR
+        kept = np.maximum(_BLUR * change - blurred, 0).sum(dtype=np.int64) / _BLUR
         worst = max(worst, (total - kept) / total)
     return worst
 
 
-def _noise(grey: Int16, across: Int16) -> tuple[float, float]:
+def _noise(grey: Bytes) -> tuple[float, float]:
     """(share of cells that are flat, standard deviation of the noise in them as a share of full scale).
 
     Second differences along rows, which hold nothing of a slope; in cells without an edge they are noise, of variance
@@ -138,13 +142,13 @@ def _noise(grey: Int16, across: Int16) -> tuple[float, float]:
     rows, columns = grey.shape[0] // _BANDS, (grey.shape[1] - 2) // _CELL
     if rows < 1 or columns < 1:
         return 0.0, 0.0
-    bands = across[: rows * _BANDS].reshape(rows, _BANDS, -1)[:, :_CELL]
-    second = np.abs(bands[:, :, 1:] - bands[:, :, :-1])[:, :, : columns * _CELL]
-    sums = _by_cell(second)
-    steps = np.abs(bands[:, :, : columns * _CELL])
+    bands = grey[: rows * _BANDS].reshape(rows, _BANDS, -1)[:, :_CELL, : columns * _CELL + 2].astype(np.int16)
+    first = bands[:, :, 1:] - bands[:, :, :-1]
+    sums = _by_cell(np.abs(first[:, :, 1:] - first[:, :, :-1]))
+    steps = np.abs(first[:, :, :-1])
     total = _by_cell(steps)
     flat = total <= _FLAT * _CELL * _CELL
-    level = _by_cell(grey[: rows * _BANDS].reshape(rows, _BANDS, -1)[:, :_CELL, : columns * _CELL]) / (_CELL * _CELL)
+    level = _by_cell(bands[:, :, :-2]) / (_CELL * _CELL)
     # Noise has no step much above the others; a cell that a stroke runs through has.
     even = _by_cell(steps, np.maximum) * _CELL * _CELL <= _EVEN * np.maximum(total, _CELL * _CELL)
     told = flat & even & (level > 6) & (level < 249)

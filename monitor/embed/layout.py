@@ -8,7 +8,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-Int16 = NDArray[np.int16]
+from monitor.embed.edges import Edges, Mask
+
 Bytes = NDArray[np.uint8]
 
 CELL: Final = 8  # pixels a side
@@ -19,7 +20,6 @@ _LEAST_HEIGHT, _MOST_HEIGHT = 3, 120  # pixels: less is a rule or a speck, more 
 _LEAST_RUNS = 12
 _MOST_SPREAD = 1.0  # of the quartiles, relative to the median: beyond it the runs are not letters
 _INK = 4  # of the 64 pixels of a cell: edges that make it a cell with something in it
-_BITS = np.array([bin(value).count("1") for value in range(256)], dtype=np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,32 +36,38 @@ class Layout:
 EMPTY: Final = Layout(0.0, None, (1.0, 1.0, 1.0, 1.0))
 
 
-def layout(down: Int16, across: Int16, contrast: float, *, standing: bool = False) -> Layout:
+def threshold(contrast: float) -> int:
+    """Levels of 255 from which a step is an edge; ``contrast`` in 0..1."""
+    return int(255.0 * max(_EDGE * contrast, 0.02))
+
+
+def layout(edges: Edges, contrast: float, *, standing: bool = False) -> Layout:
     """The layout of dark text on light.
 
     Args:
-        down, across: differences of neighbouring pixels along each axis.
+        edges: those above ``threshold``.
         contrast: of the whole image, 0..1.
         standing: lines run from bottom to top or the other way.
     """
-    if contrast < 0.02 or min(across.shape) < 2 * CELL:
+    if contrast < 0.02 or min(edges.lighter_right.shape) < 2 * CELL:
         return EMPTY
-    threshold = int(255.0 * max(_EDGE * contrast, 0.02))
-    counts = _by_eight(np.abs(across) > threshold)
+    counts = _by_eight(edges.lighter_right, edges.darker_right)
     cells = _cells(counts)
     density = float((cells > CELL * CELL // 8).mean())
     inked = cells >= _INK
-    lying = np.abs(down) > threshold
-    others = _cells(_by_eight(lying)) >= _INK
+    others = _cells(_by_eight(edges.lighter_below, edges.darker_below)) >= _INK
     rows, columns = min(len(inked), len(others)), min(inked.shape[1], others.shape[1])
     inked = inked[:rows, :columns] | others[:rows, :columns]
-    strips = _by_eight(np.ascontiguousarray(lying.T)) if standing else counts
+    strips = _by_eight(edges.lighter_below.T, edges.darker_below.T) if standing else counts
     return Layout(density, _text_height(strips), _margins(inked))
 
 
-def _by_eight(edges: NDArray[np.bool_]) -> Bytes:
-    """How many of each eight neighbouring pixels of a row are set: uint8[rows, columns // 8]."""
-    return np.asarray(_BITS[np.packbits(edges[:, : edges.shape[1] // CELL * CELL], axis=1)])
+def _by_eight(lighter: Mask, darker: Mask) -> Bytes:
+    """How many of each eight neighbouring pixels of a row are edges of either kind: uint8[rows, columns // 8]."""
+    columns = lighter.shape[1] // CELL * CELL
+    either = np.empty((len(lighter), columns), dtype=np.bool_)
+    np.logical_or(lighter[:, :columns], darker[:, :columns], out=either)
+    return np.bitwise_count(either.view(np.uint64))  # true is a byte of 1: eight pixels are eight bits of a word
 
 
 def _cells(counts: Bytes) -> Bytes:

@@ -208,3 +208,27 @@ def test_thumbnail() -> None:
     for size in ((700, 300), (5, 3), (768, 1)):
         small = Image.open(io.BytesIO(thumbnail(photo(size))))
         assert small.format == "JPEG" and max(small.size) == min(max(size), THUMBNAIL_SIDE)
+
+
+def test_the_small_image_is_that_of_one_filter_and_holds_no_file() -> None:
+    """Averaging 2 x 2 pixels first changes little of it, and no colour."""
+    page = photo((1240, 1754))
+    page.paste("white", (100, 100, 1140, 1600))
+    for top in range(140, 1560, 40):
+        page.paste((30, 30, 90), (160, top, 1000, top + 14))
+    data = encoded(page, "JPEG", quality=95)
+    whole, small = decoded(data), decode(data, LIMIT, 256)
+    assert isinstance(small, Decoded)
+    assert whole.image.size == whole.grey.size == small.grey.size == (543, WORKING_SIDE)
+    assert small.image.size == (181, 256)
+    source = Image.open(io.BytesIO(data))
+    source.draft(None, (543, 768))
+    expected = source.convert("RGB").resize((181, 256), Image.Resampling.BILINEAR)
+    difference = np.asarray(small.image, dtype=float) - np.asarray(expected, dtype=float)
+    assert abs(difference).mean() < 2.5
+    assert abs(difference.mean(axis=(0, 1))).max() < 0.2
+    grey = np.asarray(whole.grey, dtype=float) - np.asarray(small.grey, dtype=float)
+    assert abs(grey).max() <= 4 and abs(grey.mean()) < 0.2
+    plain = decoded(encoded(photo((60, 40)), "PNG"))
+    for outcome in (whole, small, plain):
+        assert type(outcome.image) is type(outcome.grey) is Image.Image
