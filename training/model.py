@@ -17,7 +17,7 @@ HEIGHT, WIDTH = 256, 192
 MEAN, STD, FILL = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), 128
 FILTERS = 128
 KEPT = 64  # principal components of the measurements that a vector tells besides what was learned
-SHARE = 0.7  # their length, where the learned part has 1
+SHARE = 0.5  # their length, where the learned part has 1
 BACKBONE = "mobilenetv4_conv_small"
 LUMA = (0.299, 0.587, 0.114)
 SCALES, TONES, GRID = 4, 12, (4, 3)
@@ -180,7 +180,8 @@ class Measured(nn.Module):
     """Two layers on the fixed measurements, and the measurements' own principal components beside them.
 
     What captions say is learned from few pages; what they leave out tells pages apart that no caption does, and is kept
-    as it is: the components, of unit length together, lie in directions that captions hardly use.
+    as it is: the components, SHARE long together, lie in directions that captions hardly use. They come in when
+    training is done (``keep``): trained beside them, the learned part would work against them.
     """
 
     def __init__(self, dim: int, width: int = 512) -> None:
@@ -190,15 +191,18 @@ class Measured(nn.Module):
         self.middle = nn.BatchNorm1d(width)
         self.last = nn.Linear(width, dim)
         self.drop = nn.Dropout(0.3)
-        self.axes = nn.Linear(MEASURED, KEPT, bias=False).requires_grad_(False)
-        self.back = nn.Linear(KEPT, dim, bias=False).requires_grad_(False)
-        self.keep(torch.zeros(KEPT, MEASURED), torch.zeros(dim, KEPT))
+        self.axes = nn.Linear(MEASURED, KEPT).requires_grad_(False)
+        self.back = nn.Linear(KEPT, dim).requires_grad_(False)
+        for part in (self.axes, self.back):
+            nn.init.zeros_(part.weight)
+            nn.init.zeros_(part.bias)
 
     @torch.no_grad()
     def keep(self, axes: torch.Tensor, directions: torch.Tensor) -> None:
-        """Components as float32[KEPT, MEASURED] of normed measurements, to directions float32[dim, KEPT]."""
+        """Axes float32[KEPT, MEASURED] of normed measurements, and the directions of the space that they go to,
+        float32[dim, KEPT]."""
         self.axes.weight.copy_(axes)
-        self.back.weight.copy_(directions)
+        self.back.weight.copy_(SHARE * directions)
 
     def forward(self, measured: torch.Tensor) -> torch.Tensor:
         x = self.norm(measured).clamp(-6, 6)
@@ -208,7 +212,7 @@ class Measured(nn.Module):
     def joined(self, learned: torch.Tensor, normed: torch.Tensor) -> torch.Tensor:
         """Both parts: float32[n, dim], not of unit length."""
         own = nn.functional.normalize(self.axes(normed), dim=1)
-        return cast("torch.Tensor", nn.functional.normalize(learned, dim=1) + SHARE * self.back(own))
+        return cast("torch.Tensor", nn.functional.normalize(learned, dim=1) + self.back(own))
 
 
 class Network(nn.Module):

@@ -65,7 +65,6 @@ def train(chosen: argparse.Namespace) -> None:
     steps = chosen.epochs * (size // chosen.batch)
     print(f"{size} samples, {steps} steps", flush=True)
     model = nn.ModuleDict({"layers": Measured(text.dim), "heads": Heads(text.dim, len(names), len(conditions.NAMES))})
-    model["layers"].keep(axes, unused(words))
     plain = [p for p in model.parameters() if p.ndim <= 1]
     decayed = [p for p in model.parameters() if p.ndim > 1 and p.requires_grad]
     optimiser = torch.optim.AdamW([{"params": decayed, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}])
@@ -96,6 +95,7 @@ def train(chosen: argparse.Namespace) -> None:
                 )
             if step % chosen.every == 0:
                 save(chosen.out, model, optimiser, step)
+    model["layers"].keep(axes, unused(words))
     save(chosen.out, model, optimiser, step)
 
 
@@ -125,7 +125,7 @@ def main() -> None:
     parser.add_argument("--text", type=Path, default=Path(".cache/encoder/text"))
     parser.add_argument("--out", type=Path, default=Path(".cache/encoder/run"))
     parser.add_argument("--files", type=int, default=None, help="use only the first so many files of samples")
-    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--threads", type=int, default=1)

@@ -18,7 +18,7 @@ from monitor.embed.encoders.wordpiece import WordPiece  # noqa: E402
 from training import captions, distil, export, fonts, losses, samples, shards, text_model, train  # noqa: E402
 from training.documents import catalogue  # noqa: E402
 from training.fused import Fused, from_blocks, to_blocks  # noqa: E402
-from training.model import HEIGHT, MEASURED, WIDTH, Heads, ImageTower, Measured  # noqa: E402
+from training.model import HEIGHT, KEPT, MEASURED, SHARE, WIDTH, Heads, ImageTower, Measured  # noqa: E402
 
 KINDS, DRAWN = len(captions.GENERATED) + len(captions.REAL), len(captions.GENERATED)
 
@@ -228,3 +228,25 @@ def test_the_text_tower_goes_on_where_it_was_stopped(tmp_path: Path, monkeypatch
     with pytest.raises(Stop):
         run(tmp_path / "stopped", 6)
     np.testing.assert_array_equal(run(tmp_path / "stopped"), run(tmp_path / "whole"))
+
+
+def test_components_are_kept_in_directions_that_captions_hardly_use() -> None:
+    torch.manual_seed(0)
+    rows = torch.randn(600, 90) @ torch.randn(90, MEASURED) + 3.0
+    axes, kept = train.components(rows)
+    assert axes.shape == (KEPT, MEASURED) and kept.shape == (600, KEPT)
+    # Components are of falling variance, the first of unit variance, and no two say the same.
+    covariance = torch.cov(kept.T)
+    assert abs(float(covariance[0, 0]) - 1) < 0.1 and bool((covariance.diag().diff() < 0.02).all())
+    assert float((covariance - covariance.diag().diag()).abs().max()) < 0.05
+    words = torch.randn(500, 256) * torch.linspace(0.01, 1, 256)
+    directions = train.unused(words)
+    torch.testing.assert_close(directions.T @ directions, torch.eye(KEPT), atol=1e-5, rtol=0)
+    assert float((words @ directions).square().sum() / words.square().sum()) < 0.05
+
+    layers = Measured(256).eval()
+    before = torch.nn.functional.normalize(layers(rows), dim=1)
+    layers.keep(axes, directions)
+    added = layers(rows) - before
+    torch.testing.assert_close(added.norm(dim=1), torch.full((600,), SHARE), atol=1e-4, rtol=0)
+    torch.testing.assert_close(added, added @ directions @ directions.T, atol=1e-5, rtol=0)
