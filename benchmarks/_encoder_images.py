@@ -11,6 +11,7 @@ from PIL import Image, ImageEnhance, ImageFilter
 
 from benchmarks._encoder_data import Rows, held_out
 from benchmarks._encoder_prompts import PROMPTS
+from monitor.embed.concepts import NOTATION, ConceptBank
 
 NEIGHBOURS = 5
 
@@ -61,6 +62,52 @@ def zero_shot(rows: Rows, kinds: Sequence[str], texts: Callable[[Sequence[str]],
         "zero_shot_accuracy_balanced": balanced(right, names),
         "zero_shot_by_kind": per_kind(right, names),
         "zero_shot_confusions": worst,
+    }
+
+
+# What each kind may be called among the shipped concepts; kinds that are of no one sort are left out.
+CALLED: dict[str, tuple[str, ...]] = {
+    "receipts": ("receipt",),
+    "olmocr_arxiv_math": ("mathematical formulas",),
+    "olmocr_old_scans_math": ("mathematical formulas", "old scan"),
+    "math_diagrams": ("geometry",),
+    "olmocr_long_tiny_text": ("dense small print",),
+    "olmocr_multi_column": ("newspaper or magazine", "article"),
+    "olmocr_table_tests": ("table",),
+    "olmocr_old_scans": ("old scan", "handwriting", "typescript"),
+    "doclaynet_financial_reports": ("financial report", "table"),
+    "doclaynet_laws_and_regulations": ("contract or law",),
+    "doclaynet_manuals": ("manual",),
+    "doclaynet_scientific_articles": ("article",),
+    "handwritten": ("handwriting",),
+    "typescripts": ("typescript",),
+    "photographed_docs": ("photographed page",),
+    "photos_coco": ("photograph",),
+}
+_NOTED = ("olmocr_arxiv_math", "olmocr_old_scans_math", "math_diagrams")
+
+
+def concepts(rows: Rows, kinds: Sequence[str], bank: ConceptBank) -> dict[str, Any]:
+    """How often the nearest of the shipped concepts is right, and is one of notation where there is any."""
+    said = [[name for name, _ in found] for found in bank.nearest(rows)]
+    kept = [i for i, kind in enumerate(kinds) if kind in CALLED]
+    names = np.asarray([kinds[i] for i in kept])
+    first = np.asarray([said[i][0] in CALLED[kinds[i]] for i in kept])
+    three = np.asarray([bool(set(said[i]) & set(CALLED[kinds[i]])) for i in kept])
+    noted = np.asarray([found[0] in NOTATION for found in said])
+    true = np.isin(np.asarray(kinds), _NOTED)
+    return {
+        "concepts": {
+            "images": len(kept),
+            "nearest_right": mean(first),
+            "right_among_three": mean(three),
+            "nearest_right_by_kind": per_kind(first, names),
+            "notation_pages": int(true.sum()),
+            "notation_told": mean(noted[true]),
+            "notation_told_by_kind": {kind: mean(noted[np.asarray(kinds) == kind]) for kind in _NOTED},
+            "other_pages": int((~true).sum()),
+            "notation_told_of_others": mean(noted[~true]),
+        }
     }
 
 

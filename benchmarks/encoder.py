@@ -25,6 +25,7 @@ from benchmarks import _encoder_data as data
 from benchmarks import _encoder_drift as drift
 from benchmarks import _encoder_images as images
 from benchmarks import _encoder_text as text
+from monitor.embed.concepts import ConceptBank
 
 CONDITION_IMAGES, DRAWN_IMAGES, DRAWN_SEED = 60, 200, 9
 
@@ -50,6 +51,7 @@ def image_part(found: dict[str, tuple[str, data.Embed]], mini: Any) -> dict[str,
         if name == "driftline_mini":
             result.update({k: v for k, v in result["knn"][name].items() if k.startswith("knn_accuracy")})
             result.update(images.zero_shot(made, kinds, mini.encode_texts))
+            result.update(images.concepts(made, kinds, ConceptBank(mini)))
     result.update(drift.compare(delays, sorted(set(kinds))))
     return result
 
