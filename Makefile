@@ -39,7 +39,7 @@ $(VENV)-clip/.setup: pyproject.toml constraints.txt
 	@touch $@
 
 test-clip: $(VENV)-clip/.setup ## The tests of open_clip, of its export and of training, in an environment with the extra clip (6 GB)
-	$(VENV)-clip/bin/python -m pytest tests/embed/test_open_clip.py tests/embed/test_checkpoints.py tests/embed/test_hub_tokenizer.py tests/training $(ARGS)
+	$(VENV)-clip/bin/python -m pytest tests/embed/test_open_clip.py tests/embed/test_checkpoints.py tests/embed/test_hub_tokenizer.py tests/training/test_towers.py $(ARGS)
 
 lint: $(VENV)/.setup ## Lint, formatting and types
 	$(BIN)/ruff check .
