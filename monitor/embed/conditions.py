@@ -39,6 +39,15 @@ _DCT = np.cos(np.pi * np.outer(np.arange(8), np.arange(_HASH_SIDE) + 0.5) / _HAS
 _DCT[0] *= np.sqrt(0.5)
 
 
+def ready() -> None:
+    """Have the library behind matrix products take its working memory, 32 MB of addresses for good.
+
+    It does so with the first large product, and ends the process where there is none: so this comes before a limit.
+    """
+    square = np.ones((512, 512), dtype=np.float32)
+    np.matmul(square, square)
+
+
 def measure(decoded: Decoded) -> dict[str, Any]:
     """Every condition of one image, as a versioned dictionary that goes to JSON.
 

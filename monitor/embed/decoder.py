@@ -24,7 +24,7 @@ from typing import Any, Final, NamedTuple
 
 from PIL import Image
 
-from monitor.embed import audio, conditions, images, pdf, resample
+from monitor.embed import audio, conditions, images, pdf
 from monitor.embed.images import Missing
 
 REQUEST: Final = struct.Struct("<BQQII")  # task, bytes, most pixels, longest side, argument of the task
@@ -147,7 +147,7 @@ def main() -> None:
     for name, value in (("RLIMIT_CORE", 0), ("RLIMIT_FSIZE", 0)):  # nothing here writes a file
         resource.setrlimit(getattr(resource, name), (value, value))
     Image.preinit()
-    resample.ready()
+    conditions.ready()
     with contextlib.suppress(BrokenPipeError):
         serve(requests, replies, given, taken, memory, float(sys.argv[6]))
 

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from monitor.embed.resample import shrunk
-
 # 768 px keeps 10-point text of an A4 page readable to the condition measurements (about 9 px high) and lets
 # a 150 dpi scan (1,240 x 1,754) be decoded at half size by the JPEG decoder itself.
 WORKING_SIDE = 768
@@ -123,8 +121,7 @@ def views(image: Image.Image, side: int, width: int, height: int, file_format: s
         image = _resized(image, target, 2.0)
         grey = image.convert("L")
     else:
-        grey = image.convert("L")
-        grey = grey if grey.size == target else shrunk(grey, target)
+        grey = _resized(image.convert("L"), target, 2.0)
         # Means of 2 x 2 pixels first, where the size falls to a third or less: a third less time, and nearly the same.
         image = _resized(image, wanted, 1.5)
     if orientation != 1:

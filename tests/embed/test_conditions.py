@@ -6,6 +6,8 @@ import csv
 import io
 import itertools
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -218,3 +220,24 @@ def test_any_image_has_conditions(size: tuple[int, int], fill: str) -> None:
     assert all(0 <= share <= 1 for share in found["margins"])
     if fill != "noise":
         assert found["skew_degrees"] is None and found["rotation"] is None
+
+
+def test_a_file_is_not_charged_for_the_memory_of_the_library() -> None:
+    """Under a limit the library behind matrix products would end the process rather than go without."""
+    script = (
+        "import io\n"
+        "from PIL import Image, ImageDraw\n"
+        "from monitor.embed import conditions, decoder, images\n"
+        "page = Image.new('RGB', (600, 760), 'white')\n"
+        "for top in range(40, 720, 16):\n"
+        "    ImageDraw.Draw(page).text((40, top), 'some words of a page ' * 4, fill='black')\n"
+        "out = io.BytesIO()\n"
+        "page.save(out, 'PNG')\n"
+        "decoded = images.decode(out.getvalue(), 50_000_000, 256)\n"
+        "conditions.ready()\n"
+        "before = decoder.held()\n"
+        "assert conditions.measure(decoded)['skew_degrees'] is not None\n"
+        "print(decoder.held() - before)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 15_000_000
