@@ -55,13 +55,21 @@ def test_parts_sum_to_the_change_and_change_sign_when_periods_are_exchanged(
 BEFORE = {"a": (1000, 50.0, 7.0, 3.0), "b": (300, 900.0, 0.0, 15.0), "c": (3700, 2.5, 90.0, 0.25)}
 
 
-def only(found: Decomposition, factor: str, change: float) -> None:
+def amounts(found: Decomposition, factor: str) -> dict[str, float]:
+    """The change and every factor's part, in total, and the largest part of each other factor in any segment."""
+    of = {"change": found.total.change, **{name: getattr(found.total, name) for name in FACTORS}}
+    for name in set(FACTORS) - {factor}:
+        of[f"{name} of a segment"] = max((abs(getattr(p, name)) for p in found.segments.values()), default=0.0)
+    return of
+
+
+def only(factor: str, change: float) -> dict[str, object]:
+    """What ``amounts`` gives where the whole of ``change`` is that factor's."""
     assert change != 0
-    assert found.total.change == pytest.approx(change, rel=1e-9)
-    for name in FACTORS:
-        assert getattr(found.total, name) == pytest.approx(change if name == factor else 0, abs=1e-9 * abs(change))
-        if name != factor:
-            assert all(abs(getattr(p, name)) <= 1e-9 * abs(change) for p in found.segments.values())
+    near = pytest.approx(0, abs=1e-9 * abs(change))
+    own = {"change": pytest.approx(change, rel=1e-9), factor: pytest.approx(change, rel=1e-9)}
+    rest = set(FACTORS) - {factor}
+    return {**own, **dict.fromkeys(rest, near), **{f"{name} of a segment": near for name in rest}}
 
 
 @pytest.mark.parametrize("times", [1.0001, 2.0, 37.0, 0.25])
@@ -69,22 +77,22 @@ def only(found: Decomposition, factor: str, change: float) -> None:
 def test_a_change_of_one_factor_is_wholly_its_part(factor: str, column: int, times: float) -> None:
     before = {s: bill(*row) for s, row in BEFORE.items()}
     after = {s: bill(*(x * times if i == column else x for i, x in enumerate(row))) for s, row in BEFORE.items()}
-    only(decompose(before, after), factor, scale(after) - scale(before))
-    only(decompose(after, before), factor, scale(before) - scale(after))
+    assert amounts(decompose(before, after), factor) == only(factor, scale(after) - scale(before))
+    assert amounts(decompose(after, before), factor) == only(factor, scale(before) - scale(after))
 
 
 def test_a_change_of_mix_is_wholly_mix() -> None:
     before = {s: bill(*row) for s, row in BEFORE.items()}
     moved = {"a": 1500, "b": 2000, "c": 1500}
     after = {s: bill(moved[s], *row[1:]) for s, row in BEFORE.items()}
-    only(decompose(before, after), "mix", scale(after) - scale(before))
+    assert amounts(decompose(before, after), "mix") == only("mix", scale(after) - scale(before))
 
 
 def test_segments_that_appear_or_vanish_are_mix_and_traffic() -> None:
     old = bill(100, 10.0, 1.0, 2.0)
     before, after = {"stays": old, "gone": bill(50, 5.0, 0.0, 1.0)}, {"stays": old, "new": bill(50, 70.0, 9.0, 4.0)}
     found = decompose(before, after)
-    only(found, "mix", 50 * 79 * 4 - 50 * 5)
+    assert amounts(found, "mix") == only("mix", 50 * 79 * 4 - 50 * 5)
     assert found.segments["gone"].mix == pytest.approx(-250)
     assert found.segments["new"].mix == pytest.approx(50 * 79 * 4)
     grown = decompose({"stays": old}, after)
@@ -95,14 +103,14 @@ def test_segments_that_appear_or_vanish_are_mix_and_traffic() -> None:
 
 def test_a_period_without_requests_and_one_without_units() -> None:
     whole = {s: bill(*row) for s, row in BEFORE.items()}
-    only(decompose({}, whole), "traffic", scale(whole))
-    only(decompose(whole, {}), "traffic", -scale(whole))
+    assert amounts(decompose({}, whole), "traffic") == only("traffic", scale(whole))
+    assert amounts(decompose(whole, {}), "traffic") == only("traffic", -scale(whole))
     nothing = decompose({}, {})
     assert nothing == Decomposition(Parts(0, 0, 0, 0, 0, 0), {})
     used = decompose({"a": Usage(10, 0, 0, 0)}, {"a": bill(10, 5.0, 0.0, 3.0)})
-    only(used, "units", 150)  # the price was not known before: it did not change
+    assert amounts(used, "units") == only("units", 150)  # the price was not known before: it did not change
     free = decompose({"a": bill(10, 5.0, 0.0, 0.0)}, {"a": bill(10, 5.0, 0.0, 3.0)})
-    only(free, "price", 150)
+    assert amounts(free, "price") == only("price", 150)
 
 
 def test_it_is_the_mean_over_all_orders() -> None:
@@ -147,7 +155,7 @@ def test_a_longer_tail_alone_is_the_tails() -> None:
     assert threshold is not None
     new = np.where(old > threshold, 3 * old, old)
     before, after = ({"a": usage(Histogram.of(v), float(v.sum()) * 15, threshold)} for v in (old, new))
-    only(decompose(before, after), "tail", float(new.sum() - old.sum()) * 15)
+    assert amounts(decompose(before, after), "tail") == only("tail", float(new.sum() - old.sum()) * 15)
 
 
 @pytest.mark.parametrize(
