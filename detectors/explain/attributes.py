@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtr, stdtrit
 
 from detectors.explain.direction import FOLDS, checked_rows, cross_fit
-from detectors.explain.holm import holm
+from detectors.explain.holm import LEVEL, holm
 from detectors.explain.weighted import Limits, checked_weights
 
 Float = NDArray[np.float64]
@@ -30,7 +30,6 @@ Bool = NDArray[np.bool_]
 LEFT = 0.6  # a value carries the change if less than this part of it is left without it
 MIN_SESSIONS = 20  # of a value in both periods together, and of the others in each
 SAME_SESSIONS = 0.9  # of the sessions of either: two values name the same sessions
-LEVEL = 0.05
 DRAWS = 1000  # permutations at least; more where more is tried
 POOLED = "(rare values)"
 MISSING = "(not given)"

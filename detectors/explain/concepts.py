@@ -13,12 +13,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import fisher_exact
 
-from detectors.explain.holm import holm
+from detectors.explain.holm import LEVEL, holm
 from detectors.explain.weighted import Limits, Share, checked_weights, difference
 
 Float = NDArray[np.float64]
-
-LEVEL = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +30,6 @@ class Concept:
     p: float
     adjusted: float
     named: bool
-
-    def text(self) -> str:
-        """``receipt 4 % to 21 %``."""
-        return f"{self.name} {_percent(self.before.value)} to {_percent(self.now.value)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +87,3 @@ def _table(share: Share) -> list[int]:
     size = max(1, int(share.effective + 1e-6))
     hits = round(share.value * size)
     return [hits, size - hits]
-
-
-def _percent(share: float) -> str:
-    value = 100.0 * share
-    return f"{value:.0f} %" if value >= 10 or value == 0 else f"{value:.2g} %"

@@ -14,13 +14,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtr
 
-from detectors.explain.holm import holm
+from detectors.explain.holm import LEVEL, holm
 from detectors.explain.weighted import Limits, checked_weights, difference, median, ratio
 
 Float = NDArray[np.float64]
 
 MIN_SESSIONS = 20  # in each period
-LEVEL = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +43,6 @@ class Moved:
     p: float
     adjusted: float
     named: bool
-
-    def text(self) -> str:
-        """``skew +8 degrees``, ``contrast -30 %``."""
-        if self.condition.told == "relative":
-            return f"{self.condition.name} {_signed(100.0 * self.change.value)} %"
-        return f"{self.condition.name} {_signed(self.change.value)} {self.condition.unit}".rstrip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +136,3 @@ def _below(x: Float, u: Float, at: Float) -> Float:
     cumulative = np.concatenate([[0.0], np.cumsum(u[order])])
     left, right = (cumulative[np.searchsorted(x[order], at, side=side)] for side in ("left", "right"))
     return np.asarray((left + right) / 2.0, dtype=np.float64)
-
-
-def _signed(value: float) -> str:
-    sign = "+" if value >= 0 else "-"
-    size = abs(value)
-    return f"{sign}{size:,.0f}" if size >= 100 else f"{sign}{size:.2g}"

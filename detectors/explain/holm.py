@@ -7,6 +7,8 @@ from numpy.typing import ArrayLike, NDArray
 
 Float = NDArray[np.float64]
 
+LEVEL = 0.05  # chance of any false claim, where nothing else is asked for
+
 
 def holm(p: ArrayLike) -> Float:
     """Adjusted p-values float64[n]; claim those at most the level. Valid under any dependence (Holm 1979).

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import betaincinv
+
+from detectors.rates.bets import interval
 
 Float = NDArray[np.float64]
 
@@ -46,11 +47,7 @@ class Share:
 
     def limits(self, confidence: float) -> Limits:
         """Clopper and Pearson's, exact where all weights are equal."""
-        tail = (1.0 - confidence) / 2.0
-        hits, misses = self.value * self.effective, (1.0 - self.value) * self.effective
-        low = float(betaincinv(hits, misses + 1.0, tail)) if hits > 1e-9 else 0.0
-        high = float(betaincinv(hits + 1.0, misses, 1.0 - tail)) if misses > 1e-9 else 1.0
-        return Limits(self.value, low, high)
+        return Limits(self.value, *interval(self.value * self.effective, self.effective, confidence))
 
 
 def checked_weights(weights: ArrayLike | None, n: int, name: str) -> Float:

@@ -85,8 +85,9 @@ def log_bets(
     return np.concatenate(parts, axis=1)
 
 
-def interval(hits: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Clopper-Pearson interval of a rate (never covers less than it says). (0, 1) without trials."""
+def interval(hits: float, trials: float, confidence: float = 0.95) -> tuple[float, float]:
+    """Clopper-Pearson interval of a rate (never covers less than it says; parts of trials are what weights leave of
+    whole ones, and it is then no more than near). (0, 1) without trials."""
     if trials <= 0:
         return 0.0, 1.0
     tail = (1.0 - confidence) / 2.0
