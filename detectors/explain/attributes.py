@@ -44,7 +44,7 @@ class Carrier:
     before: float  # weighted share of the sessions before
     now: float
     without: Limits  # the change of the other sessions, 95 %
-    p: float
+    p: float  # of the first test alone where that is beyond the level, or all sessions together did not change
     adjusted: float  # p by Holm
 
 
@@ -141,9 +141,13 @@ def attribute(
     sums = [_Sums(p.sum(axis=0), m.astype(np.float64) @ p) for p, m in zip(powers, members, strict=True)]
     outside = np.minimum((~members[0]).sum(axis=1), (~members[1]).sum(axis=1)) - 1.0
     tested = _contrast(sums, LEFT, sign)
-    p_left = np.array([_tail(*pair) for pair in zip(*tested, outside, strict=True)])
-    p_same = _permuted(sums, powers, members, sign, rng, max(DRAWS, math.ceil(2 * len(names) / level)))
-    p = np.maximum(p_left, p_same)
+    p = np.array([_tail(*pair) for pair in zip(*tested, outside, strict=True)])
+    # Permutations are dear, and p only grows by them: what is beyond the level already is never named.
+    worth = p <= level if p_change <= level else np.zeros(p.size, dtype=np.bool_)
+    if worth.any():
+        some = [_Sums(part.all, part.inside[worth]) for part in sums]
+        draws = max(DRAWS, math.ceil(2 * len(names) / level))
+        p[worth] = np.maximum(p[worth], _permuted(some, powers, [m[worth] for m in members], sign, rng, draws))
     adjusted = holm(p)
     value, error = _contrast(sums, 0.0, 1.0)  # the change without each value, with its sign turned
     shares = [m.astype(np.float64) @ w / w.sum() for m, w in zip(members, (u, v), strict=True)]
