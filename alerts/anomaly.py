@@ -59,17 +59,40 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     """What changed, in words. Everything but the sentence may be empty: no explanation found."""
 
-    sentence: Annotated[str, msgspec.Meta(description="What changed, since when, by how much, in which segment.")]
-    concepts: list[dict[str, Any]] = []
-    conditions: list[dict[str, Any]] = []
-    attributes: list[dict[str, Any]] = []
-    share: dict[str, Any] | None = None
-    exemplars: list[dict[str, Any]] = []
+    sentence: Annotated[str, msgspec.Meta(description="What changed, since when, by how much, where, and why.")]
+    concepts: Annotated[
+        list[dict[str, Any]],
+        msgspec.Meta(description="Words that gained or lost share: name, before, now, low, high (of the change)."),
+    ] = []
+    conditions: Annotated[
+        list[dict[str, Any]],
+        msgspec.Meta(description="Conditions that moved: name, unit, told, before, now, change, low, high, above."),
+    ] = []
+    attributes: Annotated[
+        list[dict[str, Any]],
+        msgspec.Meta(
+            description="Values behind the change: attribute, value, how (carries, began, share), before, now, left, p."
+        ),
+    ] = []
+    share: Annotated[
+        dict[str, Any] | None, msgspec.Meta(description="Part of the sessions that is new: value, low, high.")
+    ] = None
+    exemplars: Annotated[
+        list[dict[str, Any]],
+        msgspec.Meta(
+            description="Sessions to look at: role (typical_before, typical_now, most_changed), sample_id, window (µs)."
+        ),
+    ] = []
+    tried: Annotated[
+        dict[str, int],
+        msgspec.Meta(description="What was looked at: sessions before and now, attribute values, conditions, words."),
+    ] = {}
 
 
 class Fact(msgspec.Struct, frozen=True, kw_only=True):
     """One signal that changed. An incident that moves several signals is one anomaly with several facts."""
 
+    subject: Annotated[str, msgspec.Meta(description="The segment, or `slice:<name>`, whose signal it is.")]
     signal: str
     detector: str
     opened: Time
@@ -77,10 +100,20 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True):
     evidence: Evidence
     effect: Effect
     sentence: str
+    resolved: OptionalTime = None
+
+    @property
+    def stream(self) -> tuple[str, str]:
+        """(subject, signal): what the fact is of, beside the anomaly's owner."""
+        return self.subject, self.signal
 
 
 class Anomaly(msgspec.Struct, frozen=True, kw_only=True):
-    """A change in one segment or slice, found under the false-alarm budget of its owner."""
+    """A change in one segment or slice, found under the false-alarm budget of its owner.
+
+    The first fact opened it; since, evidence and effect of the anomaly are its. Others joined it: they changed at the
+    same time, and are of the same segment or have the same attribute value behind them.
+    """
 
     id: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{24}$", description="The same in every run over the same input.")]
     format: Annotated[int, msgspec.Meta(ge=1, le=FORMAT)] = FORMAT

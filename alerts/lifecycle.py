@@ -16,11 +16,9 @@ from alerts.anomaly import (
     SLICE_PREFIX,
     Anomaly,
     Effect,
-    Evidence,
     Explanation,
     Fact,
     Severity,
-    Since,
     anomaly_id,
     to_document,
 )
@@ -47,70 +45,83 @@ class SendingRules:
 def open_anomaly(
     *,
     owner: str,
-    subject: str,
     route: str,
-    signal: str,
-    detector: str,
     severity: Severity,
-    since: Since,
-    opened_us: int,
-    evidence: Evidence,
-    effect: Effect,
-    sentence: str,
+    fact: Fact,
+    explanation: Explanation,
     detected_us: int,
     rules: SendingRules,
 ) -> Anomaly:
-    """A new anomaly. ``opened_us`` is the end of the tick that alarmed (event time), ``detected_us`` the wall clock.
-
-    ``subject`` is a segment or ``slice:<name>``.
-    """
-    is_slice = subject.startswith(SLICE_PREFIX)
-    fact = Fact(
-        signal=signal,
-        detector=detector,
-        opened=opened_us,
-        since=since,
-        evidence=evidence,
-        effect=effect,
-        sentence=sentence,
-    )
+    """A new anomaly with its first fact. ``detected_us`` is the wall clock."""
+    is_slice = fact.subject.startswith(SLICE_PREFIX)
     return Anomaly(
-        id=anomaly_id(owner, subject, signal, opened_us),
+        id=anomaly_id(owner, fact.subject, fact.signal, fact.opened),
         owner=owner,
-        segment=None if is_slice else subject,
-        slice=subject[len(SLICE_PREFIX) :] if is_slice else None,
+        segment=None if is_slice else fact.subject,
+        slice=fact.subject[len(SLICE_PREFIX) :] if is_slice else None,
         route=route,
-        signal=signal,
-        detector=detector,
+        signal=fact.signal,
+        detector=fact.detector,
         facts=[fact],
         state="open",
         severity=severity,
-        since=since,
-        opened=opened_us,
-        updated=opened_us,
-        evidence=evidence,
-        effect=effect,
-        explanation=Explanation(sentence=sentence),
+        since=fact.since,
+        opened=fact.opened,
+        updated=fact.opened,
+        evidence=fact.evidence,
+        effect=fact.effect,
+        explanation=explanation,
         links=dict(rules.links),
-        historic=detected_us - opened_us > rules.max_age_us,
+        historic=is_historic(fact.opened, detected_us, rules),
     )
 
 
-def update(anomaly: Anomaly, *, at_us: int, effect: Effect, sentence: str) -> Anomaly:
-    """The anomaly with what is known at ``at_us`` (event time)."""
-    fact = msgspec.structs.replace(anomaly.facts[0], effect=effect, sentence=sentence)
-    return msgspec.structs.replace(
-        anomaly,
-        updated=at_us,
-        effect=effect,
-        facts=[fact, *anomaly.facts[1:]],
-        explanation=msgspec.structs.replace(anomaly.explanation, sentence=sentence),
-    )
+def is_historic(opened_us: int, detected_us: int, rules: SendingRules) -> bool:
+    """Whether what opened in event time was detected (wall clock) too late to tell anybody."""
+    return detected_us - opened_us > rules.max_age_us
 
 
-def resolve(anomaly: Anomaly, *, at_us: int) -> Anomaly:
-    """The anomaly, over at ``at_us`` (event time)."""
-    return msgspec.structs.replace(anomaly, state="resolved", resolved=at_us, updated=at_us)
+def join(anomaly: Anomaly, fact: Fact) -> Anomaly:
+    """The open anomaly with another fact; one that is over already is replaced by its stream's new one."""
+    kept = [known for known in anomaly.facts if known.stream != fact.stream or known is anomaly.facts[0]]
+    if kept[0].stream == fact.stream:
+        # The opener's stream is back before the others are over: what it opened with stays told.
+        kept[0] = msgspec.structs.replace(
+            kept[0], resolved=None, effect=fact.effect, sentence=fact.sentence, evidence=fact.evidence
+        )
+        changed = msgspec.structs.replace(anomaly, facts=kept, effect=fact.effect)
+    else:
+        changed = msgspec.structs.replace(anomaly, facts=[*kept, fact])
+    return msgspec.structs.replace(changed, updated=fact.opened)
+
+
+def update(anomaly: Anomaly, stream: tuple[str, str], *, at_us: int, effect: Effect, sentence: str) -> Anomaly:
+    """The anomaly with what is known of one of its facts at ``at_us`` (event time)."""
+    changed = _with_fact(anomaly, stream, at_us, effect=effect, sentence=sentence)
+    return msgspec.structs.replace(changed, effect=changed.facts[0].effect)
+
+
+def explain(anomaly: Anomaly, explanation: Explanation, *, at_us: int) -> Anomaly:
+    """The anomaly with an explanation in place of the one before."""
+    return msgspec.structs.replace(anomaly, explanation=explanation, updated=at_us)
+
+
+def with_sentence(explanation: Explanation, sentence: str) -> Explanation:
+    """The explanation, told in ``sentence``."""
+    return msgspec.structs.replace(explanation, sentence=sentence)
+
+
+def resolve(anomaly: Anomaly, stream: tuple[str, str], *, at_us: int) -> Anomaly:
+    """The anomaly after one of its facts is over at ``at_us`` (event time); over itself if that was the last one."""
+    changed = _with_fact(anomaly, stream, at_us, resolved=at_us)
+    if any(fact.resolved is None for fact in changed.facts):
+        return changed
+    return msgspec.structs.replace(changed, state="resolved", resolved=at_us)
+
+
+def _with_fact(anomaly: Anomaly, stream: tuple[str, str], at_us: int, **changes: object) -> Anomaly:
+    facts = [msgspec.structs.replace(f, **changes) if f.stream == stream else f for f in anomaly.facts]
+    return msgspec.structs.replace(anomaly, facts=facts, updated=at_us)
 
 
 def messages(anomaly: Anomaly, rules: SendingRules, now_us: int) -> list[Message]:

@@ -73,17 +73,10 @@ def concepts(
     for code, name in enumerate(names):
         was, is_ = Share.of(first == code, u), Share.of(last == code, v)
         limits = was.limits(0.95), is_.limits(0.95)
-        p = float(fisher_exact([_table(was), _table(is_)])[1])
+        p = float(fisher_exact([was.table(), is_.table()])[1])
         found.append((str(name), limits[0], limits[1], difference(limits[1], limits[0]), min(p, 1.0)))
     adjusted = holm([entry[-1] for entry in found])
     every = [Concept(*entry, float(q), bool(q <= level)) for entry, q in zip(found, adjusted, strict=True)]
     gained = sorted((c for c in every if c.change.value > 0), key=lambda c: (not c.named, -c.change.value, c.name))
     lost = sorted((c for c in every if c.change.value < 0), key=lambda c: (not c.named, c.change.value, c.name))
     return Concepts(tuple(gained), tuple(lost))
-
-
-def _table(share: Share) -> list[int]:
-    """Effective sessions with the word and without it, rounded down to whole ones in all."""
-    size = max(1, int(share.effective + 1e-6))
-    hits = round(share.value * size)
-    return [hits, size - hits]

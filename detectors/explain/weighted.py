@@ -49,6 +49,12 @@ class Share:
         """Clopper and Pearson's, exact where all weights are equal."""
         return Limits(self.value, *interval(self.value * self.effective, self.effective, confidence))
 
+    def table(self) -> tuple[int, int]:
+        """Effective sessions that are members and that are not, rounded down to whole ones in all."""
+        size = max(1, int(self.effective + 1e-6))
+        hits = round(self.value * size)
+        return hits, size - hits
+
 
 def checked_weights(weights: ArrayLike | None, n: int, name: str) -> Float:
     """float64[n]; ones where None.

@@ -8,8 +8,6 @@ words what two references hold. A signal that is not in it has no stream.
 from __future__ import annotations
 
 import hashlib
-import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -19,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.drift.agreement import AgreementReference
-from detectors.drift.duplicates import first_of_each
 from detectors.drift.embedding import EmbeddingReference
 from detectors.evidence import Verdict
 from detectors.rates import RateReference, pooled_day_sd
@@ -28,6 +25,7 @@ from detectors.rates.volume import VolumeReference
 from detectors.summaries.metrics import METRICS
 from monitor.evaluate.calendar import HOUR_US, Calendar
 from monitor.evaluate.cells import Cells, Names, upper_edges
+from monitor.evaluate.sampled import agreements, distinct, has_vector, most_used_encoder, packed, rank, session_vectors
 from monitor.evaluate.streams import CATALOGUE, SLICE_PREFIX, StreamSpec, spec_of, stage_spec
 from monitor.store.evaluation import SampleRow
 from monitor.store.references import ReferenceSample
@@ -38,7 +36,6 @@ Fit = RateReference | VolumeReference | EmbeddingReference | AgreementReference
 FORMAT = 1
 MIN_EMBEDDED_HALF = 40
 KINDRED = 3  # other segments that must have a signal before they tell how much its days differ
-_PHASH = re.compile(r'"phash":\s*"([0-9a-f]{16})"')  # in conditions; parsing the whole of each is ten times slower
 
 
 class ReferenceFormatError(ValueError):
@@ -268,65 +265,6 @@ class _Grid:
         return FittedStream(spec, rate, found.threshold)
 
 
-def session_vectors(
-    samples: Sequence[SampleRow], modality: str, encoder: str
-) -> tuple[NDArray[np.float32], list[SampleRow]]:
-    """One row per session: the mean of its parts' vectors, float32[n, d], and the samples it is of.
-
-    Of sessions of an hour whose images are near-duplicates only the first one counts.
-    """
-    samples = [sample for sample in samples if sample.encoder == encoder]
-    rows, of = [], []
-    for sample in distinct(samples) if modality == "image" else samples:
-        parts = [np.frombuffer(v, dtype="<f2") for kind, v, _, _ in sample.parts if kind == modality and v is not None]
-        if parts:
-            rows.append(np.mean(np.stack(parts).astype(np.float32), axis=0))
-            of.append(sample)
-    return (np.stack(rows) if rows else np.zeros((0, 0), dtype=np.float32)), of
-
-
-def agreements(samples: Sequence[SampleRow]) -> tuple[NDArray[np.float64], list[SampleRow]]:
-    """One image-text cosine per session (the mean over its pairs), near-duplicates of an hour once."""
-    values, of = [], []
-    for sample in distinct(samples):
-        mean = mean_agreement(sample)
-        if mean is not None:
-            values.append(mean)
-            of.append(sample)
-    return np.array(values, dtype=np.float64), of
-
-
-def mean_agreement(sample: SampleRow) -> float | None:
-    """Mean image-text cosine over a session's pairs, None where it has none."""
-    pairs = [agreement for _, _, agreement, _ in sample.parts if agreement is not None]
-    return sum(pairs) / len(pairs) if pairs else None
-
-
-def most_used_encoder(samples: Sequence[SampleRow]) -> str:
-    """Identity of the encoder that embedded most of the samples, '' where none did."""
-    used = Counter(sample.encoder for sample in samples if sample.encoder)
-    return max(used, key=lambda name: (used[name], name)) if used else ""
-
-
-def distinct(samples: Sequence[SampleRow]) -> list[SampleRow]:
-    """Without those whose images are near-duplicates of an earlier one's of the same hour and segment."""
-    hours = [(sample.segment, sample.window_us // HOUR_US) for sample in samples]
-    return [samples[i] for i in first_of_each([_hashes(sample) for sample in samples], hours).tolist()]
-
-
-def _hashes(sample: SampleRow) -> tuple[int, ...]:
-    """Perceptual hashes of the images that have one, in order."""
-    found = []
-    for modality, vector, _, text in sample.parts:
-        if modality == "image" and vector is not None and (match := _PHASH.search(text)):
-            found.append(int(match[1], 16))
-    return tuple(found)
-
-
-def _rank(sample: SampleRow) -> bytes:
-    return hashlib.blake2b(sample.sample_id.encode(), digest_size=8, person=b"reference").digest()
-
-
 def _learn_embeddings(
     reference: Reference,
     samples: Sequence[SampleRow],
@@ -340,7 +278,7 @@ def _learn_embeddings(
     if not reference.encoder:
         return
     # The first by a hash are a uniform choice, the same in every run.
-    chosen = sorted((s for s in samples if s.encoder == reference.encoder), key=_rank)[:max_rows]
+    chosen = sorted((s for s in samples if s.encoder == reference.encoder), key=rank)[:max_rows]
     halves: dict[str, str] = {s.sample_id: "fit" if i % 2 == 0 else "held" for i, s in enumerate(chosen)}
     # Near-duplicates as in the looks: the first of an hour, whether or not it is among the chosen.
     firsts = {s.sample_id for s in distinct([s for s in samples if s.encoder == reference.encoder])}
@@ -368,18 +306,7 @@ def _learn_embeddings(
         reference.streams["agreement"] = FittedStream(
             spec_of("agreement"), AgreementReference.fit(scores, days, confidence, hours=slots % 24)
         )
-    reference.rows = [
-        ReferenceSample(s.sample_id, halves[s.sample_id], _pack_vectors(s)) for s in chosen if _has_vector(s)
-    ]
-
-
-def _has_vector(sample: SampleRow) -> bool:
-    return any(vector is not None for _, vector, _, _ in sample.parts)
-
-
-def _pack_vectors(sample: SampleRow) -> bytes:
-    kept = [[modality, vector] for modality, vector, _, _ in sample.parts if vector is not None]
-    return msgspec.msgpack.encode({"format": FORMAT, "parts": kept})
+    reference.rows = [ReferenceSample(s.sample_id, halves[s.sample_id], packed(s)) for s in chosen if has_vector(s)]
 
 
 def _totals(cells: Cells) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from alerts import lifecycle
 from alerts.anomaly import Anomaly, from_json, to_json
 from monitor.config.model import Config
-from monitor.evaluate import judging, learning
+from monitor.evaluate import incidents, judging, learning
 from monitor.evaluate.bank import StreamBank, shares
 from monitor.evaluate.calendar import HOUR_US, Calendar
 from monitor.evaluate.cells import Cells, Decoder, SummaryRow, added_runs
@@ -71,7 +71,7 @@ class Session:
         self.segments: dict[str, SegmentInfo] = {}
         self.references: dict[str, Reference] = {}  # active, by segment
         self.active: dict[str, str] = {}
-        self.open: dict[tuple[str, str, str], Anomaly] = {}
+        self.open = incidents.OpenAnomalies()
         self.history: list[Cells] = []  # hours of segments that are learning, since history_from_us
         self.history_from_us: int | None = None
         self.samples: list[SampleRow] = []
@@ -101,8 +101,7 @@ class Session:
             if i is not None:
                 self.bank.from_state(i, row.state)
         for _, document in evaluation.open_documents(self.store):
-            anomaly = from_json(document)
-            self.open[anomaly.owner, anomaly.subject, anomaly.signal] = anomaly
+            self.open.put(from_json(document))
 
     def _take_references(self, active: dict[str, str], at_us: int) -> None:
         """Make streams for active references that are new here."""
@@ -122,7 +121,7 @@ class Session:
         self.references[segment], self.active[segment] = reference, identity
         for key in gone:
             # The change was found against another reference: whether it is still there is asked of the new one.
-            if key in self.open and (i := self.bank.index.get(key)) is not None:
+            if key in self.open.of and (i := self.bank.index.get(key)) is not None:
                 self.bank.open(i, at_us)
         return gone
 
@@ -131,6 +130,8 @@ class Session:
     def evaluate(self, start_us: int, end_us: int, now_us: int) -> tuple[Results, list[Step]]:
         """Step the ticks in [start, end), both multiples of the tick length."""
         batch = Batch(now_us)
+        for reference in self.references.values():
+            reference.rows = []  # those of the last batch are in the store
         active = references.active_ids(self.store)
         for segment in [name for name in self.active if name not in active]:
             owner = self.ownership.owner(segment)
@@ -203,13 +204,13 @@ class Session:
             alarms, values = self.bank.step(logs[t], looking, end)
             judging.note_open(self, end, batch)
             for i in alarms.tolist():
-                judging.open_stream(self, i, float(values[i]), end, batch)
+                incidents.alarm(self, i, float(values[i]), end, batch)
             for hour in boundaries:
                 self._hour_end(cells, hour, end, batch)
 
     def _hour_end(self, cells: Cells, hour: int, now: int, batch: Batch) -> None:
         judging.note_hour(self, hour, batch)
-        judging.review_open(self, now, batch)
+        incidents.review_open(self, now, batch)
         learning.keep_history(self, cells, hour)
         learning.learn_due(self, hour, now, batch)
         self._share_out(now)
@@ -233,7 +234,7 @@ class Session:
             for i, s in enumerate(self.bank.streams)
         ]
         results.evidence_rows = batch.evidence
-        results.anomaly_rows = [judging.anomaly_row(a, to_json(a)) for _, a in sorted(batch.changed.items())]
+        results.anomaly_rows = [incidents.anomaly_row(a, to_json(a)) for _, a in sorted(batch.changed.items())]
         results.messages = [
             message
             for _, anomaly in sorted(batch.told.items())

@@ -17,7 +17,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,9 +25,11 @@ from detectors.rates import ODDS, RateReference, pooled_day_sd
 from detectors.rates.bets import interval
 from monitor.embed.concepts import NOTATION
 from monitor.evaluate.calendar import Calendar
-from monitor.evaluate.references import FittedStream, Reference, agreements, mean_agreement, most_used_encoder
+from monitor.evaluate.references import FittedStream, Reference
+from monitor.evaluate.sampled import agreements, mean_agreement, most_used_encoder, packed, parsed, rank
 from monitor.evaluate.streams import CATALOGUE, SLICE_PREFIX, StreamSpec
 from monitor.store.evaluation import SampleRow
+from monitor.store.references import ReferenceSample
 
 Float = NDArray[np.float64]
 
@@ -40,6 +41,7 @@ SKEWED = 3.0  # degrees
 NEAR_LIMIT = 800_000  # millionths of the context limit
 LOW_AGREEMENT = 0.05  # share of a segment's sessions that agree less than its limit
 MIN_AGREEMENTS = 100  # sessions of a segment without which it gets no limit
+KEPT_SESSIONS = 2000  # copied into the reference, to explain changes with
 
 
 def specs() -> list[StreamSpec]:
@@ -70,8 +72,8 @@ def of_encoder(samples: Sequence[SampleRow], reference: Reference | None) -> lis
 def told_alone(sample: SampleRow, name: str) -> bool:
     """Whether a sampled session lies in a slice that is told from the session alone (all but CONFLICT)."""
     if name == "near_context_limit":
-        return bool(_json(sample.facts).get("context_used", 0) > NEAR_LIMIT)
-    return any(_WITHIN[name](_json(text)) for modality, _, _, text in sample.parts if modality == "image")
+        return bool(parsed(sample.facts).get("context_used", 0) > NEAR_LIMIT)
+    return any(_WITHIN[name](parsed(text)) for modality, _, _, text in sample.parts if modality == "image")
 
 
 def _dense_low_contrast(found: dict[str, Any]) -> bool:
@@ -127,17 +129,12 @@ def verdicts(samples: Sequence[SampleRow], metric: str) -> tuple[Float, Float, l
     """(x, weight, sample) of the sessions that have the verdict."""
     hits, weights, of = [], [], []
     for sample in samples:
-        value = _json(sample.facts).get("verdicts", {}).get(metric)
+        value = parsed(sample.facts).get("verdicts", {}).get(metric)
         if value is not None:
             hits.append(float(value))
             weights.append(1.0 / max(sample.pi, 1e-9))
             of.append(sample)
     return np.array(hits), np.array(weights), of
-
-
-def _json(text: str) -> dict[str, Any]:
-    found = msgspec.json.decode(text) if text else {}
-    return found if isinstance(found, dict) else {}
 
 
 def learn_slice(
@@ -152,6 +149,8 @@ def learn_slice(
         reference.agreement_limits = agreement_limits(of_encoder(samples, reference))
     mine = members(samples, name, reference)
     reference.sessions = len(mine)
+    kept = sorted(mine, key=rank)[:KEPT_SESSIONS]
+    reference.rows = [ReferenceSample(s.sample_id, "held", packed(s)) for s in kept]
     counted: list[tuple[StreamSpec, Float, Float, float]] = []
     for spec in specs():
         x, weight, of = verdicts(mine, spec.metric)

@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 from sqlalchemy import Connection, func, select
 
+from alerts.anomaly import from_json
 from detectors.evidence.packing import unpack
 from monitor.evaluate.references import Reference, is_slice
 from monitor.evaluate.slices import NEED_SHARED_SPACE
@@ -48,8 +49,9 @@ def streams(store: Store) -> list[StreamStatus]:
             (row.segment, row.signal): (row.owner, _evidence(bytes(row.state)))
             for row in connection.execute(select(stream_states))
         }
-        query = select(anomalies.c.segment, anomalies.c.signal).where(anomalies.c.state == "open")
-        open_ones = {(row.segment, row.signal) for row in connection.execute(query)}
+        query = select(anomalies.c.document).where(anomalies.c.state == "open")
+        documents = [from_json(document) for document in connection.execute(query).scalars()]
+        open_ones = {fact.stream for found in documents for fact in found.facts if fact.resolved is None}
         seen = _segments(connection)
         encoders = _encoders(connection)
         impossible = set() if _shared_space(connection) else {SLICE_PREFIX + name for name in NEED_SHARED_SPACE}

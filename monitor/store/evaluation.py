@@ -173,6 +173,7 @@ class SampleRow:
     encoder: str
     facts: str
     parts: tuple[tuple[str, bytes | None, float | None, str], ...]
+    user: str = ""  # keyed hash
 
 
 def embedded_samples(store: Store, from_us: int, to_us: int, segment: str | None = None) -> list[SampleRow]:
@@ -189,6 +190,7 @@ def embedded_samples(store: Store, from_us: int, to_us: int, segment: str | None
             samples.c.pi,
             samples.c.encoder,
             samples.c.facts,
+            samples.c.user_key,
             sample_parts.c.modality,
             sample_parts.c.vector,
             sample_parts.c.agreement,
@@ -205,7 +207,7 @@ def embedded_samples(store: Store, from_us: int, to_us: int, segment: str | None
             vector = None if row.vector is None else bytes(row.vector)
             entry[1].append((row.modality, vector, row.agreement, row.conditions))
     return [
-        SampleRow(r.sample_id, r.window_us, r.route, r.segment, r.pi, r.encoder, r.facts, tuple(parts))
+        SampleRow(r.sample_id, r.window_us, r.route, r.segment, r.pi, r.encoder, r.facts, tuple(parts), r.user_key)
         for r, parts in found.values()
     ]
 

@@ -136,12 +136,13 @@ def get(store: Store, identity: str) -> ReferenceSet:
     return found
 
 
-def sample_rows(store: Store, identity: str) -> list[ReferenceSample]:
-    """The copied rows of a reference."""
+def sample_rows(store: Store, identity: str, limit: int | None = None) -> list[ReferenceSample]:
+    """The copied rows of a reference. Their ids are hashes, so that the first ``limit`` are a uniform choice."""
     query = (
         select(reference_samples)
         .where(reference_samples.c.reference_id == identity)
         .order_by(reference_samples.c.sample_id)
+        .limit(limit)
     )
     with store.read() as connection:
         return [ReferenceSample(row.sample_id, row.split, row.vectors) for row in connection.execute(query)]

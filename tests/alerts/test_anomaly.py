@@ -8,32 +8,57 @@ from typing import Any
 
 import jsonschema
 import pytest
+from msgspec.structs import replace
 
 from alerts import anomaly as anomalies
 from alerts import lifecycle
-from alerts.anomaly import Anomaly, AnomalyError, Effect, Evidence, Since
+from alerts.anomaly import Anomaly, AnomalyError, Effect, Evidence, Explanation, Fact, Since
 from alerts.lifecycle import SendingRules
 
 HOUR_US = 3_600_000_000
 T = 1_767_571_200_000_000
 
 
-def opened(detected_us: int = T + HOUR_US, **over: Any) -> Anomaly:
+EFFECT = Effect(value=0.1, unit="share", low=0.08, high=0.12, baseline=0.01)
+SENTENCE = "The error rate in extract/acme rose from 1 % to 10 %."
+
+
+def fact(subject: str = "extract/acme", signal: str = "error_rate", opened_us: int = T) -> Fact:
+    return Fact(
+        subject=subject,
+        signal=signal,
+        detector="rate",
+        opened=opened_us,
+        since=Since(low=T - HOUR_US, high=T - HOUR_US // 2),
+        evidence=Evidence(kind="funded_sr", value=1.7, threshold=1.0),
+        effect=EFFECT,
+        sentence=SENTENCE,
+    )
+
+
+def opened(
+    detected_us: int = T + HOUR_US,
+    *,
+    subject: str = "extract/acme",
+    signal: str = "error_rate",
+    opened_us: int = T,
+    **over: Any,
+) -> Anomaly:
     values: dict[str, Any] = {
         "owner": "default",
-        "subject": "extract/acme",
         "route": "extract",
-        "signal": "error_rate",
-        "detector": "rate",
         "severity": "page",
-        "since": Since(low=T - HOUR_US, high=T - HOUR_US // 2),
-        "opened_us": T,
-        "evidence": Evidence(kind="funded_sr", value=1.7, threshold=1.0),
-        "effect": Effect(value=0.1, unit="share", low=0.08, high=0.12, baseline=0.01),
-        "sentence": "The error rate in extract/acme rose from 1 % to 10 %.",
+        "explanation": Explanation(sentence=SENTENCE),
         "rules": SendingRules(sinks=("a", "b")),
     }
-    return lifecycle.open_anomaly(**{**values, **over}, detected_us=detected_us)
+    first = fact(subject, signal, opened_us)
+    return lifecycle.open_anomaly(fact=first, **{**values, **over}, detected_us=detected_us)
+
+
+def resolved(anomaly: Anomaly, at_us: int) -> Anomaly:
+    for each in anomaly.facts:
+        anomaly = lifecycle.resolve(anomaly, each.stream, at_us=at_us)
+    return anomaly
 
 
 def validator() -> Any:
@@ -48,7 +73,7 @@ def test_the_published_schema_is_the_one_of_the_code() -> None:
 @pytest.mark.parametrize("subject", ["extract/acme", "slice:rotated_or_skewed"])
 def test_documents_satisfy_the_schema_and_come_back(subject: str) -> None:
     first = opened(subject=subject)
-    for found in (first, lifecycle.resolve(first, at_us=T + HOUR_US)):
+    for found in (first, resolved(first, T + HOUR_US)):
         document = json.loads(anomalies.to_json(found))
         validator().validate(document)
         assert anomalies.from_document(document) == found
@@ -93,7 +118,7 @@ def test_historic_ones_are_recorded_and_not_sent() -> None:
     assert [m.sink for m in lifecycle.messages(fresh, rules, T)] == ["a", "b"]
     assert old.historic
     assert lifecycle.messages(old, rules, T) == []
-    assert lifecycle.messages(lifecycle.resolve(old, at_us=T), rules, T) == []
+    assert lifecycle.messages(resolved(old, T), rules, T) == []
     asked = SendingRules(sinks=("a",), max_age_us=0, send_historic=True)
     assert [m.key for m in lifecycle.messages(old, asked, T)] == [old.id]
 
@@ -105,8 +130,40 @@ def test_reports_wake_nobody() -> None:
 def test_an_update_keeps_identity_and_opening() -> None:
     first = opened()
     effect = Effect(value=0.2, unit="share", low=0.18, high=0.22, baseline=0.01)
-    later = lifecycle.update(first, at_us=T + HOUR_US, effect=effect, sentence="It rose further.")
+    later = lifecycle.update(first, first.facts[0].stream, at_us=T + HOUR_US, effect=effect, sentence="It rose further.")
     assert (later.id, later.opened, later.since, later.state) == (first.id, first.opened, first.since, "open")
     assert later.updated == T + HOUR_US
     assert later.effect == later.facts[0].effect == effect
-    assert later.sentence == later.facts[0].sentence == "It rose further."
+    assert later.facts[0].sentence == "It rose further."
+
+
+def test_a_fact_that_joins_changes_neither_identity_nor_effect() -> None:
+    first = opened()
+    both = lifecycle.join(first, fact(signal="cost_p95", opened_us=T + HOUR_US))
+    assert (both.id, both.signal, both.effect, both.opened) == (first.id, first.signal, first.effect, first.opened)
+    assert [each.signal for each in both.facts] == ["error_rate", "cost_p95"]
+    validator().validate(json.loads(anomalies.to_json(both)))
+    changed = lifecycle.update(
+        both, ("extract/acme", "cost_p95"), at_us=T + 2 * HOUR_US, effect=replace(EFFECT, value=0.3), sentence="Dearer."
+    )
+    assert changed.effect == first.effect
+    assert changed.facts[1].effect.value == 0.3
+
+
+def test_an_anomaly_is_over_when_all_its_facts_are() -> None:
+    both = lifecycle.join(opened(), fact(signal="cost_p95", opened_us=T + HOUR_US))
+    one = lifecycle.resolve(both, ("extract/acme", "error_rate"), at_us=T + 2 * HOUR_US)
+    assert (one.state, one.resolved, one.facts[0].resolved) == ("open", None, T + 2 * HOUR_US)
+    none = lifecycle.resolve(one, ("extract/acme", "cost_p95"), at_us=T + 3 * HOUR_US)
+    assert (none.state, none.resolved) == ("resolved", T + 3 * HOUR_US)
+    validator().validate(json.loads(anomalies.to_json(none)))
+
+
+@pytest.mark.parametrize("signal", ["error_rate", "cost_p95"])
+def test_a_stream_that_comes_back_takes_its_facts_place(signal: str) -> None:
+    both = lifecycle.join(opened(), fact(signal="cost_p95", opened_us=T + HOUR_US))
+    one = lifecycle.resolve(both, ("extract/acme", signal), at_us=T + 2 * HOUR_US)
+    back = lifecycle.join(one, fact(signal=signal, opened_us=T + 3 * HOUR_US))
+    assert sorted(each.signal for each in back.facts) == ["cost_p95", "error_rate"]
+    assert all(each.resolved is None for each in back.facts)
+    assert back.facts[0].opened == back.opened == T

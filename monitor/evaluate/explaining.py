@@ -1,0 +1,317 @@
+"""Why a stream changed: its segment's sampled sessions since the change against those of its reference.
+
+Everything said is compared with chance over all that was tried (detectors/explain); nothing found is an answer. The
+day before the change is looked at too: what began with the change and is in nearly every session since leaves nothing
+to compare within, and is told as a coincidence in time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alerts.anomaly import Explanation, Fact, anomaly_id
+from detectors.drift.embedding import EmbeddingReference
+from detectors.explain.attributes import attribute
+from detectors.explain.coincidence import MIN_BEFORE, began_with
+from detectors.explain.concepts import concepts
+from detectors.explain.conditions import Condition, conditions
+from detectors.explain.direction import MIN_SESSIONS
+from detectors.explain.exemplars import most_changed, typical
+from detectors.explain.holm import LEVEL
+from detectors.explain.share import new_share
+from monitor.evaluate import slices
+from monitor.evaluate.bank import Stream
+from monitor.evaluate.calendar import HOUR_US
+from monitor.evaluate.compared import (
+    IMAGE_CONDITIONS,
+    NUMBERS,
+    STAGE_PREFIX,
+    TEXT_CONDITIONS,
+    Sessions,
+    scored,
+)
+from monitor.evaluate.references import Reference, is_slice
+from monitor.evaluate.sampled import rank, unpacked
+from monitor.evaluate.story import six
+from monitor.evaluate.streams import SLICE_PREFIX
+from monitor.store import evaluation, references
+from monitor.store.evaluation import SampleRow
+
+if TYPE_CHECKING:
+    from monitor.evaluate.session import Session
+
+Float = NDArray[np.float64]
+
+DAY_US = 24 * HOUR_US
+MOST_US = 4 * DAY_US  # of a change that is looked at
+MAX_SESSIONS = 2000  # of each period
+EXEMPLARS = 4  # of each role
+HOURS = (1, 2, 4, 8, 16, 24)  # after the opening: explained again, from more sessions
+
+
+def is_due(opened_us: int, now_us: int) -> bool:
+    """Whether an anomaly is to be explained again at a full hour."""
+    return (now_us - opened_us) // HOUR_US in HOURS
+
+
+def explain(session: Session, stream: Stream, fact: Fact, end_us: int) -> Explanation:
+    """Why the stream of ``fact`` changed, from what was sampled until ``end_us`` (event time); without its sentence."""
+    reference = session.references[stream.segment]
+    since = max((fact.since.low + fact.since.high) // 2, end_us - MOST_US)
+    now = _chosen(_sampled(session, stream, since, end_us))
+    before = _chosen(_of_reference(session, stream.segment))
+    recent = _chosen(_sampled(session, stream, fact.since.low - DAY_US, fact.since.low))
+    seed = int(anomaly_id(stream.owner, stream.segment, stream.signal, fact.opened), 16)
+    return compare(
+        stream, reference, Sessions.of(before), Sessions.of(recent), Sessions.of(now), np.random.default_rng(seed)
+    )
+
+
+def compare(
+    stream: Stream, reference: Reference, before: Sessions, recent: Sessions, now: Sessions, rng: np.random.Generator
+) -> Explanation:
+    """The explanation from sessions of the reference, of the day before the change, and since.
+
+    Everything that an encoder told is compared among sessions of the reference's encoder alone.
+    """
+    if reference.encoder:
+        before, recent, now = (
+            s.where([i for i, sample in enumerate(s.samples) if sample.encoder == reference.encoder])
+            for s in (before, recent, now)
+        )
+    tried = {"sessions_before": len(before), "sessions_now": len(now)}
+    if not len(before) or not len(now):
+        return Explanation(sentence="", tried=tried)
+    carried, values = _attributes(stream, before, now, rng)
+    began, more = _beginnings(stream, recent, now)
+    moved, looked_at = _conditions(stream, before, now)
+    words, bank = _concepts(stream, before, now)
+    return Explanation(
+        sentence="",
+        concepts=words,
+        conditions=moved,
+        attributes=[*carried, *began],
+        share=_share(stream, before, now, rng),
+        exemplars=_exemplars(stream, before, now, carried),
+        tried=tried | {"values": values + more, "conditions": looked_at, "concepts": bank},
+    )
+
+
+# -- sessions -----------------------------------------------------------------------------------------------
+
+
+def _sampled(session: Session, stream: Stream, from_us: int, to_us: int) -> list[SampleRow]:
+    if not is_slice(stream.segment):
+        return evaluation.embedded_samples(session.store, from_us, to_us, stream.segment)
+    found = evaluation.embedded_samples(session.store, from_us, to_us)
+    return slices.members(found, stream.segment[len(SLICE_PREFIX) :], session.references[stream.segment])
+
+
+def _of_reference(session: Session, segment: str) -> list[SampleRow]:
+    # A reference that was learned in this batch is not written yet.
+    rows = session.references[segment].rows or references.sample_rows(
+        session.store, session.active[segment], MAX_SESSIONS
+    )
+    return [sample for row in rows if (sample := unpacked(row)) is not None]
+
+
+def _chosen(samples: Sequence[SampleRow]) -> list[SampleRow]:
+    """At most so many, a uniform choice that is the same in every run, in the order of their ids."""
+    kept = samples if len(samples) <= MAX_SESSIONS else sorted(samples, key=rank)[:MAX_SESSIONS]
+    return sorted(kept, key=lambda sample: sample.sample_id)
+
+
+# -- the parts ----------------------------------------------------------------------------------------------
+
+
+def _attributes(
+    stream: Stream, before: Sessions, now: Sessions, rng: np.random.Generator
+) -> tuple[list[dict[str, Any]], int]:
+    """Values that carry the change, and how many were tried."""
+    if stream.spec.kind == "volume":
+        return _shares(before, now)
+    was, of_was = scored(before, stream.spec, stream.fitted.threshold)
+    is_, of_is = scored(now, stream.spec, stream.fitted.threshold)
+    if min(len(of_was), len(of_is)) < MIN_SESSIONS:
+        return [], 0
+    first, last = _both(of_was, of_is, is_slice(stream.segment))
+    if stream.spec.kind == "mix":
+        for values in (first, last):
+            values.pop("tier", None)  # that another tier carries another tier says nothing
+    found = attribute(was, is_, first, last, rng=rng, before_weights=of_was.weights, now_weights=of_is.weights)
+    named = [
+        {
+            "attribute": carrier.attribute,
+            "value": carrier.value,
+            "how": "carries",
+            "before": six(carrier.before),
+            "now": six(carrier.now),
+            "left": six(carrier.without.value / found.change.value) if found.change.value else None,
+            "p": six(carrier.adjusted),
+        }
+        for carrier in found.named
+    ]
+    return named, len(found.tried)
+
+
+def _both(
+    before: Sessions, now: Sessions, segment: bool
+) -> tuple[dict[str, list[str | None]], dict[str, list[str | None]]]:
+    """Attributes of both periods under the same names."""
+    first, last = before.attributes(segment=segment), now.attributes(segment=segment)
+    return (
+        {name: first.get(name, [None] * len(before)) for name in {*first, *last}},
+        {name: last.get(name, [None] * len(now)) for name in {*first, *last}},
+    )
+
+
+def _shares(before: Sessions, now: Sessions) -> tuple[list[dict[str, Any]], int]:
+    """Of a change in volume: the values whose share of the sessions changed."""
+    first, last = _both(before, now, segment=False)
+    found, tried = [], 0
+    for name in sorted(first):
+        words = [["(not given)" if text is None else text for text in of[name]] for of in (first, last)]
+        told = concepts(
+            *words, before_weights=before.weights, now_weights=now.weights, level=LEVEL / max(1, len(first))
+        )
+        tried += len(told.gained) + len(told.lost)
+        found += [
+            {
+                "attribute": name, "value": value.name, "how": "share", "before": six(value.before.value),
+                "now": six(value.now.value), "left": None, "p": six(value.adjusted),
+            }
+            for value in told.named
+        ]  # fmt: skip
+    found.sort(key=lambda entry: -abs(float(entry["now"] or 0) - float(entry["before"] or 0)))
+    return found, tried
+
+
+def _beginnings(stream: Stream, recent: Sessions, now: Sessions) -> tuple[list[dict[str, Any]], int]:
+    """Values that began with the change, and how many were tried."""
+    if len(recent) < MIN_BEFORE:
+        return [], 0
+    first, last = _both(recent, now, is_slice(stream.segment))
+    found = began_with(first, last, before_weights=recent.weights, now_weights=now.weights)
+    named = [
+        {
+            "attribute": value.attribute, "value": value.value, "how": "began", "before": six(value.before),
+            "now": six(value.now), "left": None, "p": six(value.adjusted),
+        }
+        for value in found
+    ]  # fmt: skip
+    return named, sum(len({text for text in values if text is not None}) for values in last.values())
+
+
+def _conditions(stream: Stream, before: Sessions, now: Sessions) -> tuple[list[dict[str, Any]], int]:
+    """Conditions that moved, and how many were looked at."""
+    spec = stream.spec
+    which: list[Condition] = []
+    was: dict[str, Float] = {}
+    is_: dict[str, Float] = {}
+
+    def take(some: Sequence[Condition], read: Callable[[Sessions], dict[str, Float]]) -> None:
+        which.extend(some)
+        was.update(read(before))
+        is_.update(read(now))
+
+    if spec.kind == "volume":
+        return [], 0
+    if not (spec.kind == "embedding" and spec.metric == "text"):
+        take(IMAGE_CONDITIONS, Sessions.images)
+    if spec.kind in ("embedding", "agreement"):
+        if spec.metric != "image":
+            take(TEXT_CONDITIONS, Sessions.texts)
+    else:
+        take([c for c in NUMBERS if c.name != spec.metric], Sessions.numbers)
+        if spec.metric.startswith("latency"):
+            stages = sorted({name for name in (*was, *is_) if name.startswith(STAGE_PREFIX)})
+            own = STAGE_PREFIX + spec.label
+            which.extend(Condition(name, told="relative") for name in stages if name != own)
+    have = [c for c in which if c.name in was and c.name in is_]
+    # What hardly any session has is not looked at; a condition must have been measured in both periods.
+    have = [c for c in have if min(np.isfinite(was[c.name]).sum(), np.isfinite(is_[c.name]).sum()) > 0]
+    found = conditions(have, was, is_, before_weights=before.weights, now_weights=now.weights)
+    told = [
+        {
+            "name": moved.condition.name, "unit": moved.condition.unit, "told": moved.condition.told,
+            "before": six(moved.before.value), "now": six(moved.now.value), "change": six(moved.change.value),
+            "low": six(moved.change.low), "high": six(moved.change.high), "above": six(moved.above),
+            "p": six(moved.adjusted),
+        }
+        for moved in found.named
+    ]  # fmt: skip
+    return told, len(found.moved)
+
+
+def _concepts(stream: Stream, before: Sessions, now: Sessions) -> tuple[list[dict[str, Any]], int]:
+    """Words that gained and lost share among the images, and how many were looked at."""
+    if stream.spec.kind == "volume" or (stream.spec.kind == "embedding" and stream.spec.metric == "text"):
+        return [], 0
+    was, at_was, version = before.concepts()
+    is_, at_is, newer = now.concepts()
+    if not was or not is_ or version != newer:
+        return [], 0
+    found = concepts(was, is_, before_weights=before.weights[at_was], now_weights=now.weights[at_is])
+    told = [
+        {
+            "name": word.name, "before": six(word.before.value), "now": six(word.now.value),
+            "change": six(word.change.value), "low": six(word.change.low), "high": six(word.change.high),
+            "p": six(word.adjusted),
+        }
+        for word in found.named
+    ]  # fmt: skip
+    return told, len(found.gained) + len(found.lost)
+
+
+def _share(stream: Stream, before: Sessions, now: Sessions, rng: np.random.Generator) -> dict[str, Any] | None:
+    """How much of now is new, for what is looked at as a whole; rates and tails are shares themselves."""
+    if stream.spec.kind not in ("embedding", "agreement"):
+        return None
+    was, of_was = scored(before, stream.spec, 0.0)
+    is_, of_is = scored(now, stream.spec, 0.0)
+    if min(len(of_was), len(of_is)) < MIN_SESSIONS:
+        return None
+    found = new_share(was, is_, rng=rng, before_weights=of_was.weights, now_weights=of_is.weights)
+    return {"value": six(found.value), "low": six(found.low), "high": six(found.high)}
+
+
+def _exemplars(
+    stream: Stream, before: Sessions, now: Sessions, named: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Sessions to look at, by their roles."""
+    was, of_was = scored(before, stream.spec, stream.fitted.threshold)
+    is_, of_is = scored(now, stream.spec, stream.fitted.threshold)
+    if not len(of_was) or not len(of_is):
+        return []
+    roles: list[tuple[str, Sessions, list[int]]] = []
+    if stream.spec.kind in ("embedding", "agreement"):
+        roles.append(("typical_before", of_was, typical(was, EXEMPLARS, of_was.weights).tolist()))
+        roles.append(("typical_now", of_is, typical(is_, EXEMPLARS, of_is.weights).tolist()))
+        roles.append(("most_changed", of_is, most_changed(is_, _how_changed(stream, was, is_), EXEMPLARS).tolist()))
+    else:
+        hits = np.flatnonzero(is_ > 0).tolist()
+        carrier = next((entry for entry in named if entry["how"] == "carries"), None)
+        if carrier is not None:
+            values = of_is.attributes(segment=True).get(carrier["attribute"], [None] * len(of_is))
+            hits.sort(key=lambda i: values[i] != carrier["value"])
+        roles.append(("most_changed", of_is, hits[:EXEMPLARS]))
+    return [
+        {"role": role, "sample_id": of.samples[i].sample_id, "window": of.samples[i].window_us}
+        for role, of, at in roles
+        for i in at
+    ]
+
+
+def _how_changed(stream: Stream, was: Float, is_: Float) -> Float:
+    """A score of each session of now: high for one that shows the change."""
+    fit = stream.fitted.fit
+    if isinstance(fit, EmbeddingReference):
+        scores = np.empty(len(is_))
+        scores[fit.contributions(is_)] = -np.arange(len(is_), dtype=np.float64)
+        return scores
+    middle = float(np.median(was))
+    return np.asarray((is_ - middle) * (1.0 if np.median(is_) >= middle else -1.0), dtype=np.float64)

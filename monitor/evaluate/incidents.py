@@ -1,0 +1,224 @@
+"""Anomalies opened, joined, updated and resolved: one incident is one anomaly, however many signals it moves.
+
+A stream that alarms joins an open anomaly of its owner if both began at the same time and have the same root: the same
+segment; the same signal, where a slice sees what its sessions' segment sees; or the same attribute value behind them.
+Joining tells nobody again, so it may only lower the number of notifications that the budget promises. A stream that is
+at stake higher than the anomaly, or that would join one which nobody was told of, opens one of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from alerts import lifecycle
+from alerts.anomaly import Anomaly, Evidence, Explanation, Fact, Since
+from detectors.rates import RateReference
+from monitor.evaluate import explaining
+from monitor.evaluate.bank import Stream
+from monitor.evaluate.calendar import HOUR_US
+from monitor.evaluate.measuring import document, measure, middle, said
+from monitor.evaluate.references import is_slice
+from monitor.evaluate.story import story
+
+if TYPE_CHECKING:
+    from monitor.evaluate.session import Batch, Session
+
+log = structlog.stdlib.get_logger("driftline.evaluate")
+
+DAY_US = 24 * HOUR_US
+EVIDENCE_KIND = "funded_sr"
+THRESHOLD = 1.0
+SLACK_US = HOUR_US  # streams that look once an hour know a beginning no better
+MAX_FACTS = 100  # of one anomaly; what comes then opens another
+RANK = {"report": 0, "ticket": 1, "page": 2}
+# Of late: the shortest of these stretches with enough sessions to tell a reference from a change.
+RECENT_HOURS = (3, 6, 12, 24)
+RECENT_TRIALS = 30
+
+
+class OpenAnomalies:
+    """The open anomalies, and which of them each stream with an open fact belongs to."""
+
+    def __init__(self) -> None:
+        self.by_id: dict[str, Anomaly] = {}
+        self.of: dict[tuple[str, str, str], str] = {}  # (owner, subject, signal): id
+
+    def put(self, anomaly: Anomaly) -> None:
+        """Take an anomaly in, or its new version; one that is resolved goes."""
+        for fact in anomaly.facts:
+            key = (anomaly.owner, *fact.stream)
+            if fact.resolved is None:
+                self.of[key] = anomaly.id
+            elif self.of.get(key) == anomaly.id:
+                del self.of[key]
+        if anomaly.state == "open":
+            self.by_id[anomaly.id] = anomaly
+        else:
+            self.by_id.pop(anomaly.id, None)
+
+    def facts(self) -> list[tuple[tuple[str, str, str], Anomaly, Fact]]:
+        """Every open fact with its stream's key and its anomaly, by key."""
+        found = []
+        for key in sorted(self.of):
+            anomaly = self.by_id[self.of[key]]
+            found.append((key, anomaly, next(fact for fact in anomaly.facts if fact.stream == key[1:])))
+        return found
+
+
+def alarm(session: Session, i: int, value: float, end: int, batch: Batch) -> None:
+    """The stream's evidence reached the threshold at the tick that ends at ``end``."""
+    bank = session.bank
+    stream = bank.streams[i]
+    found = bank.onset_of(i, end, session.calendar.hours_of_week)
+    effect = measure(session, i, found.at_us, end)
+    fact = Fact(
+        subject=stream.segment,
+        signal=stream.signal,
+        detector=stream.spec.detector,
+        opened=end,
+        since=Since(low=found.low_us, high=found.high_us),
+        # What is beyond the threshold says little more, and its last digits depend on the processor.
+        evidence=Evidence(kind=EVIDENCE_KIND, value=float(f"{min(value, 1e12):.6g}"), threshold=THRESHOLD),
+        effect=document(effect),
+        sentence=said(session, stream, effect, middle(found.low_us, found.high_us)),
+    )
+    explanation = explaining.explain(session, stream, fact, end)
+    bank.open(i, end)
+    home = _home(session, stream, fact, explanation, batch)
+    if home is not None:
+        changed = _put(session, lifecycle.join(home, fact), batch)
+        log.info("a change joined an open anomaly", id=changed.id, fact=fact.sentence)
+        return
+    anomaly = lifecycle.open_anomaly(
+        owner=stream.owner,
+        route=stream.route,
+        severity=stream.severity,  # type: ignore[arg-type]
+        fact=fact,
+        explanation=explanation,
+        detected_us=batch.now_us,
+        rules=session.rules,
+    )
+    anomaly = _put(session, anomaly, batch)
+    batch.told[anomaly.id] = anomaly
+    log.info("anomaly opened", id=anomaly.id, severity=anomaly.severity, sentence=anomaly.sentence)
+
+
+def _home(session: Session, stream: Stream, fact: Fact, explanation: Explanation, batch: Batch) -> Anomaly | None:
+    """The oldest open anomaly that the fact belongs to."""
+    told = not lifecycle.is_historic(fact.opened, batch.now_us, session.rules) or session.rules.send_historic
+    for anomaly in sorted(session.open.by_id.values(), key=lambda a: (a.opened, a.id)):
+        if anomaly.owner != stream.owner or RANK[anomaly.severity] < RANK[stream.severity]:
+            continue
+        if anomaly.historic and told and not session.rules.send_historic:
+            continue
+        if len(anomaly.facts) >= MAX_FACTS and fact.stream not in {known.stream for known in anomaly.facts}:
+            continue
+        if same_start(anomaly.since, fact.since) and _same_root(anomaly, fact, explanation):
+            return anomaly
+    return None
+
+
+def same_start(one: Since, other: Since) -> bool:
+    """Whether two changes may have begun together."""
+    return one.low - SLACK_US <= other.high and other.low - SLACK_US <= one.high
+
+
+def _same_root(anomaly: Anomaly, fact: Fact, explanation: Explanation) -> bool:
+    if any(known.subject == fact.subject for known in anomaly.facts):
+        return True
+    if is_slice(fact.subject) and any(known.signal == fact.signal for known in anomaly.facts):
+        return True
+    return bool(_roots(anomaly.explanation) & _roots(explanation))
+
+
+def _roots(explanation: Explanation) -> set[tuple[str, str]]:
+    return {(a["attribute"], a["value"]) for a in explanation.attributes if a["how"] in ("carries", "began")}
+
+
+def review_open(session: Session, now: int, batch: Batch) -> None:
+    """Every hour: open facts get their present effect, and are over where the change is gone."""
+    bank = session.bank
+    patience = session.config.evaluation.resolve_after
+    for key, anomaly, fact in session.open.facts():
+        anomaly = session.open.by_id[anomaly.id]  # as its facts before left it
+        i = bank.index.get(key)
+        if i is None:  # its stream is no more: a new reference does not know the signal
+            _resolve(session, anomaly, fact, now, batch)
+            continue
+        over = int(bank.last_data[i]) - int(bank.supported[i]) >= patience
+        silent = now - int(bank.last_data[i]) >= max(DAY_US, patience)
+        if over or silent:
+            bank.close(i, now)
+            _resolve(session, anomaly, fact, now, batch)
+            continue
+        if int(bank.supported[i]) < int(bank.last_data[i]) or _back_to_normal(session, i, fact, now):
+            continue  # what is measured now no longer tells of the change
+        stream = bank.streams[i]
+        effect = measure(session, i, max(fact.since.low, now - DAY_US), now)
+        found = document(effect)
+        if found != fact.effect and found.value is not None:
+            text = said(session, stream, effect, middle(fact.since.low, fact.since.high))
+            anomaly = lifecycle.update(anomaly, fact.stream, at_us=now, effect=found, sentence=text)
+            anomaly = _put(session, anomaly, batch)
+        if fact.stream == anomaly.facts[0].stream and explaining.is_due(anomaly.opened, now):
+            again = explaining.explain(session, stream, fact, now)
+            _put(session, lifecycle.explain(anomaly, again, at_us=now), batch)
+
+
+def _put(session: Session, anomaly: Anomaly, batch: Batch) -> Anomaly:
+    """Keep an anomaly's new version, with its story told anew."""
+    explanation = lifecycle.with_sentence(anomaly.explanation, story(anomaly))
+    anomaly = lifecycle.explain(anomaly, explanation, at_us=anomaly.updated)
+    session.open.put(anomaly)
+    batch.changed[anomaly.id] = anomaly
+    if anomaly.id in batch.told:
+        batch.told[anomaly.id] = anomaly
+    return anomaly
+
+
+def _resolve(session: Session, anomaly: Anomaly, fact: Fact, now: int, batch: Batch) -> None:
+    changed = _put(session, lifecycle.resolve(anomaly, fact.stream, at_us=now), batch)
+    if changed.state == "resolved":
+        batch.told[changed.id] = changed
+        log.info("anomaly resolved", id=changed.id, sentence=changed.sentence)
+
+
+def _back_to_normal(session: Session, i: int, fact: Fact, now: int) -> bool:
+    """Whether what a rate did of late is likelier under its reference than under the change.
+
+    Small bets take long to tell; meanwhile the stretch of the change must not be diluted by what came after it.
+    """
+    fit = session.bank.streams[i].fitted.fit
+    if not isinstance(fit, RateReference) or fact.effect.value is None:
+        return False
+    for hours in RECENT_HOURS:
+        hits, trials = session.bank.window(i, now, now - hours * HOUR_US)
+        if trials >= RECENT_TRIALS:  # fewer, and one stray hit would speak for the change
+            break
+
+    def log_likelihood(rate: float) -> float:
+        least = 0.5 / (fit.trials + 1)
+        bounded = min(max(rate, least), 1.0 - least)
+        return hits * math.log(bounded) + (trials - hits) * math.log1p(-bounded)
+
+    return log_likelihood(fit.rate) >= log_likelihood(fact.effect.value)
+
+
+def anomaly_row(anomaly: Anomaly, document: str) -> dict[str, Any]:
+    """The row of the table ``anomalies``."""
+    return {
+        "anomaly_id": anomaly.id,
+        "owner": anomaly.owner,
+        "segment": anomaly.subject,
+        "signal": anomaly.signal,
+        "state": anomaly.state,
+        "severity": anomaly.severity,
+        "historic": anomaly.historic,
+        "opened_us": anomaly.opened,
+        "updated_us": anomaly.updated,
+        "resolved_us": anomaly.resolved,
+        "document": document,
+    }
