@@ -8,6 +8,7 @@ to compare within, and is told as a coincidence in time.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,8 @@ from alerts.anomaly import Explanation, Fact, anomaly_id
 from detectors.drift.embedding import EmbeddingReference
 from detectors.explain.attributes import attribute
 from detectors.explain.coincidence import MIN_BEFORE, began_with
-from detectors.explain.concepts import concepts
+from detectors.explain.concepts import Concept, concepts
+from detectors.explain.conditions import MIN_SESSIONS as CONDITIONS_NEED
 from detectors.explain.conditions import Condition, conditions
 from detectors.explain.direction import MIN_SESSIONS
 from detectors.explain.exemplars import most_changed, typical
@@ -86,17 +88,19 @@ def compare(
     tried = {"sessions_before": len(before), "sessions_now": len(now)}
     if not len(before) or not len(now):
         return Explanation(sentence="", tried=tried)
-    carried, values = _attributes(stream, before, now, rng)
+    seen = _Seen.of(stream, before, now)
+    carried, values = _shares(before, now) if stream.spec.kind == "volume" else _attributes(stream, seen, rng)
     began, more = _beginnings(stream, recent, now)
-    moved, looked_at = _conditions(stream, before, now)
-    words, bank = _concepts(stream, before, now)
+    where = _carriers(before, now, carried)
+    moved, looked_at = _conditions(stream, *where)
+    words, bank = _concepts(stream, *where)
     return Explanation(
         sentence="",
         concepts=words,
         conditions=moved,
         attributes=[*carried, *began],
-        share=_share(stream, before, now, rng),
-        exemplars=_exemplars(stream, before, now, carried),
+        share=_share(stream, seen, rng),
+        exemplars=_exemplars(stream, seen, carried),
         tried=tried | {"values": values + more, "conditions": looked_at, "concepts": bank},
     )
 
@@ -128,16 +132,31 @@ def _chosen(samples: Sequence[SampleRow]) -> list[SampleRow]:
 # -- the parts ----------------------------------------------------------------------------------------------
 
 
-def _attributes(
-    stream: Stream, before: Sessions, now: Sessions, rng: np.random.Generator
-) -> tuple[list[dict[str, Any]], int]:
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What the stream looks at in both periods: one score or row per session that has one."""
+
+    was: Float
+    of_was: Sessions
+    is_: Float
+    of_is: Sessions
+
+    @classmethod
+    def of(cls, stream: Stream, before: Sessions, now: Sessions) -> _Seen:
+        threshold = stream.fitted.threshold
+        return cls(*scored(before, stream.spec, threshold), *scored(now, stream.spec, threshold))
+
+    @property
+    def enough(self) -> bool:
+        """For a direction, and for comparing attributes."""
+        return min(len(self.of_was), len(self.of_is)) >= MIN_SESSIONS
+
+
+def _attributes(stream: Stream, seen: _Seen, rng: np.random.Generator) -> tuple[list[dict[str, Any]], int]:
     """Values that carry the change, and how many were tried."""
-    if stream.spec.kind == "volume":
-        return _shares(before, now)
-    was, of_was = scored(before, stream.spec, stream.fitted.threshold)
-    is_, of_is = scored(now, stream.spec, stream.fitted.threshold)
-    if min(len(of_was), len(of_is)) < MIN_SESSIONS:
+    if not seen.enough:
         return [], 0
+    was, of_was, is_, of_is = seen.was, seen.of_was, seen.is_, seen.of_is
     first, last = _both(of_was, of_is, is_slice(stream.segment))
     if stream.spec.kind == "mix":
         for values in (first, last):
@@ -172,22 +191,24 @@ def _both(
 def _shares(before: Sessions, now: Sessions) -> tuple[list[dict[str, Any]], int]:
     """Of a change in volume: the values whose share of the sessions changed."""
     first, last = _both(before, now, segment=False)
-    found, tried = [], 0
+    found: list[tuple[str, Concept]] = []
+    tried = 0
     for name in sorted(first):
         words = [["(not given)" if text is None else text for text in of[name]] for of in (first, last)]
         told = concepts(
             *words, before_weights=before.weights, now_weights=now.weights, level=LEVEL / max(1, len(first))
         )
         tried += len(told.gained) + len(told.lost)
-        found += [
-            {
-                "attribute": name, "value": value.name, "how": "share", "before": six(value.before.value),
-                "now": six(value.now.value), "left": None, "p": six(value.adjusted),
-            }
-            for value in told.named
-        ]  # fmt: skip
-    found.sort(key=lambda entry: -abs(float(entry["now"] or 0) - float(entry["before"] or 0)))
-    return found, tried
+        found += [(name, value) for value in told.named]
+    found.sort(key=lambda pair: (-abs(pair[1].change.value), pair[0], pair[1].name))
+    named = [
+        {
+            "attribute": name, "value": value.name, "how": "share", "before": six(value.before.value),
+            "now": six(value.now.value), "left": None, "p": six(value.adjusted),
+        }
+        for name, value in found
+    ]  # fmt: skip
+    return named, tried
 
 
 def _beginnings(stream: Stream, recent: Sessions, now: Sessions) -> tuple[list[dict[str, Any]], int]:
@@ -204,6 +225,23 @@ def _beginnings(stream: Stream, recent: Sessions, now: Sessions) -> tuple[list[d
         for value in found
     ]  # fmt: skip
     return named, sum(len({text for text in values if text is not None}) for values in last.values())
+
+
+def _carriers(before: Sessions, now: Sessions, carried: Sequence[dict[str, Any]]) -> tuple[Sessions, Sessions]:
+    """Of both periods the sessions that carry the change, where a value does and has enough of them: what they were
+    and are is not diluted by the others. A value that is new is compared with all that was."""
+    if not carried or carried[0]["how"] != "carries":
+        return before, now
+    name, value = carried[0]["attribute"], carried[0]["value"]
+
+    def having(sessions: Sessions) -> Sessions:
+        values = sessions.attributes(segment=True).get(name, [None] * len(sessions))
+        return sessions.where([i for i, text in enumerate(values) if text == value])
+
+    first, last = having(before), having(now)
+    if len(last) < CONDITIONS_NEED:
+        return before, now
+    return (first if len(first) >= CONDITIONS_NEED else before), last
 
 
 def _conditions(stream: Stream, before: Sessions, now: Sessions) -> tuple[list[dict[str, Any]], int]:
@@ -267,24 +305,18 @@ def _concepts(stream: Stream, before: Sessions, now: Sessions) -> tuple[list[dic
     return told, len(found.gained) + len(found.lost)
 
 
-def _share(stream: Stream, before: Sessions, now: Sessions, rng: np.random.Generator) -> dict[str, Any] | None:
+def _share(stream: Stream, seen: _Seen, rng: np.random.Generator) -> dict[str, Any] | None:
     """How much of now is new, for what is looked at as a whole; rates and tails are shares themselves."""
-    if stream.spec.kind not in ("embedding", "agreement"):
+    if stream.spec.kind not in ("embedding", "agreement") or not seen.enough:
         return None
-    was, of_was = scored(before, stream.spec, 0.0)
-    is_, of_is = scored(now, stream.spec, 0.0)
-    if min(len(of_was), len(of_is)) < MIN_SESSIONS:
-        return None
-    found = new_share(was, is_, rng=rng, before_weights=of_was.weights, now_weights=of_is.weights)
+    weights = seen.of_was.weights, seen.of_is.weights
+    found = new_share(seen.was, seen.is_, rng=rng, before_weights=weights[0], now_weights=weights[1])
     return {"value": six(found.value), "low": six(found.low), "high": six(found.high)}
 
 
-def _exemplars(
-    stream: Stream, before: Sessions, now: Sessions, named: Sequence[dict[str, Any]]
-) -> list[dict[str, Any]]:
+def _exemplars(stream: Stream, seen: _Seen, carried: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Sessions to look at, by their roles."""
-    was, of_was = scored(before, stream.spec, stream.fitted.threshold)
-    is_, of_is = scored(now, stream.spec, stream.fitted.threshold)
+    was, of_was, is_, of_is = seen.was, seen.of_was, seen.is_, seen.of_is
     if not len(of_was) or not len(of_is):
         return []
     roles: list[tuple[str, Sessions, list[int]]] = []
@@ -294,10 +326,9 @@ def _exemplars(
         roles.append(("most_changed", of_is, most_changed(is_, _how_changed(stream, was, is_), EXEMPLARS).tolist()))
     else:
         hits = np.flatnonzero(is_ > 0).tolist()
-        carrier = next((entry for entry in named if entry["how"] == "carries"), None)
-        if carrier is not None:
-            values = of_is.attributes(segment=True).get(carrier["attribute"], [None] * len(of_is))
-            hits.sort(key=lambda i: values[i] != carrier["value"])
+        if carried:
+            values = of_is.attributes(segment=True).get(carried[0]["attribute"], [None] * len(of_is))
+            hits.sort(key=lambda i: values[i] != carried[0]["value"])
         roles.append(("most_changed", of_is, hits[:EXEMPLARS]))
     return [
         {"role": role, "sample_id": of.samples[i].sample_id, "window": of.samples[i].window_us}

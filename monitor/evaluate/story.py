@@ -28,12 +28,15 @@ def story(anomaly: Anomaly) -> str:
 def why(explanation: Explanation) -> str:
     """What is behind a change; that nothing was found where it was looked for; '' where there was too little to look
     at."""
+    carried = _carried([a for a in explanation.attributes if a["how"] == "carries"])
+    inputs = [*_moved(explanation.conditions), *_words(explanation.concepts)]
+    if carried and inputs:
+        inputs[0] = f"in these {inputs[0]}"
     clauses = [
-        *_carried([a for a in explanation.attributes if a["how"] == "carries"]),
+        *carried,
+        *inputs,
         *_began([a for a in explanation.attributes if a["how"] == "began"]),
         *_shared([a for a in explanation.attributes if a["how"] == "share"]),
-        *_moved(explanation.conditions),
-        *_words(explanation.concepts),
         *_new(explanation.share),
     ]
     if clauses:

@@ -130,7 +130,9 @@ def test_reports_wake_nobody() -> None:
 def test_an_update_keeps_identity_and_opening() -> None:
     first = opened()
     effect = Effect(value=0.2, unit="share", low=0.18, high=0.22, baseline=0.01)
-    later = lifecycle.update(first, first.facts[0].stream, at_us=T + HOUR_US, effect=effect, sentence="It rose further.")
+    later = lifecycle.update(
+        first, first.facts[0].stream, at_us=T + HOUR_US, effect=effect, sentence="It rose further."
+    )
     assert (later.id, later.opened, later.since, later.state) == (first.id, first.opened, first.since, "open")
     assert later.updated == T + HOUR_US
     assert later.effect == later.facts[0].effect == effect

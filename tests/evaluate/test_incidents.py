@@ -1,0 +1,171 @@
+"""One incident, one anomaly: streams that changed together and for one reason join, others do not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from alerts.anomaly import Anomaly, Effect, Evidence, Explanation, Fact, Since
+from alerts.lifecycle import SendingRules, join, open_anomaly, resolve
+from monitor.evaluate.incidents import OpenAnomalies, same_start
+from monitor.evaluate.status import streams
+from monitor.evaluate.story import MAX_CHARACTERS, story
+from monitor.store.engine import Store, open_store
+from monitor.store.tables import outbox
+from tests.evaluate.test_embeddings import write_samples
+from tests.evaluate.test_worker import SINKS, config, evaluate, opened
+from tests.evaluate.traffic import DAY_US, HOUR_US, MINUTE_US, START_US, Change, Segment, set_watermark, write
+
+AT = START_US + 8 * DAY_US + 9 * HOUR_US
+END = AT + 12 * HOUR_US
+RELEASE = Change(AT, END, rates={"schema_violation": 0.25, "error": 0.15}, slow_share=0.4, slow=6.0)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    found = open_store(f"sqlite:///{tmp_path / 'driftline.db'}")
+    yield found
+    found.close()
+
+
+def sent(store: Store) -> list[dict[str, Any]]:
+    with store.read() as connection:
+        rows = connection.execute(select(outbox.c.payload).order_by(outbox.c.message_id)).scalars()
+        return [json.loads(row) if isinstance(row, str) else row for row in rows]
+
+
+def test_a_bad_release_is_one_anomaly_and_one_notification(store: Store) -> None:
+    end = write(store, [Segment("bad", 80.0, changes=(RELEASE,)), Segment("good", 80.0)], days=10)
+    evaluate(store, config(alerts={"sinks": SINKS, "send_historic": True}), end)
+    (row,) = opened(store)
+    facts = row.document["facts"]
+    changed = {fact["signal"] for fact in facts}
+    assert {"schema_violation_rate", "error_rate", "latency_total_p95"} <= changed
+    assert {fact["subject"] for fact in facts} == {"bad"}
+    assert row.document["signal"] == facts[0]["signal"] == row.signal
+    assert "With it changed: " in row.document["explanation"]["sentence"]
+    # Told once that it opened and once that it is over, which is when the last of its signals is back.
+    assert [message["state"] for message in sent(store)] == ["open", "resolved"]
+    assert row.state == "resolved"
+    assert row.resolved_us == max(fact["resolved"] for fact in facts)
+
+
+def test_streams_of_a_joined_fact_are_open_and_not_funded_twice(store: Store) -> None:
+    write(store, [Segment("bad", 80.0, changes=(RELEASE,))], days=10)
+    set_watermark(store, END)
+    evaluate(store, config(), END)
+    (row,) = opened(store)
+    signals = {fact["signal"] for fact in row.document["facts"]}
+    assert len(signals) >= 3
+    status = {s.signal: s.status for s in streams(store) if s.segment == "bad"}
+    assert {signal for signal, state in status.items() if state == "open"} == signals
+
+
+def test_where_the_work_stopped_makes_no_difference(store: Store, tmp_path: Path) -> None:
+    """A new leader in the middle of the incident knows which facts belong to which anomaly."""
+    other = open_store(f"sqlite:///{tmp_path / 'other.db'}")
+    for each in (store, other):
+        write(each, [Segment("bad", 80.0, changes=(RELEASE,))], days=10)
+    evaluate(store, config(), START_US + 10 * DAY_US)
+    for at in range(AT, END + 3 * HOUR_US, 47 * MINUTE_US):
+        set_watermark(other, at)
+        evaluate(other, config(), START_US + 10 * DAY_US, batch_us=HOUR_US)
+    set_watermark(other, START_US + 10 * DAY_US)
+    evaluate(other, config(), START_US + 10 * DAY_US)
+    assert [row.document for row in opened(store)] == [row.document for row in opened(other)]
+    other.close()
+
+
+def test_a_later_change_in_the_same_segment_is_an_anomaly_of_its_own(store: Store) -> None:
+    later = AT + 20 * HOUR_US
+    changes = (
+        Change(AT, rates={"schema_violation": 0.25}),
+        Change(later, rates={"schema_violation": 0.25, "error": 0.2}),
+    )
+    end = write(store, [Segment("bad", 80.0, changes=changes)], days=10)
+    evaluate(store, config(), end)
+    found = {row.signal: row for row in opened(store)}
+    assert set(found) == {"schema_violation_rate", "error_rate"}
+    assert later < found["error_rate"].opened_us <= later + 3 * HOUR_US
+
+
+def test_what_pages_does_not_disappear_in_a_ticket(store: Store) -> None:
+    """Segments at stake higher than an open anomaly of the same root open their own."""
+    facts = [fact("low"), fact("high")]
+    ticket = anomaly(facts[0], severity="ticket")
+    found = OpenAnomalies()
+    found.put(ticket)
+    assert found.of[("default", "low", "error_rate")] == ticket.id
+    end = write(store, [Segment("bad", 80.0, changes=(RELEASE,), route="a")], days=10)
+    evaluate(store, config(routes={"a": {"stakes": "high"}}), end)
+    (row,) = opened(store)
+    assert row.severity == "page"
+
+
+def test_an_embedding_that_moves_with_the_rates_joins_them_and_explains(store: Store) -> None:
+    end = write(store, [Segment("moved", 30.0, changes=(Change(AT, rates={"error": 0.3}),))], days=10)
+    hours = (AT - START_US) // HOUR_US
+    write_samples(store, "moved", START_US, hours, conditions={"contrast": 0.8})
+    write_samples(store, "moved", AT, 240 - hours, shift=2.0, conditions={"contrast": 0.5})
+    evaluate(store, config(), end)
+    (row,) = opened(store)
+    assert {"error_rate", "image_drift"} <= {fact["signal"] for fact in row.document["facts"]}
+    (contrast,) = [c for c in row.document["explanation"]["conditions"] if c["name"] == "contrast"]
+    assert contrast["change"] == pytest.approx(-0.375, abs=0.001)
+    assert "contrast fell by 38 %" in row.document["explanation"]["sentence"].lower()
+
+
+def test_beginnings_that_may_be_one() -> None:
+    hour = HOUR_US
+    assert same_start(Since(low=0, high=hour), Since(low=hour, high=2 * hour))
+    assert same_start(Since(low=0, high=hour), Since(low=2 * hour, high=9 * hour))  # looks are hourly
+    assert not same_start(Since(low=0, high=hour), Since(low=2 * hour + 1, high=9 * hour))
+    assert not same_start(Since(low=2 * hour + 1, high=9 * hour), Since(low=0, high=hour))
+
+
+def fact(subject: str, signal: str = "error_rate", sentence: str = "It rose.") -> Fact:
+    return Fact(
+        subject=subject, signal=signal, detector="rate", opened=END, since=Since(low=AT, high=AT + HOUR_US),
+        evidence=Evidence(kind="funded_sr", value=1.7, threshold=1.0),
+        effect=Effect(value=0.1, unit="share", low=0.08, high=0.12, baseline=0.01), sentence=sentence,
+    )  # fmt: skip
+
+
+def anomaly(first: Fact, **over: Any) -> Anomaly:
+    values: dict[str, Any] = {"owner": "default", "route": "r", "severity": "page"}
+    explanation = Explanation(sentence="")
+    return open_anomaly(
+        **{**values, **over}, fact=first, explanation=explanation, detected_us=END, rules=SendingRules()
+    )
+
+
+def test_open_facts_are_known_by_their_streams() -> None:
+    found = OpenAnomalies()
+    both = join(anomaly(fact("s")), fact("s", "cost_p95"))
+    found.put(both)
+    assert [key for key, _, _ in found.facts()] == [("default", "s", "cost_p95"), ("default", "s", "error_rate")]
+    one = resolve(both, ("s", "error_rate"), at_us=END)
+    found.put(one)
+    assert [key for key, _, _ in found.facts()] == [("default", "s", "cost_p95")]
+    found.put(resolve(one, ("s", "cost_p95"), at_us=END))
+    assert found.facts() == []
+    assert found.by_id == {}
+
+
+def test_a_story_of_many_facts_stays_short() -> None:
+    many = anomaly(fact("s", sentence="x" * 2000))
+    for k in range(60):
+        many = join(many, fact("s", f"signal_{k}"))
+    assert len(story(many)) == MAX_CHARACTERS
+    few = anomaly(fact("s"))
+    for k in range(5):
+        few = join(few, fact("t", f"signal_{k}"))
+    assert story(few) == (
+        "It rose. With it changed: signal_0 in t (1 % → 10 %), signal_1 in t (1 % → 10 %), "
+        "signal_2 in t (1 % → 10 %) and 2 more."
+    )
