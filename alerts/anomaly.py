@@ -77,6 +77,12 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     share: Annotated[
         dict[str, Any] | None, msgspec.Meta(description="Part of the sessions that is new: value, low, high.")
     ] = None
+    stages: Annotated[
+        list[dict[str, Any]],
+        msgspec.Meta(
+            description="Of a tail of latency: stage, before and now (parts of slow requests' extra time), slow, usual."
+        ),
+    ] = []
     exemplars: Annotated[
         list[dict[str, Any]],
         msgspec.Meta(

@@ -154,7 +154,7 @@ def condition_world(rng: np.random.Generator, *, change: bool) -> tuple[bool, bo
     size = 8.0 if planted == "skew" else -0.3
     if change:
         now[planted] = now[planted] + size if planted == "skew" else now[planted] * (1.0 + size)
-    found = conditions(which, before, now).named
+    found = conditions(which, before, now, rng=rng).named
     right = bool(found) and found[0].condition.name == planted and found[0].change.low <= size <= found[0].change.high
     return bool(found), right
 

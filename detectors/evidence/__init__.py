@@ -4,7 +4,7 @@ from detectors.evidence.allocation import Pot, divide, fund
 from detectors.evidence.effect import Effect, Verdict
 from detectors.evidence.funding import FundedSR, Step
 from detectors.evidence.recovery import Recovery
-from detectors.evidence.since import Onset, OnsetTracker, onset
+from detectors.evidence.since import Onset, OnsetTracker, onset, rate_onset
 
 __all__ = [
     "Effect",
@@ -18,4 +18,5 @@ __all__ = [
     "divide",
     "fund",
     "onset",
+    "rate_onset",
 ]

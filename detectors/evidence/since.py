@@ -17,6 +17,8 @@ Int64 = NDArray[np.int64]
 # A profile likelihood of a change point is not chi-square; 3 nats covers about 95 % for steps (Monte Carlo in the
 # tests) where 1.92 would not.
 DROP = 3.0
+RATE_DROP = 4.0  # as above, for a rate that was estimated from the same looks
+ROUNDS = 3  # of estimating the changed rate and its onset by turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,52 @@ def onset(log_bets: ArrayLike, starts_us: ArrayLike, drop: float = DROP) -> Onse
     top = int(np.argmax(profile))
     near = np.flatnonzero(profile >= profile[top] - drop)
     return Onset(int(starts[top]), int(starts[near[0]]), int(starts[near[-1]]))
+
+
+def rate_onset(
+    hits: ArrayLike, trials: ArrayLike, baseline: ArrayLike, starts_us: ArrayLike, guess: Onset, temper: float = 1.0
+) -> Onset:
+    """The onset of a changed rate: likelihood ratio of the rate found since against what is usual.
+
+    Bets compare with the upper limit of what is usual, so that a moderate change looks like nothing in the hours in
+    which that limit is wide, and its onset seems later than it was. Here the odds since ``guess`` (of `onset`) are
+    compared with the usual ones, and estimated again at what is found (Hinkley 1970, with the usual rate known).
+
+    Args:
+        hits, trials: int[t], one a look, oldest first, the last one the look that alarmed.
+        baseline: float[t], the usual rate of each look's hour.
+        starts_us: int64[t], the time at which each look's data begin.
+        temper: what payoffs are divided by where looks are overdispersed, >= 1.
+
+    Returns:
+        The guess where nothing was seen since.
+
+    Raises:
+        ValueError: shapes that do not agree, or impossible counts.
+    """
+    x, n = np.asarray(hits, dtype=np.float64), np.asarray(trials, dtype=np.float64)
+    starts, p = np.asarray(starts_us, dtype=np.int64), np.asarray(baseline, dtype=np.float64)
+    if not x.shape == n.shape == p.shape == starts.shape or x.ndim != 1 or x.size == 0:
+        raise ValueError(f"need one entry per look and at least one, got {x.shape}, {n.shape}, {p.shape}")
+    if (x < 0).any() or (x > n).any() or not np.isfinite(p).all() or temper < 1:
+        raise ValueError("need 0 <= hits <= trials, finite rates and a temper of at least 1")
+    least = 0.5 / max(float(n.sum()), 1.0)
+    p = np.clip(p, least, 1.0 - least)
+    for _ in range(ROUNDS):
+        since = starts >= guess.at_us
+        seen = float(n[since].sum())
+        if seen == 0:
+            return guess
+        rate = (float(x[since].sum()) + 0.5) / (seen + 1.0)
+        usual = float((n * p)[since].sum()) / seen
+        odds = rate / (1.0 - rate) * (1.0 - usual) / usual
+        changed = odds * p / (1.0 - p + odds * p)
+        logs = (x * np.log(changed / p) + (n - x) * np.log((1.0 - changed) / (1.0 - p))) / temper
+        found = onset(logs[:, None], starts, RATE_DROP)
+        if found.at_us == guess.at_us:
+            return found
+        guess = found
+    return guess
 
 
 class OnsetTracker:

@@ -1,7 +1,8 @@
 """Which measured conditions of the inputs moved: skew, contrast, resolution, text density and the like.
 
 Medians, now against before, with intervals; the test is that a session now is as likely to lie above one before as
-below it (Brunner and Munzel, weighted), which also sees what the median of a coarse scale hides. Holm over all tried.
+below it (Brunner and Munzel, weighted), which also sees what the median of a coarse scale hides; with fewer than 20
+sessions in a period it is a permutation of their ranks. Holm over all tried.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from detectors.explain.weighted import Limits, checked_weights, difference, medi
 
 Float = NDArray[np.float64]
 
-MIN_SESSIONS = 20  # in each period
+MIN_SESSIONS = 8  # in each period
+FEW = 20  # sessions of a period below which the test is one of permutations
+DRAWS = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,7 @@ def conditions(
     before: Mapping[str, ArrayLike],
     now: Mapping[str, ArrayLike],
     *,
+    rng: np.random.Generator,
     before_weights: ArrayLike | None = None,
     now_weights: ArrayLike | None = None,
     level: float = LEVEL,
@@ -71,6 +75,7 @@ def conditions(
 
     Args:
         before: of each condition's name float[n], one per session. now: float[m].
+        rng: for the permutations where there are few sessions.
         before_weights: float[n], 1 / inclusion probability; equal where None.
         level: chance of naming any where none moved.
 
@@ -96,6 +101,8 @@ def conditions(
         else:
             change = difference(is_, was)
         above, p = _brunner_munzel(x, y, u, v)
+        if min(x.size, y.size) < FEW:
+            p = _permuted(x, y, u, v, rng)
         moved.append((condition, was, is_, change, above, p))
     adjusted = holm([entry[-1] for entry in moved])
     found = [Moved(*entry, float(q), bool(q <= level)) for entry, q in zip(moved, adjusted, strict=True)]
@@ -128,6 +135,24 @@ def _brunner_munzel(x: Float, y: Float, u: Float, v: Float) -> tuple[float, floa
     first, last = max(first * n / (n - 1.0), 0.25 / n**2), max(last * m / (m - 1.0), 0.25 / m**2)
     df = (first + last) ** 2 / (first**2 / (n - 1.0) + last**2 / (m - 1.0))
     return above, min(1.0, 2.0 * float(stdtr(df, -abs(above - 0.5) / np.sqrt(first + last))))
+
+
+def _permuted(x: Float, y: Float, u: Float, v: Float, rng: np.random.Generator) -> float:
+    """Two-sided p of the weighted mean rank of the smaller period, sessions (with their weights) drawn anew for it.
+
+    Exact for few sessions, where the other test's variance is not; the null is that both periods are alike.
+    """
+    values, weights = np.concatenate([x, y]), np.concatenate([u / u.sum() * x.size, v / v.sum() * y.size])
+    order = np.argsort(values, kind="stable")
+    _, first, inverse = np.unique(values[order], return_index=True, return_inverse=True)
+    last = np.append(first[1:], values.size)
+    rank = np.empty(values.size)
+    rank[order] = ((first + last) / 2.0)[inverse] / values.size - 0.5
+    few = np.arange(x.size) if x.size <= y.size else np.arange(x.size, values.size)
+    seen = abs(float(rank[few] @ weights[few] / weights[few].sum()))
+    chosen = np.argpartition(rng.random((DRAWS, values.size), dtype=np.float32), few.size, axis=1)[:, : few.size]
+    drawn = (rank[chosen] * weights[chosen]).sum(axis=1) / weights[chosen].sum(axis=1)
+    return float((1 + np.count_nonzero(np.abs(drawn) >= seen - 1e-12)) / (DRAWS + 1))
 
 
 def _below(x: Float, u: Float, at: Float) -> Float:

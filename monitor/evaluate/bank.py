@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from detectors.drift.agreement import AgreementReference
 from detectors.drift.embedding import EmbeddingReference
-from detectors.evidence import FundedSR, Onset, Recovery, onset
+from detectors.evidence import FundedSR, Onset, Recovery, onset, rate_onset
 from detectors.evidence.packing import pack, unpack
 from detectors.rates import RateReference, log_bets
 from detectors.rates.volume import VolumeBets, VolumeReference
@@ -284,7 +284,12 @@ class StreamBank:
                 logs[:, 4:] = 0.0
         kept = starts >= self.floor[i]
         kept[-1] = True
-        return onset(logs[kept][:, : stream.bets], starts[kept])
+        found = onset(logs[kept][:, : stream.bets], starts[kept])
+        fit = stream.fitted.fit
+        if stream.hourly or not isinstance(fit, RateReference):
+            return found
+        counts = self.hits[i, slots[kept]], self.trials[i, slots[kept]]
+        return rate_onset(*counts, fit.baseline[of_week[kept]], starts[kept], found, float(a.temper[i]))
 
     def open(self, i: int, end_us: int) -> None:
         """An anomaly was opened: no funding until `close`."""

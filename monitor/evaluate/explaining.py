@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,6 +26,8 @@ from detectors.explain.direction import MIN_SESSIONS
 from detectors.explain.exemplars import most_changed, typical
 from detectors.explain.holm import LEVEL
 from detectors.explain.share import new_share
+from detectors.latency import stages_in_tail
+from detectors.summaries import Summary
 from monitor.evaluate import slices
 from monitor.evaluate.bank import Stream
 from monitor.evaluate.calendar import HOUR_US
@@ -40,7 +43,7 @@ from monitor.evaluate.references import Reference, is_slice
 from monitor.evaluate.sampled import rank, unpacked
 from monitor.evaluate.story import six
 from monitor.evaluate.streams import SLICE_PREFIX
-from monitor.store import evaluation, references
+from monitor.store import evaluation, reads, references
 from monitor.store.evaluation import SampleRow
 
 if TYPE_CHECKING:
@@ -63,14 +66,35 @@ def is_due(opened_us: int, now_us: int) -> bool:
 def explain(session: Session, stream: Stream, fact: Fact, end_us: int) -> Explanation:
     """Why the stream of ``fact`` changed, from what was sampled until ``end_us`` (event time); without its sentence."""
     reference = session.references[stream.segment]
-    since = max((fact.since.low + fact.since.high) // 2, end_us - MOST_US)
+    # The latest likely beginning: what came before it may be of the old kind.
+    since = max(fact.since.high, end_us - MOST_US)
     now = _chosen(_sampled(session, stream, since, end_us))
     before = _chosen(_of_reference(session, stream.segment))
     recent = _chosen(_sampled(session, stream, fact.since.low - DAY_US, fact.since.low))
-    seed = int(anomaly_id(stream.owner, stream.segment, stream.signal, fact.opened), 16)
-    return compare(
-        stream, reference, Sessions.of(before), Sessions.of(recent), Sessions.of(now), np.random.default_rng(seed)
-    )
+    rng = np.random.default_rng(int(anomaly_id(stream.owner, stream.segment, stream.signal, fact.opened), 16))
+    found = compare(stream, reference, Sessions.of(before), Sessions.of(recent), Sessions.of(now), rng)
+    stages = _stages(session, stream, fact, since, end_us)
+    return msgspec.structs.replace(found, stages=stages)
+
+
+def _stages(session: Session, stream: Stream, fact: Fact, since_us: int, end_us: int) -> list[dict[str, Any]]:
+    """Of a tail of latency: what part of the slow requests' extra time each stage holds, over all events, now and the
+    day before."""
+    if stream.spec.metric not in ("latency_total", "latency_first_token") or is_slice(stream.segment):
+        return []
+    tails = []
+    for begin, end in ((fact.since.low - DAY_US, fact.since.low), (since_us, end_us)):
+        rows, _ = reads.covering(session.store, begin, end, segment=stream.segment, late=False)
+        joint = Summary.merge_all(row.state for row in rows).stage_by_latency()
+        tails.append({found.stage: found for found in stages_in_tail(joint)})
+    before, now = tails
+    return [
+        {
+            "stage": name, "before": six(before[name].share) if name in before else None, "now": six(found.share),
+            "slow": six(found.slow), "usual": six(found.usual),
+        }
+        for name, found in now.items()
+    ]  # fmt: skip
 
 
 def compare(
@@ -92,7 +116,7 @@ def compare(
     carried, values = _shares(before, now) if stream.spec.kind == "volume" else _attributes(stream, seen, rng)
     began, more = _beginnings(stream, recent, now)
     where = _carriers(before, now, carried)
-    moved, looked_at = _conditions(stream, *where)
+    moved, looked_at = _conditions(stream, *where, rng)
     words, bank = _concepts(stream, *where)
     return Explanation(
         sentence="",
@@ -244,7 +268,9 @@ def _carriers(before: Sessions, now: Sessions, carried: Sequence[dict[str, Any]]
     return (first if len(first) >= CONDITIONS_NEED else before), last
 
 
-def _conditions(stream: Stream, before: Sessions, now: Sessions) -> tuple[list[dict[str, Any]], int]:
+def _conditions(
+    stream: Stream, before: Sessions, now: Sessions, rng: np.random.Generator
+) -> tuple[list[dict[str, Any]], int]:
     """Conditions that moved, and how many were looked at."""
     spec = stream.spec
     which: list[Condition] = []
@@ -272,7 +298,7 @@ def _conditions(stream: Stream, before: Sessions, now: Sessions) -> tuple[list[d
     have = [c for c in which if c.name in was and c.name in is_]
     # What hardly any session has is not looked at; a condition must have been measured in both periods.
     have = [c for c in have if min(np.isfinite(was[c.name]).sum(), np.isfinite(is_[c.name]).sum()) > 0]
-    found = conditions(have, was, is_, before_weights=before.weights, now_weights=now.weights)
+    found = conditions(have, was, is_, rng=rng, before_weights=before.weights, now_weights=now.weights)
     told = [
         {
             "name": moved.condition.name, "unit": moved.condition.unit, "told": moved.condition.told,

@@ -8,7 +8,6 @@ at stake higher than the anomaly, or that would join one which nobody was told o
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -16,6 +15,7 @@ import structlog
 from alerts import lifecycle
 from alerts.anomaly import Anomaly, Evidence, Explanation, Fact, Since
 from detectors.rates import RateReference
+from detectors.rates.bets import interval
 from monitor.evaluate import explaining
 from monitor.evaluate.bank import Stream
 from monitor.evaluate.calendar import HOUR_US
@@ -34,9 +34,7 @@ THRESHOLD = 1.0
 SLACK_US = HOUR_US  # streams that look once an hour know a beginning no better
 MAX_FACTS = 100  # of one anomaly; what comes then opens another
 RANK = {"report": 0, "ticket": 1, "page": 2}
-# Of late: the shortest of these stretches with enough sessions to tell a reference from a change.
-RECENT_HOURS = (3, 6, 12, 24)
-RECENT_TRIALS = 30
+RECENT_HOURS = (1, 3, 6, 12, 24)
 
 
 class OpenAnomalies:
@@ -118,6 +116,11 @@ def _home(session: Session, stream: Stream, fact: Fact, explanation: Explanation
             continue
         if same_start(anomaly.since, fact.since) and _same_root(anomaly, fact, explanation):
             return anomaly
+        # What carries an open anomaly and shows in another signal of the segment later is the same change growing.
+        of_segment = any(known.subject == fact.subject for known in anomaly.facts)
+        later = fact.since.high >= anomaly.since.low
+        if of_segment and later and _carriers(anomaly.explanation) & _carriers(explanation):
+            return anomaly
     return None
 
 
@@ -138,6 +141,10 @@ def _roots(explanation: Explanation) -> set[tuple[str, str]]:
     return {(a["attribute"], a["value"]) for a in explanation.attributes if a["how"] in ("carries", "began")}
 
 
+def _carriers(explanation: Explanation) -> set[tuple[str, str]]:
+    return {(a["attribute"], a["value"]) for a in explanation.attributes if a["how"] == "carries"}
+
+
 def review_open(session: Session, now: int, batch: Batch) -> None:
     """Every hour: open facts get their present effect, and are over where the change is gone."""
     bank = session.bank
@@ -154,7 +161,7 @@ def review_open(session: Session, now: int, batch: Batch) -> None:
             bank.close(i, now)
             _resolve(session, anomaly, fact, now, batch)
             continue
-        if int(bank.supported[i]) < int(bank.last_data[i]) or _back_to_normal(session, i, fact, now):
+        if int(bank.supported[i]) < int(bank.last_data[i]) or not _shows(session, i, fact, now):
             continue  # what is measured now no longer tells of the change
         stream = bank.streams[i]
         effect = measure(session, i, max(fact.since.low, now - DAY_US), now)
@@ -186,25 +193,23 @@ def _resolve(session: Session, anomaly: Anomaly, fact: Fact, now: int, batch: Ba
         log.info("anomaly resolved", id=changed.id, sentence=changed.sentence)
 
 
-def _back_to_normal(session: Session, i: int, fact: Fact, now: int) -> bool:
-    """Whether what a rate did of late is likelier under its reference than under the change.
+def _shows(session: Session, i: int, fact: Fact, now: int) -> bool:
+    """Whether what a rate did of late shows the change by itself.
 
-    Small bets take long to tell; meanwhile the stretch of the change must not be diluted by what came after it.
+    Small bets take long to tell that it is gone; meanwhile the measure of the change must not be diluted by what came
+    after it. Of late is the shortest stretch in which a change of that size would show.
     """
     fit = session.bank.streams[i].fitted.fit
-    if not isinstance(fit, RateReference) or fact.effect.value is None:
-        return False
+    if not isinstance(fit, RateReference) or fact.effect.value is None or fact.effect.baseline is None:
+        return True
+    value, usual = fact.effect.value, fact.effect.baseline
     for hours in RECENT_HOURS:
         hits, trials = session.bank.window(i, now, now - hours * HOUR_US)
-        if trials >= RECENT_TRIALS:  # fewer, and one stray hit would speak for the change
+        low, high = interval(value * trials, trials)
+        if usual < low or usual > high:
             break
-
-    def log_likelihood(rate: float) -> float:
-        least = 0.5 / (fit.trials + 1)
-        bounded = min(max(rate, least), 1.0 - least)
-        return hits * math.log(bounded) + (trials - hits) * math.log1p(-bounded)
-
-    return log_likelihood(fit.rate) >= log_likelihood(fact.effect.value)
+    low, high = interval(hits, trials)
+    return usual < low if value >= usual else usual > high
 
 
 def anomaly_row(anomaly: Anomaly, document: str) -> dict[str, Any]:

@@ -13,6 +13,8 @@ MOST = 3  # of each kind told
 LEAST_ABOVE = 0.15  # how far the chance that a session now lies above one before is from a half, to be told
 LEAST_SHARE = 0.05  # by which a word's share must have changed
 LEAST_NEW = 0.05  # lower limit of the new share
+LEAST_STAGE = 0.5  # part of the slow requests' extra time
+FEW = 20  # sessions of which it is worth saying that they explain nothing
 MAX_CHARACTERS = 1200
 _NAMES = {"megapixels": "resolution", "page_ness": "likeness to a page", "turned": "pages on their side or head"}
 
@@ -29,14 +31,14 @@ def why(explanation: Explanation) -> str:
     """What is behind a change; that nothing was found where it was looked for; '' where there was too little to look
     at."""
     carried = _carried([a for a in explanation.attributes if a["how"] == "carries"])
+    began = _began([a for a in explanation.attributes if a["how"] == "began"])
     inputs = [*_moved(explanation.conditions), *_words(explanation.concepts)]
     if carried and inputs:
         inputs[0] = f"in these {inputs[0]}"
     clauses = [
-        *carried,
-        *inputs,
-        *_began([a for a in explanation.attributes if a["how"] == "began"]),
+        *([*carried, *inputs, *began] if carried else [*began, *inputs]),
         *_shared([a for a in explanation.attributes if a["how"] == "share"]),
+        *_stages(explanation.stages),
         *_new(explanation.share),
     ]
     if clauses:
@@ -45,7 +47,7 @@ def why(explanation: Explanation) -> str:
     tried = explanation.tried
     names = {"values": "attribute values", "conditions": "conditions", "concepts": "concepts"}
     looked = [f"{tried[key]} {name}" for key, name in names.items() if tried.get(key)]
-    if not looked:
+    if not looked or tried["sessions_now"] < FEW:
         return ""
     listed = looked[0] if len(looked) == 1 else f"{', '.join(looked[:-1])} and {looked[-1]}"
     return f"No explanation was found in {listed} of {tried['sessions_now']} sampled sessions."
@@ -108,8 +110,11 @@ def _moved(found: list[dict[str, Any]]) -> list[str]:
     for entry in clear[:MOST]:
         name = _NAMES.get(entry["name"], entry["name"].replace("_", " "))
         if entry["told"] == "relative" and entry["change"] is not None:
-            verb = "rose" if entry["change"] >= 0 else "fell"
-            told.append(f"{name} {verb} by {percent(abs(entry['change']))}")
+            if entry["change"] >= 1:
+                told.append(f"{name} rose {number(1 + entry['change'])}-fold")
+            else:
+                verb = "rose" if entry["change"] >= 0 else "fell"
+                told.append(f"{name} {verb} by {percent(abs(entry['change']))}")
             continue
         shown = percent if entry["unit"] == "share" else number
         unit = "" if entry["unit"] in ("", "share") else f" {entry['unit']}"
@@ -124,6 +129,16 @@ def _words(found: list[dict[str, Any]]) -> list[str]:
     clear = [c for c in found if abs(c["change"]) >= LEAST_SHARE]
     clear.sort(key=lambda c: (c["change"] < 0, -abs(c["change"])))
     return [f"images that look like “{entry['name']}” went {_from_to(entry)}" for entry in clear[:MOST]]
+
+
+def _stages(found: list[dict[str, Any]]) -> list[str]:
+    """The stage that most of the slow requests' extra time is spent in."""
+    told = []
+    for entry in found:
+        if entry["now"] >= LEAST_STAGE:
+            before = "" if entry["before"] is None else f", {percent(entry['before'])} the day before"
+            told.append(f"stage {entry['stage']} holds {percent(entry['now'])} of slow requests' extra time{before}")
+    return told
 
 
 def _new(share: dict[str, Any] | None) -> list[str]:

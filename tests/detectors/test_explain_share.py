@@ -90,13 +90,23 @@ def measured(rng: np.random.Generator, n: int) -> dict[str, np.ndarray]:
     return {"skew": rng.normal(0, 3, n), "contrast": rng.gamma(8, 0.05, n), "density": rng.choice([0.1, 0.2, 0.4], n)}
 
 
-def test_conditions_that_did_not_move_are_not_named() -> None:
+@pytest.mark.parametrize("sessions", [8, 14, 80])
+def test_conditions_that_did_not_move_are_not_named(sessions: int) -> None:
     rng = np.random.default_rng(25)
     named = 0
     for _ in range(400):
-        w = rng.choice([1.0, 2.0], 80)
-        named += bool(conditions(WHICH, measured(rng, 150), measured(rng, 80), now_weights=w).named)
+        w = rng.choice([1.0, 2.0], sessions)
+        before, now = measured(rng, 150), measured(rng, sessions)
+        named += bool(conditions(WHICH, before, now, rng=rng, now_weights=w).named)
     assert named <= binom.ppf(0.999, 400, 0.05)
+
+
+def test_few_sessions_that_all_moved_are_named() -> None:
+    rng = np.random.default_rng(29)
+    for _ in range(20):
+        before, now = measured(rng, 300), measured(rng, 9)
+        now["skew"] += 12.0
+        assert "skew" in {moved.condition.name for moved in conditions(WHICH, before, now, rng=rng).named}
 
 
 def test_conditions_are_told_with_their_units_and_their_intervals_cover() -> None:
@@ -106,7 +116,7 @@ def test_conditions_are_told_with_their_units_and_their_intervals_cover() -> Non
         before, now = measured(rng, 400), measured(rng, 250)
         now["skew"] += 8.0
         now["contrast"] *= 0.7
-        named = {moved.condition.name: moved for moved in conditions(WHICH, before, now).named}
+        named = {moved.condition.name: moved for moved in conditions(WHICH, before, now, rng=rng).named}
         assert {"skew", "contrast"} <= set(named)
         covered += named["skew"].change.low <= 8.0 <= named["skew"].change.high
         covered += named["contrast"].change.low <= -0.3 <= named["contrast"].change.high
@@ -116,13 +126,13 @@ def test_conditions_are_told_with_their_units_and_their_intervals_cover() -> Non
 def test_conditions_that_cannot_be_compared_are_left_out_with_the_reason() -> None:
     rng = np.random.default_rng(27)
     before, now = measured(rng, 100), measured(rng, 100)
-    now["skew"][:90] = np.nan
+    now["skew"][:93] = np.nan
     before["contrast"][0] = -1.0
-    found = conditions(WHICH, before, now)
+    found = conditions(WHICH, before, now, rng=rng)
     assert [name for name, _ in found.left_out] == ["skew", "contrast"]
-    assert found.left_out[0][1] == "measured in 100 and 10 sessions; 20 are needed"
+    assert found.left_out[0][1] == "measured in 100 and 7 sessions; 8 are needed"
     with pytest.raises(ValueError, match="no values of condition 'skew'"):
-        conditions(WHICH, {}, now)
+        conditions(WHICH, {}, now, rng=rng)
 
 
 def test_words_that_kept_their_share_are_not_named() -> None:
