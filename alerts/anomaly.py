@@ -83,6 +83,20 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
             description="Of a tail of latency: stage, before and now (parts of slow requests' extra time), slow, usual."
         ),
     ] = []
+    load: Annotated[
+        dict[str, Any] | None,
+        msgspec.Meta(
+            description="Of a tail of latency: share of slow requests before and now, and what of the change is load "
+            "(other concurrency) and same_load (slower at the same one): value, low, high."
+        ),
+    ] = None
+    bill: Annotated[
+        dict[str, Any] | None,
+        msgspec.Meta(
+            description="Of cost and tokens, in the currency: against (the same hours a week or a day before), hours, "
+            "before, now, change, and its parts, which add up to it: traffic, mix, units, tail, price."
+        ),
+    ] = None
     exemplars: Annotated[
         list[dict[str, Any]],
         msgspec.Meta(

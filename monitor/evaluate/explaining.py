@@ -26,9 +26,7 @@ from detectors.explain.direction import MIN_SESSIONS
 from detectors.explain.exemplars import most_changed, typical
 from detectors.explain.holm import LEVEL
 from detectors.explain.share import new_share
-from detectors.latency import stages_in_tail
-from detectors.summaries import Summary
-from monitor.evaluate import slices
+from monitor.evaluate import accounts, slices
 from monitor.evaluate.bank import Stream
 from monitor.evaluate.calendar import HOUR_US
 from monitor.evaluate.compared import (
@@ -43,7 +41,7 @@ from monitor.evaluate.references import Reference, is_slice
 from monitor.evaluate.sampled import rank, unpacked
 from monitor.evaluate.story import six
 from monitor.evaluate.streams import SLICE_PREFIX
-from monitor.store import evaluation, reads, references
+from monitor.store import evaluation, references
 from monitor.store.evaluation import SampleRow
 
 if TYPE_CHECKING:
@@ -73,28 +71,18 @@ def explain(session: Session, stream: Stream, fact: Fact, end_us: int) -> Explan
     recent = _chosen(_sampled(session, stream, fact.since.low - DAY_US, fact.since.low))
     rng = np.random.default_rng(int(anomaly_id(stream.owner, stream.segment, stream.signal, fact.opened), 16))
     found = compare(stream, reference, Sessions.of(before), Sessions.of(recent), Sessions.of(now), rng)
-    stages = _stages(session, stream, fact, since, end_us)
-    return msgspec.structs.replace(found, stages=stages)
-
-
-def _stages(session: Session, stream: Stream, fact: Fact, since_us: int, end_us: int) -> list[dict[str, Any]]:
-    """Of a tail of latency: what part of the slow requests' extra time each stage holds, over all events, now and the
-    day before."""
-    if stream.spec.metric not in ("latency_total", "latency_first_token") or is_slice(stream.segment):
-        return []
-    tails = []
-    for begin, end in ((fact.since.low - DAY_US, fact.since.low), (since_us, end_us)):
-        rows, _ = reads.covering(session.store, begin, end, segment=stream.segment, late=False)
-        joint = Summary.merge_all(row.state for row in rows).stage_by_latency()
-        tails.append({found.stage: found for found in stages_in_tail(joint)})
-    before, now = tails
-    return [
-        {
-            "stage": name, "before": six(before[name].share) if name in before else None, "now": six(found.share),
-            "slow": six(found.slow), "usual": six(found.usual),
-        }
-        for name, found in now.items()
-    ]  # fmt: skip
+    metric, before_us = stream.spec.metric, fact.since.low
+    if is_slice(stream.segment) or since >= end_us:
+        return found
+    if metric in accounts.PAID:
+        return msgspec.structs.replace(found, bill=accounts.bill(session.store, stream.segment, since, end_us))
+    if metric not in accounts.LATENCIES:
+        return found
+    stages = accounts.stages(session.store, stream.segment, before_us, since, end_us)
+    if metric != "latency_total":
+        return msgspec.structs.replace(found, stages=stages)
+    load = accounts.load(session.store, stream.segment, stream.fitted.threshold, before_us, since, end_us)
+    return msgspec.structs.replace(found, stages=stages, load=load)
 
 
 def compare(

@@ -177,7 +177,7 @@ def review_open(session: Session, now: int, batch: Batch) -> None:
 
 def _put(session: Session, anomaly: Anomaly, batch: Batch) -> Anomaly:
     """Keep an anomaly's new version, with its story told anew."""
-    explanation = lifecycle.with_sentence(anomaly.explanation, story(anomaly))
+    explanation = lifecycle.with_sentence(anomaly.explanation, story(anomaly, session.config.prices.currency))
     anomaly = lifecycle.explain(anomaly, explanation, at_us=anomaly.updated)
     session.open.put(anomaly)
     batch.changed[anomaly.id] = anomaly

@@ -13,21 +13,22 @@ MOST = 3  # of each kind told
 LEAST_ABOVE = 0.15  # how far the chance that a session now lies above one before is from a half, to be told
 LEAST_SHARE = 0.05  # by which a word's share must have changed
 LEAST_NEW = 0.05  # lower limit of the new share
+LEAST_PART = 0.6  # of a change in slow requests that load, or the same load, must hold to be told
 LEAST_STAGE = 0.5  # part of the slow requests' extra time
 FEW = 20  # sessions of which it is worth saying that they explain nothing
 MAX_CHARACTERS = 1200
 _NAMES = {"megapixels": "resolution", "page_ness": "likeness to a page", "turned": "pages on their side or head"}
 
 
-def story(anomaly: Anomaly) -> str:
+def story(anomaly: Anomaly, currency: str) -> str:
     """The sentences of an anomaly from its facts and its explanation."""
     opener = anomaly.facts[0]
-    told = [opener.sentence, why(anomaly.explanation), also(opener, anomaly.facts[1:])]
+    told = [opener.sentence, why(anomaly.explanation, currency), also(opener, anomaly.facts[1:])]
     text = " ".join(part for part in told if part)
     return text if len(text) <= MAX_CHARACTERS else text[: MAX_CHARACTERS - 1] + "…"
 
 
-def why(explanation: Explanation) -> str:
+def why(explanation: Explanation, currency: str) -> str:
     """What is behind a change; that nothing was found where it was looked for; '' where there was too little to look
     at."""
     carried = _carried([a for a in explanation.attributes if a["how"] == "carries"])
@@ -39,6 +40,8 @@ def why(explanation: Explanation) -> str:
         *([*carried, *inputs, *began] if carried else [*began, *inputs]),
         *_shared([a for a in explanation.attributes if a["how"] == "share"]),
         *_stages(explanation.stages),
+        *_load(explanation.load),
+        *_bill(explanation.bill, currency),
         *_new(explanation.share),
     ]
     if clauses:
@@ -139,6 +142,44 @@ def _stages(found: list[dict[str, Any]]) -> list[str]:
             before = "" if entry["before"] is None else f", {percent(entry['before'])} the day before"
             told.append(f"stage {entry['stage']} holds {percent(entry['now'])} of slow requests' extra time{before}")
     return told
+
+
+def _load(found: dict[str, Any] | None) -> list[str]:
+    """Whether requests are slower at the same load, where that is beyond doubt."""
+    if found is None or found["now"] == found["before"]:
+        return []
+    change = found["now"] - found["before"]
+    for name, told in (
+        ("same_load", "requests are slower at the same load"),
+        ("load", "there are more requests at a time"),
+    ):
+        part = found[name]
+        if part["value"] / change >= LEAST_PART and (part["low"] > 0) == (part["high"] > 0) == (change > 0):
+            return [f"{told} ({percent(min(1.0, part['value'] / change))} of the change)"]
+    return []
+
+
+_PARTS = {
+    "traffic": "traffic",
+    "mix": "mix of versions",
+    "units": "tokens per request",
+    "tail": "tail of tokens",
+    "price": "price",
+}
+
+
+def _bill(found: dict[str, Any] | None, currency: str) -> list[str]:
+    """The change of the bill with its greatest parts."""
+    if found is None or not found["change"]:
+        return []
+    parts = sorted(((found[key], name) for key, name in _PARTS.items()), key=lambda part: -abs(part[0]))
+    told = [f"{name} {value:+.3g}" for value, name in parts if abs(value) >= 0.1 * abs(found["change"])][:MOST]
+    return [
+        (
+            f"the bill of {found['hours']} h is {number(found['now'])} {currency} against {number(found['before'])} a "
+            f"{found['against']} before ({', '.join(told)})"
+        )
+    ]
 
 
 def _new(share: dict[str, Any] | None) -> list[str]:

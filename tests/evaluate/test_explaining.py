@@ -119,7 +119,7 @@ def test_the_attribute_the_conditions_and_the_share_behind_a_drift_are_named() -
     assert found.share["low"] < 0.5 < found.share["high"] + 0.1
     roles = {role: [e for e in found.exemplars if e["role"] == role] for role in ("typical_before", "most_changed")}
     assert [len(entries) for entries in roles.values()] == [4, 4]
-    text = why(found)
+    text = why(found, "EUR")
     assert "scanner s2 (0 % of sessions before" in text
     assert "; in these contrast fell by 3" in text
     assert "skew rose from 0." in text
@@ -145,7 +145,7 @@ def release(rng: np.random.Generator) -> dict[str, Any]:
 def test_a_release_that_reached_everybody_is_told_as_a_beginning() -> None:
     found = explained("error_rate", release, n=30)
     assert [(a["attribute"], a["value"], a["how"]) for a in found.attributes] == [("prompt", "extract 15", "began")]
-    assert "it began with prompt extract 15 (0 % of sessions the day before, 100 % now)" in why(found).lower()
+    assert "it began with prompt extract 15 (0 % of sessions the day before, 100 % now)" in why(found, "EUR").lower()
 
 
 def test_what_was_there_the_day_before_did_not_begin_with_the_change() -> None:
@@ -193,7 +193,7 @@ def test_the_stage_behind_slow_requests_is_among_the_conditions() -> None:
 
     found = explained("latency_total_p95", slow, threshold=3_000_000.0)
     assert [c["name"] for c in found.conditions] == ["stage queue"]
-    assert "stage queue rose 3.94-fold" in why(found).lower()
+    assert "stage queue rose 3.94-fold" in why(found, "EUR").lower()
 
 
 def test_words_that_gained_share() -> None:
@@ -205,7 +205,7 @@ def test_words_that_gained_share() -> None:
 
     found = explained("image_drift", slides)
     assert found.concepts[0]["name"] == "packing slip"
-    assert "images that look like “packing slip” went from 0 % to" in why(found).lower()
+    assert "images that look like “packing slip” went from 0 % to" in why(found, "EUR").lower()
 
 
 def test_traffic_that_one_user_sends() -> None:
@@ -218,7 +218,7 @@ def test_traffic_that_one_user_sends() -> None:
     found = explained("volume", flood)
     assert (found.attributes[0]["attribute"], found.attributes[0]["value"]) == ("user", "feedfeedfeed")
     assert found.attributes[0]["how"] == "share"
-    assert "sessions with user feedfeedfeed went from 0 % to" in why(found).lower()
+    assert "sessions with user feedfeedfeed went from 0 % to" in why(found, "EUR").lower()
 
 
 def test_sessions_of_another_encoder_are_not_compared() -> None:
@@ -227,7 +227,7 @@ def test_sessions_of_another_encoder_are_not_compared() -> None:
     now = sessions(new_scanner, 150, 2, encoder="other")
     found = compare(of, reference, before, before, now, np.random.default_rng(1))
     assert found == Explanation(sentence="", tried={"sessions_before": 400, "sessions_now": 0})
-    assert why(found) == ""
+    assert why(found, "EUR") == ""
 
 
 @pytest.mark.parametrize("n", [0, 1, 4, 19])
@@ -264,7 +264,7 @@ def test_nothing_is_named_beyond_chance_where_nothing_changed(signal: str) -> No
 def test_nothing_found_is_said_with_what_was_looked_at() -> None:
     found = explained("image_drift", usual, seed=77)
     assert found.attributes == found.conditions == found.concepts == []
-    text = why(found)
+    text = why(found, "EUR")
     assert text.startswith("No explanation was found in")
     assert "of 150 sampled sessions" in text
 

@@ -161,11 +161,11 @@ def test_a_story_of_many_facts_stays_short() -> None:
     many = anomaly(fact("s", sentence="x" * 2000))
     for k in range(60):
         many = join(many, fact("s", f"signal_{k}"))
-    assert len(story(many)) == MAX_CHARACTERS
+    assert len(story(many, "EUR")) == MAX_CHARACTERS
     few = anomaly(fact("s"))
     for k in range(5):
         few = join(few, fact("t", f"signal_{k}"))
-    assert story(few) == (
+    assert story(few, "EUR") == (
         "It rose. With it changed: signal_0 in t (1 % → 10 %), signal_1 in t (1 % → 10 %), "
         "signal_2 in t (1 % → 10 %) and 2 more."
     )
