@@ -118,8 +118,8 @@ class Sessions:
 def scored(sessions: Sessions, spec: StreamSpec, threshold: float) -> tuple[Float, Sessions]:
     """What a stream looks at, one score or row per session, and the sessions that have one.
 
-    float[n, d] vectors; cosines of agreement; 1 for a verdict, for a value beyond a tail's ``threshold``, for another
-    tier than the usual one; else 0. Volume has no score.
+    float[n, d] vectors; cosines of agreement; 1 for a verdict, for a value beyond a tail's ``threshold``, for the
+    stream's tier; else 0. Volume has no score.
     """
     if spec.kind == "embedding":
         encoder = sessions.samples[0].encoder if sessions.samples else ""
@@ -142,7 +142,7 @@ def _score(facts: dict[str, Any], spec: StreamSpec, threshold: float) -> float |
         return None if measured is None else float(measured > threshold)
     if spec.kind == "mix":
         tier = facts.get("tier")
-        return None if tier is None else float(tier != spec.label)
+        return None if tier is None else float(tier == spec.label)
     return None
 
 

@@ -31,7 +31,7 @@ class CountPlan:
         self.groups: list[tuple[str, int, int, Int64, Int64]] = []
         for (kind, metric, _), members in groups.items():
             stream_of = np.full(self.segments + 1, -1, dtype=np.int64)
-            mark = np.zeros(self.segments + 1, dtype=np.int64)  # threshold bucket, or the usual tier's label
+            mark = np.zeros(self.segments + 1, dtype=np.int64)  # threshold bucket, or the tier's label
             label = -1
             for i in members:
                 stream = bank.streams[i]
@@ -79,7 +79,7 @@ class CountPlan:
             elif kind == "tail":
                 hit = np.where(cells.bucket[at] > mark[cells.segment[at]], counts, 0)
             else:
-                hit = np.where(cells.label[at] != mark[cells.segment[at]], counts, 0)
+                hit = np.where(cells.label[at] == mark[cells.segment[at]], counts, 0)
             trials.reshape(-1)[:] += np.bincount(flat, counts, size).astype(np.int64)
             hits.reshape(-1)[:] += np.bincount(flat, hit, size).astype(np.int64)
         return hits, trials

@@ -26,7 +26,7 @@ from detectors.summaries.metrics import METRICS
 from monitor.evaluate.calendar import HOUR_US, Calendar
 from monitor.evaluate.cells import Cells, Names, upper_edges
 from monitor.evaluate.sampled import agreements, distinct, has_vector, most_used_encoder, packed, rank, session_vectors
-from monitor.evaluate.streams import CATALOGUE, SLICE_PREFIX, StreamSpec, spec_of, stage_spec
+from monitor.evaluate.streams import CATALOGUE, SLICE_PREFIX, TIERS, StreamSpec, spec_of, stage_spec, tier_spec
 from monitor.store.evaluation import SampleRow
 from monitor.store.references import ReferenceSample
 
@@ -186,9 +186,11 @@ def specs_for(cells: Cells, labels: Names) -> Iterable[StreamSpec]:
     tier = cells.metric == METRICS["tier"].id
     if tier.any():
         counts = np.bincount(cells.label[tier], cells.counts[tier])
-        best = max(range(counts.size), key=lambda code: (counts[code], labels.names[code]))
-        if np.count_nonzero(counts) > 1:  # with one tier alone nothing is mixed
-            yield spec_of("routing_mix", labels.names[best].partition("/")[2])
+        common = sorted(np.flatnonzero(counts).tolist(), key=lambda code: (-counts[code], labels.names[code]))
+        # With one tier alone nothing is mixed, and of two the second says what the first does.
+        told = common[: TIERS if len(common) > 2 else len(common) - 1]
+        for i, code in enumerate(told):
+            yield tier_spec(labels.names[code].partition("/")[2], commonest=i == 0)
 
 
 class Counted(NamedTuple):
@@ -231,7 +233,7 @@ class _Grid:
             return Counted(self._count(above, self.cells.counts), trials, threshold)
         if spec.kind == "mix":
             usual = chosen & (self.cells.label == labels.get(f"tier/{spec.label}"))
-            return Counted(trials - self._count(usual, self.cells.counts), trials)
+            return Counted(self._count(usual, self.cells.counts), trials)
         return Counted(self._count(chosen, self.cells.sums), trials)
 
     def by_day(self, found: Counted) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

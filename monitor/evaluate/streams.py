@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -85,6 +85,8 @@ def _tail(metric: str, quantile: float, what: str, direction: Direction = "up") 
     )
 
 
+_CONFIDENT = "the share of answers with a confidence above {threshold}"
+
 CATALOGUE: tuple[StreamSpec, ...] = (
     *_rates(),
     _tail("latency_total", 0.5, "requests slower than {threshold}", "both"),
@@ -97,15 +99,8 @@ CATALOGUE: tuple[StreamSpec, ...] = (
     _tail("input_tokens", 0.5, "requests with more than {threshold} input tokens", "both"),
     _tail("input_tokens", 0.95, "requests with more than {threshold} input tokens"),
     _tail("output_tokens", 0.5, "requests with more than {threshold} output tokens", "both"),
-    StreamSpec(
-        "confidence_mean",
-        "tail",
-        "confidence",
-        "the share of answers with a confidence above {threshold}",
-        "both",
-        quantile=0.5,
-        min_effect=1.5,
-    ),
+    StreamSpec("confidence_mean", "tail", "confidence", _CONFIDENT, "both", quantile=0.5, min_effect=1.5),
+    StreamSpec("confidence_p10", "tail", "confidence", _CONFIDENT, "both", quantile=0.1, min_effect=1.5),
     StreamSpec("volume", "volume", "events", "the number of sessions per hour", "both", min_effect=1.2),
     StreamSpec("image_drift", "embedding", "image", "the look of the images"),
     StreamSpec("text_drift", "embedding", "text", "the wording of the texts"),
@@ -116,23 +111,28 @@ STAGE = StreamSpec(
     "latency_stage_{label}_p95", "tail", "latency_stage", "the share of requests whose stage {label} took longer than "
     "{threshold}", quantile=0.95,
 )  # fmt: skip
-TIER = StreamSpec(
-    "routing_mix", "mix", "tier", "the share of requests that are not routed to {label}", "both", min_effect=1.5
-)
+TIER = StreamSpec("routing_mix", "mix", "tier", "the share of requests routed to {label}", "both", min_effect=1.5)
+TIERS = 4  # of a segment that have a stream; the commonest one's is routing_mix, the others' routing_mix_<tier>
 
 
 def spec_of(signal: str, label: str = "") -> StreamSpec:
-    """The spec of a stream's signal; KeyError for an unknown one."""
+    """The spec of a stream's signal; KeyError for an unknown one. ``label``: the tier that ``routing_mix`` counts."""
     if signal == TIER.signal:
-        return StreamSpec(
-            signal, "mix", "tier", TIER.phrase.replace("{label}", label), "both", label, min_effect=TIER.min_effect
-        )
+        return tier_spec(label, commonest=True)
+    if found := re.fullmatch(r"routing_mix_(.+)", signal):
+        return replace(tier_spec(label or found[1], commonest=False), signal=signal)
     if found := re.fullmatch(r"latency_stage_(.+)_p95", signal):
         return stage_spec(found[1])
     for spec in CATALOGUE:
         if spec.signal == signal:
             return spec
     raise KeyError(f"unknown signal {signal!r}")
+
+
+def tier_spec(tier: str, *, commonest: bool) -> StreamSpec:
+    """The share of one routing tier."""
+    signal = TIER.signal if commonest else f"{TIER.signal}_{tier}"[:100]
+    return replace(TIER, signal=signal, phrase=TIER.phrase.replace("{label}", tier), label=tier)
 
 
 def stage_spec(stage: str) -> StreamSpec:
