@@ -8,17 +8,22 @@ at stake higher than the anomaly, or that would join one which nobody was told o
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import structlog
 
 from alerts import lifecycle
 from alerts.anomaly import Anomaly, Evidence, Explanation, Fact, Since
+from alerts.anomaly import Effect as EffectDocument
 from detectors.rates import RateReference
 from detectors.rates.bets import interval
-from monitor.evaluate import explaining
+from detectors.summaries.metrics import METRICS
+from monitor.evaluate import explaining, learning
 from monitor.evaluate.bank import Stream
 from monitor.evaluate.calendar import HOUR_US
+from monitor.evaluate.cells import Cells
 from monitor.evaluate.measuring import document, measure, middle, said
 from monitor.evaluate.references import is_slice
 from monitor.evaluate.story import story
@@ -31,6 +36,7 @@ log = structlog.stdlib.get_logger("driftline.evaluate")
 DAY_US = 24 * HOUR_US
 EVIDENCE_KIND = "funded_sr"
 THRESHOLD = 1.0
+NEW_SEGMENT = "new_segment"
 SLACK_US = HOUR_US  # streams that look once an hour know a beginning no better
 MAX_FACTS = 100  # of one anomaly; what comes then opens another
 RANK = {"report": 0, "ticket": 1, "page": 2}
@@ -151,6 +157,9 @@ def review_open(session: Session, now: int, batch: Batch) -> None:
     patience = session.config.evaluation.resolve_after
     for key, anomaly, fact in session.open.facts():
         anomaly = session.open.by_id[anomaly.id]  # as its facts before left it
+        if fact.signal == NEW_SEGMENT:
+            _review_new(session, anomaly, fact, now, batch)
+            continue
         i = bank.index.get(key)
         if i is None:  # its stream is no more: a new reference does not know the signal
             _resolve(session, anomaly, fact, now, batch)
@@ -173,6 +182,56 @@ def review_open(session: Session, now: int, batch: Batch) -> None:
         if fact.stream == anomaly.facts[0].stream and explaining.is_due(anomaly.opened, now):
             again = explaining.explain(session, stream, fact, now)
             _put(session, lifecycle.explain(anomaly, again, at_us=now), batch)
+
+
+def note_new(session: Session, cells: Cells, hour: int, batch: Batch) -> None:
+    """Segments whose first event lies in the hour that ends: recorded once, and told to nobody.
+
+    Those that were there from the beginning are not new. It is over when the segment has a reference, or none came of
+    it in the time that learning may take.
+    """
+    names = [name for name in session.segments if not is_slice(name)]
+    if not names:
+        return
+    earliest = min(session.segments[name].first_us for name in names)
+    events = cells.metric == METRICS["events"].id
+    for name in sorted(names):
+        info = session.segments[name]
+        begin, learned = learning.period(session, info)
+        if not hour - HOUR_US <= info.first_us < hour or info.first_us - earliest < learned - begin:
+            continue
+        mine = events & (cells.segment == session.decoder.segments.get(name)) & (cells.window < hour)
+        sessions = int(cells.counts[mine & (cells.window >= hour - HOUR_US)].sum())
+        since = datetime.fromtimestamp(info.first_us / 1e6, ZoneInfo(session.config.timezone))
+        fact = Fact(
+            subject=name,
+            signal=NEW_SEGMENT,
+            detector=NEW_SEGMENT,
+            opened=hour,
+            since=Since(low=info.first_us, high=info.first_us),
+            evidence=Evidence(kind="seen", value=float(sessions), threshold=1.0),
+            effect=EffectDocument(value=float(sessions), unit="sessions_per_hour", low=None, high=None, baseline=0.0),
+            sentence=f"Segment {name} is new: first seen {since:%Y-%m-%d %H:%M %Z}, {sessions} sessions in that hour.",
+        )
+        anomaly = lifecycle.open_anomaly(
+            owner=session.ownership.owner(name),
+            route=info.route,
+            severity="report",
+            fact=fact,
+            explanation=Explanation(sentence=fact.sentence),
+            detected_us=batch.now_us,
+            rules=session.rules,
+        )
+        _put(session, anomaly, batch)
+        log.info("a new segment", segment=name, sessions=sessions)
+
+
+def _review_new(session: Session, anomaly: Anomaly, fact: Fact, now: int, batch: Batch) -> None:
+    info = session.segments.get(fact.subject)
+    patience = 0 if info is None else learning.period(session, info)[1] - info.first_us
+    patience = max(patience, session.config.evaluation.history)
+    if fact.subject in session.active or now - fact.opened >= patience:
+        _resolve(session, anomaly, fact, now, batch)
 
 
 def _put(session: Session, anomaly: Anomaly, batch: Batch) -> Anomaly:

@@ -211,6 +211,7 @@ class Session:
     def _hour_end(self, cells: Cells, hour: int, now: int, batch: Batch) -> None:
         judging.note_hour(self, hour, batch)
         incidents.review_open(self, now, batch)
+        incidents.note_new(self, cells, hour, batch)
         learning.keep_history(self, cells, hour)
         learning.learn_due(self, hour, now, batch)
         self._share_out(now)

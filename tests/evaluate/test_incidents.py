@@ -120,6 +120,31 @@ def test_an_embedding_that_moves_with_the_rates_joins_them_and_explains(store: S
     assert "contrast fell by 38 %" in row.document["explanation"]["sentence"].lower()
 
 
+def test_a_segment_that_comes_later_is_recorded_once_and_told_to_nobody(store: Store) -> None:
+    end = write(store, [Segment("old", 60.0)], days=20)
+    newcomer = START_US + 9 * DAY_US + 5 * HOUR_US
+    write(store, [Segment("late", 60.0)], days=11, start_us=newcomer, partition=1)
+    set_watermark(store, end, 1)
+    evaluate(store, config(alerts={"sinks": SINKS, "send_historic": True}), end)
+    (row,) = opened(store)
+    assert (row.segment, row.signal, row.severity) == ("late", "new_segment", "report")
+    assert row.opened_us == newcomer + HOUR_US
+    assert row.state == "resolved"  # when it had a reference
+    assert row.resolved_us is not None
+    assert row.resolved_us >= newcomer + 7 * DAY_US
+    assert row.document["explanation"]["sentence"].startswith("Segment late is new: first seen 2026-01-14 05:00 UTC, ")
+    assert sent(store) == []
+
+
+def test_a_segment_that_appears_for_an_hour_and_dies_is_closed(store: Store) -> None:
+    write(store, [Segment("old", 60.0)], days=60)
+    brief = Segment("brief", 600.0, changes=(Change(START_US + 20 * DAY_US + HOUR_US, volume=0.0),))
+    write(store, [brief], days=40, start_us=START_US + 20 * DAY_US, partition=1)
+    evaluate(store, config(), START_US + 60 * DAY_US)
+    (row,) = opened(store)
+    assert (row.segment, row.signal, row.state) == ("brief", "new_segment", "resolved")
+
+
 def test_beginnings_that_may_be_one() -> None:
     hour = HOUR_US
     assert same_start(Since(low=0, high=hour), Since(low=hour, high=2 * hour))
