@@ -249,6 +249,13 @@ class VolumeBets:
         self._day[index] = np.iinfo(np.int64).min
         self._so_far[index] = 0.0
 
+    def repeated(self, times: int) -> VolumeBets:
+        """The same streams, each ``times`` times in a row; they step on their own from here on."""
+        other = VolumeBets()
+        for name in ("_mean", "_size", "_prior", "_usable", "_day", "_so_far"):
+            setattr(other, name, np.repeat(getattr(self, name), times, axis=0))
+        return other
+
     def step(self, counts: ArrayLike, hour_of_week: int, day: int, present: ArrayLike | None = None) -> Float:
         """One hour of every stream.
 
