@@ -14,14 +14,14 @@ from detectors.evidence.effect import Verdict
 from detectors.evidence.funding import FundedSR
 from detectors.evidence.power import NEVER, Walks
 from detectors.rates.bets import ODDS
-from detectors.rates.silence import MOST, SILENT, silence_probability
+from detectors.rates.silence import MOST, SILENT, silence_probabilities
 from detectors.rates.volume import HOURS, VolumeBets, VolumeReference
 
 Float = NDArray[np.float64]
 
 DAY_HOURS = 24
 WEDNESDAY = 48  # hour of the week at which simulated traffic begins
-PATHS = 12
+PATHS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ def volume_hours(
     mean = np.stack([reference.mean for reference in references])
     size = np.array([reference.size for reference in references])
     day_sd = np.array([reference.day_sd for reference in references])
-    silent = np.array([[silence_probability(reference, h) for h in range(HOURS)] for reference in references])
+    silent = np.stack([silence_probabilities(reference) for reference in references])
     asked = usable & np.array([reference.resting == 0.0 for reference in references], dtype=np.bool_)
     bets = VolumeBets(references).repeated(paths)
     procedure = FundedSR(n * paths, VolumeBets.K + 1)

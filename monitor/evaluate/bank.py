@@ -34,6 +34,11 @@ RING_US = 24 * 3_600_000_000
 HOURLY_RING = 96  # hourly looks remembered for the onset: four days
 _KIND = "stream"
 NEVER = -1
+# Arrays of StreamBank with a row per stream, and those of them that begin at the present.
+_PER_STREAM = (
+    "share", "last_look", "last_data", "supported", "alive", "floor", "hour_max", "hits", "trials", "looks", "counts",
+)  # fmt: skip
+_SINCE = ("last_look", "last_data", "supported", "floor")
 
 
 @dataclass(slots=True)
@@ -85,7 +90,7 @@ class StreamBank:
         self.sr = FundedSR(0, BETS)
         self.recovery = Recovery(0, BETS)
         self.volume = VolumeBets()
-        self._arrays = _Arrays()
+        self._known: _Arrays | None = None
         self.share = np.zeros(0)  # alarms per µs of event time that the stream is funded with in this hour
         self.last_look = np.zeros(0, dtype=np.int64)
         self.last_data = np.zeros(0, dtype=np.int64)
@@ -93,8 +98,8 @@ class StreamBank:
         self.alive = np.zeros((0, BETS), dtype=np.bool_)  # bets by which an open change is still there
         self.floor = np.zeros(0, dtype=np.int64)  # a change cannot have begun before this
         self.hour_max = np.zeros(0)
-        self.hits = np.zeros((0, self.ring), dtype=np.int64)
-        self.trials = np.zeros((0, self.ring), dtype=np.int64)
+        self.hits = np.zeros((0, self.ring), dtype=np.int32)
+        self.trials = np.zeros((0, self.ring), dtype=np.int32)
         self.looks = np.zeros((0, HOURLY_RING, BETS), dtype=np.float32)
         self.counts = np.zeros((0, HOURLY_RING), dtype=np.int64)
 
@@ -107,17 +112,28 @@ class StreamBank:
         self, reference: Reference, reference_id: str, owner: str, severity: str, now_us: int
     ) -> list[int]:
         """Streams for every signal of the reference that can be judged, from zero evidence."""
-        added = []
+        first = len(self.streams)
         for signal in sorted(reference.streams):
             fitted = reference.streams[signal]
             if fitted.enough:
-                added.append(self._append(reference, reference_id, owner, severity, fitted, now_us))
-        self._refresh()
-        return added
+                stream = self._stream(reference, reference_id, owner, severity, fitted)
+                self.index[stream.key] = len(self.streams)
+                self.streams.append(stream)
+        n = len(self.streams)
+        if n == first:
+            return []
+        self.sr.grow(n)
+        self.recovery.grow(n)
+        for name in _PER_STREAM:
+            setattr(self, name, _with_rows(getattr(self, name), n))
+        for name in _SINCE:
+            getattr(self, name)[first:] = now_us
+        self._known = None
+        return list(range(first, n))
 
-    def _append(
-        self, reference: Reference, reference_id: str, owner: str, severity: str, fitted: FittedStream, now_us: int
-    ) -> int:
+    def _stream(
+        self, reference: Reference, reference_id: str, owner: str, severity: str, fitted: FittedStream
+    ) -> Stream:
         spec = fitted.spec
         hourly = spec.kind in ("volume", "embedding", "agreement", "slice")
         bets = {"volume": VolumeBets.K + 1, "embedding": EmbeddingReference.K, "agreement": AgreementReference.K}.get(
@@ -128,26 +144,13 @@ class StreamBank:
             stream.code = bucket_of(spec.metric, fitted.threshold)
         if isinstance(fitted.fit, VolumeReference):
             stream.volume = self.volume.append(fitted.fit)
-        at = len(self.streams)
-        self.streams.append(stream)
-        self.index[stream.key] = at
-        n = at + 1
-        self.sr.grow(n)
-        self.recovery.grow(n)
-        self.share = np.append(self.share, 0.0)
-        self.last_look = np.append(self.last_look, now_us)
-        self.last_data = np.append(self.last_data, now_us)
-        self.supported = np.append(self.supported, now_us)
-        self.alive = np.vstack([self.alive, np.zeros((1, BETS), dtype=np.bool_)])
-        self.floor = np.append(self.floor, now_us)
-        self.hour_max = np.append(self.hour_max, 0.0)
-        self.hits = np.vstack([self.hits, np.zeros((1, self.ring), dtype=np.int64)])
-        self.trials = np.vstack([self.trials, np.zeros((1, self.ring), dtype=np.int64)])
-        self.looks = np.concatenate([self.looks, np.zeros((1, HOURLY_RING, BETS), dtype=np.float32)])
-        self.counts = np.vstack([self.counts, np.zeros((1, HOURLY_RING), dtype=np.int64)])
-        return at
+        return stream
 
-    def _refresh(self) -> None:
+    @property
+    def _arrays(self) -> _Arrays:
+        """What the references of all streams say, gathered once for a set of streams."""
+        if self._known is not None:
+            return self._known
         n = len(self.streams)
         a = _Arrays(np.ones((n, HOURS)), np.zeros((n, HOURS)), np.ones(n))
         a.both = np.array([s.spec.direction == "both" for s in self.streams], dtype=np.bool_)
@@ -157,7 +160,8 @@ class StreamBank:
             fit = stream.fitted.fit
             if isinstance(fit, RateReference):
                 a.upper[i], a.lower[i], a.temper[i] = fit.upper, fit.lower, fit.temper
-        self._arrays = a
+        self._known = a
+        return a
 
     def drop_segment(self, owner: str, segment: str) -> list[tuple[str, str, str]]:
         """Remove a segment's streams (a new reference takes their place); returns their keys."""
@@ -174,19 +178,7 @@ class StreamBank:
                 states[i] = self.volume.to_state(stream.volume)
         self.sr.drop(gone)
         self.recovery.sums = np.delete(self.recovery.sums, gone, axis=0)
-        for name in (
-            "share",
-            "last_look",
-            "last_data",
-            "supported",
-            "alive",
-            "floor",
-            "hour_max",
-            "hits",
-            "trials",
-            "looks",
-            "counts",
-        ):
+        for name in _PER_STREAM:
             setattr(self, name, np.delete(getattr(self, name), gone, axis=0))
         for i in kept:
             stream = self.streams[i]
@@ -196,7 +188,7 @@ class StreamBank:
         self.volume = bets
         self.streams = [self.streams[i] for i in kept]
         self.index = {stream.key: i for i, stream in enumerate(self.streams)}
-        self._refresh()
+        self._known = None
         return keys
 
     # -- ticks ----------------------------------------------------------------------------------------------
@@ -348,6 +340,16 @@ class StreamBank:
             self.hits[i, arrays["at"]] = arrays["hits"]
             self.trials[i, arrays["at"]] = arrays["trials"]
         return True
+
+
+def _with_rows(array: NDArray[Any], n: int) -> NDArray[Any]:
+    """The array with zeros up to ``n`` rows. Room is doubled where it does not suffice, so that streams that come
+    segment by segment are not copied each time."""
+    room = array.base
+    if room is None or room.shape[1:] != array.shape[1:] or room.shape[0] < n:
+        room = np.zeros((max(n, 2 * array.shape[0]), *array.shape[1:]), dtype=array.dtype)
+        room[: array.shape[0]] = array
+    return room[:n]
 
 
 def shares(streams: Sequence[Stream], present: Bool, allowance_per_us: dict[tuple[str, str], float]) -> Float:

@@ -21,7 +21,7 @@ from detectors.drift.embedding import EmbeddingReference
 from detectors.drift.power import EmbeddingPower, tail_odds
 from detectors.evidence.power import NEVER, Walks, hours_to_alarm, smallest
 from detectors.rates import RateReference
-from detectors.rates.power import RatePower, volume_hours
+from detectors.rates.power import PATHS, RatePower, volume_hours
 from detectors.rates.volume import VolumeReference
 from monitor.evaluate.bank import Stream
 from monitor.evaluate.sentences import number, percent, quantity
@@ -34,7 +34,7 @@ LEAST_RISE = 0.01  # of a rate: a smaller one is not asked about by default
 SHIFT, CLUSTERS, AGREEMENT = 1.0, (0.2, 0.05), 1.0
 VOLUME_FALL, VOLUME_RISE = 0.25, 2.5
 FALLS = (0.6, 0.5, 0.4, 0.25, 0.1, 0.0)  # volumes tried for the smallest change, ascending in size
-FEW_PATHS = 5  # plays of each of them
+FEW_PATHS = 4  # plays of each of them
 MOST_LOG_ODDS, MOST_SHIFT = 7.0, 8.0
 SEED = 20  # of the plays: the same budget in every run
 KEYS = ("rate", "tail", "mix", "volume", "drift", "cluster", "agreement")
@@ -304,7 +304,7 @@ def _answer_volumes(situations: Sequence[Situation], lines: list[Line]) -> None:
         )
 
     asked = [(line, size) for line in lines for size in line.sizes]
-    played = play([line for line, _ in asked], [size for _, size in asked], paths=12)
+    played = play([line for line, _ in asked], [size for _, size in asked], paths=PATHS)
     for (line, _), hours in zip(asked, played, strict=True):
         line.found.append((_at(hours, 0.5), _at(hours, LATE)))
     falling = [line for line in lines if line.data == "down"]
