@@ -40,6 +40,13 @@ WEIGHTS = 16  # quantiles of a slice's weights
 SEVERITIES = ("page", "ticket", "report")
 
 
+class _Standing(Session):
+    """A session that reads what is judged, not what was found: documents of open anomalies are left alone."""
+
+    def _take_open(self) -> None:
+        pass
+
+
 def read_budget(
     store: Store,
     config: Config,
@@ -54,7 +61,7 @@ def read_budget(
     a few more for each signal.
     """
     lead = evaluation.standing(store)
-    session = Session(store, config, lead)
+    session = _Standing(store, config, lead)
     until = lead.done_until_us
     watched = _Watched(session, until or 0)
     chosen = [

@@ -131,9 +131,6 @@ def volume_hours(
     found = np.full((n, paths), NEVER)
     if n == 0 or not usable.any():
         return found
-    mean = np.stack([reference.mean for reference in references])
-    size = np.array([reference.size for reference in references])
-    day_sd = np.array([reference.day_sd for reference in references])
     silent = np.stack([silence_probabilities(reference) for reference in references])
     asked = usable & np.array([reference.resting == 0.0 for reference in references], dtype=np.bool_)
     bets = VolumeBets(references).repeated(paths)
@@ -141,16 +138,18 @@ def volume_hours(
     alpha = np.repeat(np.broadcast_to(np.asarray(funding, dtype=np.float64), (n,)), paths)
     times = np.broadcast_to(np.asarray(factor, dtype=np.float64), (n,))
     begins = np.arange(paths) * DAY_HOURS // paths
+    # The same draws for every stream, so that what is said of one does not depend on who else is asked.
+    seed = int(rng.integers(2**63))
+    played = np.stack(
+        [
+            _played(reference, float(times[i]), begins, DAY_HOURS + horizon, np.random.default_rng(seed))
+            for i, reference in enumerate(references)
+        ]
+    )
     waiting = np.repeat(usable, paths).reshape(n, paths)
     for hour in range(DAY_HOURS + horizon):
-        day, slot = divmod(hour, DAY_HOURS)
-        if slot == 0:
-            of_day = np.exp(day_sd[:, None] * rng.standard_normal((n, paths)))
-        week = (WEDNESDAY + hour) % HOURS
-        changed = np.where(hour >= begins[None, :], times[:, None], 1.0)
-        noise = rng.gamma(size[:, None], 1.0 / size[:, None], (n, paths))
-        counts = rng.poisson(mean[:, week, None] * of_day * noise * changed)
-        logs = bets.step(counts.reshape(-1), week, day, waiting.reshape(-1))
+        week, counts = (WEDNESDAY + hour) % HOURS, played[:, hour]
+        logs = bets.step(counts.reshape(-1), week, hour // DAY_HOURS, waiting.reshape(-1))
         p = silent[:, week]
         bet = np.where(counts == 0, np.log(SILENT / p)[:, None], np.log((1.0 - SILENT) / (1.0 - p))[:, None])
         bet = np.where((asked & (p < MOST))[:, None] & waiting, bet, 0.0)
@@ -161,3 +160,15 @@ def volume_hours(
         if not waiting.any():
             break
     return found
+
+
+def _played(
+    reference: VolumeReference, factor: float, begins: NDArray[np.int64], hours: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Counts int64[hours, paths] as the reference's model draws them, times ``factor`` from each path's begin on."""
+    paths = begins.size
+    hour = np.arange(hours)
+    day = np.exp(reference.day_sd * rng.standard_normal((hours // DAY_HOURS + 1, paths)))[hour // DAY_HOURS]
+    noise = rng.gamma(reference.size, 1.0 / reference.size, (hours, paths))
+    changed = np.where(hour[:, None] >= begins[None, :], factor, 1.0)
+    return rng.poisson(reference.mean[(WEDNESDAY + hour) % HOURS, None] * day * noise * changed)

@@ -196,16 +196,20 @@ def _embedding_lines(
     shifts = [SHIFT] if asked is None else [size for unit, size in asked if unit == "sd"]
     shares = list(CLUSTERS) if cluster is None else [min(size, 1.0) for unit, size in cluster if unit == "%"]
     return [
-        Line(i, "shift", lambda s: f"a shift of {phrase} by {number(s)} standard deviations", shifts, True),
+        Line(i, "shift", lambda s: f"a shift of {phrase} by {_deviations(s)}", shifts, True),
         Line(i, "cluster", lambda s: f"a new kind of {what} in {percent(s)} of the sessions", shares, not shifts),
     ]
+
+
+def _deviations(size: float) -> str:
+    return f"{number(size)} standard deviation{'' if size == 1.0 else 's'}"
 
 
 def _agreement_lines(i: int, phrase: str, asked: Sequence[tuple[str, float]] | None) -> list[Line]:
     sizes = [AGREEMENT] if asked is None else [size for unit, size in asked if unit == "sd"]
 
     def words(verb: str) -> Callable[[float], str]:
-        return lambda size: f"a {verb} of {phrase} by {number(size)} standard deviations"
+        return lambda size: f"a {verb} of {phrase} by {_deviations(size)}"
 
     return [
         Line(i, "agreement", words("fall"), sizes, True, "below"),

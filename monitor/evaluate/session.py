@@ -100,6 +100,9 @@ class Session:
             i = self.bank.index.get((row.owner, row.segment, row.signal))
             if i is not None:
                 self.bank.from_state(i, row.state)
+        self._take_open()
+
+    def _take_open(self) -> None:
         for _, document in evaluation.open_documents(self.store):
             anomaly = from_json(document)
             self.open[anomaly.owner, anomaly.subject, anomaly.signal] = anomaly

@@ -38,7 +38,7 @@ def play(
     procedure = FundedSR(*bets()[0].shape)
     for _ in range(calm):
         procedure.step(*bets())
-    found = np.full(logs.shape[0], np.inf)
+    found = np.full(procedure.n, np.inf)
     for look in range(1, most + 1):
         alarms = procedure.step(*change()).alarms
         found[alarms & np.isinf(found)] = look
