@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from detectors.drift.agreement import AgreementReference
 from detectors.drift.embedding import EmbeddingReference
 from detectors.evidence import FundedSR, Onset, Recovery, onset
-from detectors.evidence.packing import pack, unpack
+from detectors.evidence.packing import pack_bytes, unpack
 from detectors.rates import RateReference, log_bets
 from detectors.rates.volume import VolumeBets, VolumeReference
 from monitor.evaluate.cells import bucket_of
@@ -39,6 +39,7 @@ _PER_STREAM = (
     "share", "last_look", "last_data", "supported", "alive", "floor", "hour_max", "hits", "trials", "looks", "counts",
 )  # fmt: skip
 _SINCE = ("last_look", "last_data", "supported", "floor")
+_SCALARS = ("floor", "hour_max", "last_data", "last_look", "share", "supported")  # one number per stream, kept
 
 
 @dataclass(slots=True)
@@ -295,31 +296,42 @@ class StreamBank:
 
     # -- state ----------------------------------------------------------------------------------------------
 
-    def to_state(self, i: int) -> bytes:
-        """One stream's versioned bytes; its reference is kept apart."""
-        stream = self.streams[i]
-        scalars: dict[str, Any] = {
-            "reference": stream.reference_id,
-            "sr": self.sr.to_state(i),
-            "volume": self.volume.to_state(stream.volume) if stream.volume >= 0 else b"",
-            "share": float(self.share[i]),
-            "last_look": int(self.last_look[i]),
-            "last_data": int(self.last_data[i]),
-            "supported": int(self.supported[i]),
-            "floor": int(self.floor[i]),
-            "hour_max": float(self.hour_max[i]),
-        }
-        arrays: dict[str, NDArray[Any]] = {"recovery": self.recovery.sums[i], "alive": self.alive[i]}
-        if stream.hourly:
-            arrays |= {"looks": self.looks[i], "counts": self.counts[i]}
-        else:
-            at = np.flatnonzero(self.trials[i])
-            arrays |= {
-                "at": at.astype(np.int32),
-                "hits": self.hits[i, at].astype(np.int32),
-                "trials": self.trials[i, at].astype(np.int32),
-            }
-        return pack(_KIND, scalars, arrays)
+    def to_states(self) -> list[bytes]:
+        """Every stream's versioned bytes, in order; references are kept apart. Together, since one by one it takes
+        ten times the tick itself."""
+        evidence = self.sr.to_states()
+        recovery, alive = self.recovery.sums.tobytes(), self.alive.tobytes()
+        seen = self.trials > 0
+        begins = [0, *np.cumsum(seen.sum(axis=1)).tolist()]
+        at = np.broadcast_to(np.arange(self.ring, dtype=np.int32), seen.shape)
+        # Ticks and the sessions of one are small numbers; what is read back says how many bytes they have.
+        ticks, hits, trials = (_Cut(values[seen]) for values in (at, self.hits, self.trials))
+        numbers = [getattr(self, name).tolist() for name in _SCALARS]
+        states = []
+        for i, stream in enumerate(self.streams):
+            floor, hour_max, last_data, last_look, share, supported = (values[i] for values in numbers)
+            volume = self.volume.to_state(stream.volume) if stream.volume >= 0 else b""
+            # In the order of names, as `pack_bytes` wants them.
+            scalars = {
+                "floor": floor, "hour_max": hour_max, "last_data": last_data, "last_look": last_look,
+                "reference": stream.reference_id, "share": share, "sr": evidence[i], "supported": supported,
+                "volume": volume,
+            }  # fmt: skip
+            kept = ("|b1", (BETS,), alive[i * BETS : (i + 1) * BETS])
+            sums = ("<f8", (BETS,), recovery[8 * i * BETS : 8 * (i + 1) * BETS])
+            arrays: dict[str, tuple[str, tuple[int, ...], bytes]]
+            if stream.hourly:
+                counts = ("<i8", (HOURLY_RING,), self.counts[i].tobytes())
+                looks = ("<f4", (HOURLY_RING, BETS), self.looks[i].tobytes())
+                arrays = {"alive": kept, "counts": counts, "looks": looks, "recovery": sums}
+            else:
+                span = (begins[i], begins[i + 1])
+                arrays = {
+                    "alive": kept, "at": ticks.of(*span), "hits": hits.of(*span), "recovery": sums,
+                    "trials": trials.of(*span),
+                }  # fmt: skip
+            states.append(pack_bytes(_KIND, scalars, arrays))
+        return states
 
     def from_state(self, i: int, state: bytes) -> bool:
         """Put a stream's bytes back. False where they belong to another reference: the stream starts from zero."""
@@ -330,8 +342,7 @@ class StreamBank:
         self.sr.from_state(i, scalars["sr"])
         if stream.volume >= 0 and scalars["volume"]:
             self.volume.from_state(stream.volume, scalars["volume"])
-        self.share[i] = scalars["share"]
-        for name in ("last_look", "last_data", "supported", "floor", "hour_max"):
+        for name in _SCALARS:
             getattr(self, name)[i] = scalars[name]
         self.recovery.sums[i], self.alive[i] = arrays["recovery"], arrays["alive"]
         if stream.hourly:
@@ -340,6 +351,17 @@ class StreamBank:
             self.hits[i, arrays["at"]] = arrays["hits"]
             self.trials[i, arrays["at"]] = arrays["trials"]
         return True
+
+
+class _Cut:
+    """Counts in as few bytes as hold them all, cut into stretches."""
+
+    def __init__(self, values: NDArray[Any]) -> None:
+        small = values.astype(np.min_scalar_type(int(values.max(initial=0))))
+        self._dtype, self._size, self._bytes = small.dtype.str, small.itemsize, small.tobytes()
+
+    def of(self, first: int, last: int) -> tuple[str, tuple[int, ...], bytes]:
+        return self._dtype, (last - first,), self._bytes[first * self._size : last * self._size]
 
 
 def _with_rows(array: NDArray[Any], n: int) -> NDArray[Any]:

@@ -232,8 +232,8 @@ class Session:
         }
         results = Results(end_us, msgspec.json.encode(state), dropped=batch.dropped)
         results.streams = [
-            StreamState(s.owner, s.segment, s.signal, s.spec.detector, self.bank.to_state(i))
-            for i, s in enumerate(self.bank.streams)
+            StreamState(s.owner, s.segment, s.signal, s.spec.detector, state)
+            for s, state in zip(self.bank.streams, self.bank.to_states(), strict=True)
         ]
         results.evidence_rows = batch.evidence
         results.anomaly_rows = [judging.anomaly_row(a, to_json(a)) for _, a in sorted(batch.changed.items())]
