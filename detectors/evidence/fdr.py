@@ -79,7 +79,7 @@ class StoppedEBH:
     @property
     def named(self) -> Bool:
         """Which streams changed, bool[n]. None is ever taken back."""
-        return self.named_at != NOT_NAMED
+        return np.asarray(self.named_at != NOT_NAMED, dtype=np.bool_)
 
     def step(self, log_bets: ArrayLike, funding: ArrayLike, bets: ArrayLike | None = None) -> Int64:
         """One look at every stream.

@@ -81,12 +81,12 @@ class _Arrays:
 
 
 class StreamBank:
-    """Every stream there is. ``tick_us`` is the length of a tick."""
+    """Every stream there is. ``tick_us`` is the length of a tick; counts of the ticks of ``remembered_us`` are kept."""
 
-    def __init__(self, tick_us: int) -> None:
+    def __init__(self, tick_us: int, remembered_us: int = RING_US) -> None:
         self.streams: list[Stream] = []
         self.index: dict[tuple[str, str, str], int] = {}
-        self.ring = max(1, RING_US // tick_us)
+        self.ring = max(1, remembered_us // tick_us)
         self.tick_us = tick_us
         self.sr = FundedSR(0, BETS)
         self.recovery = Recovery(0, BETS)
