@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from detectors.evidence.packing import pack, unpack
+from detectors.evidence.packing import pack, pack_bytes, unpack
 
 Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
@@ -140,6 +140,14 @@ class FundedSR:
     def to_state(self, index: int) -> bytes:
         """One stream as versioned bytes (streams persist singly)."""
         return pack(_KIND, {"suspended": bool(self._suspended[index])}, {"r": self._r[index]})
+
+    def to_states(self) -> list[bytes]:
+        """Every stream as :meth:`to_state`, in order."""
+        rows, size, shape = self._r.tobytes(), 8 * self.k, (self.k,)
+        return [
+            pack_bytes(_KIND, {"suspended": suspended}, {"r": ("<f8", shape, rows[i * size : (i + 1) * size])})
+            for i, suspended in enumerate(self._suspended.tolist())
+        ]
 
     def from_state(self, index: int, state: bytes) -> None:
         """Put a stream's bytes back at ``index``.

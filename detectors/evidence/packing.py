@@ -10,15 +10,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 FORMAT = 1
+_ENCODER = msgspec.msgpack.Encoder()
 
 
 def pack(kind: str, scalars: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> bytes:
     """Scalars (JSON-like values) and arrays as bytes. Equal input gives equal bytes."""
-    packed = {
-        name: [array.dtype.str, list(array.shape), np.ascontiguousarray(array).tobytes()]
+    content = {
+        name: (array.dtype.str, array.shape, np.ascontiguousarray(array).tobytes())
         for name, array in sorted(arrays.items())
     }
-    return msgspec.msgpack.encode([FORMAT, kind, dict(sorted(scalars.items())), packed])
+    return pack_bytes(kind, dict(sorted(scalars.items())), content)
+
+
+def pack_bytes(
+    kind: str, scalars: Mapping[str, Any], arrays: Mapping[str, tuple[str, tuple[int, ...], bytes]]
+) -> bytes:
+    """As :func:`pack`, for many: arrays as (dtype, shape, their bytes in C order), everything in the order of names."""
+    return _ENCODER.encode([FORMAT, kind, scalars, arrays])
 
 
 def unpack(kind: str, state: bytes) -> tuple[dict[str, Any], dict[str, Any]]:

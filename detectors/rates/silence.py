@@ -10,6 +10,7 @@ not say so hour by hour, so it is not asked.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import expit
 
 from detectors.evidence.effect import Verdict
@@ -21,15 +22,24 @@ DAY_SDS = 3.0  # how low a day may lie
 MOST = 0.5  # an hour that is silent this often without a change is not bet on
 
 
+def silence_probabilities(reference: VolumeReference) -> NDArray[np.float64]:
+    """Upper limit of the probability of a silent hour without a change, for every hour of the week, float64[168]."""
+    return _probability(reference, reference.mean)
+
+
 def silence_probability(reference: VolumeReference, hour_of_week: int) -> float:
     """Upper limit of the probability of a silent hour without a change."""
-    low = float(reference.mean[hour_of_week]) * float(np.exp(-reference.level_error - DAY_SDS * reference.day_sd))
+    return float(_probability(reference, reference.mean[hour_of_week]))
 
-    def none(size: float) -> float:  # of a negative binomial
-        return float(expit(-np.log(max(low, 1e-300) / size)) ** size)
+
+def _probability(reference: VolumeReference, mean: NDArray[np.float64] | np.float64) -> NDArray[np.float64]:
+    low = mean * float(np.exp(-reference.level_error - DAY_SDS * reference.day_sd))
+
+    def none(size: float) -> NDArray[np.float64]:  # of a negative binomial
+        return np.asarray(expit(-np.log(np.maximum(low, 1e-300) / size)) ** size, dtype=np.float64)
 
     usual, odd = none(reference.size), none(min(reference.size, ODD_SIZE))
-    return max(LEAST, (1.0 - ODD_SHARE) * usual + ODD_SHARE * odd)
+    return np.asarray(np.maximum(LEAST, (1.0 - ODD_SHARE) * usual + ODD_SHARE * odd), dtype=np.float64)
 
 
 def silence_log_bet(count: int, reference: VolumeReference, hour_of_week: int) -> float:

@@ -44,6 +44,8 @@ _NODES = np.concatenate([np.arange(-7.0, -2.5, 0.25), np.arange(-50, 51) * 0.05,
 _GAPS = np.gradient(_NODES)
 _REST = -60.0  # one node more: a day that rests, on which any event is impossible
 _DAYS = np.append(_NODES, _REST)
+_FACTORS = np.exp(_DAYS)
+_CHUNK = 128  # streams stepped together: their arrays fit the processor's cache
 _HYPOTHESES = 2 + len(UP) + len(DOWN)
 _REFERENCE = "volume-reference"
 _BETS = "volume-bets"
@@ -249,6 +251,13 @@ class VolumeBets:
         self._day[index] = np.iinfo(np.int64).min
         self._so_far[index] = 0.0
 
+    def repeated(self, times: int) -> VolumeBets:
+        """The same streams, each ``times`` times in a row; they step on their own from here on."""
+        other = VolumeBets()
+        for name in ("_mean", "_size", "_prior", "_usable", "_day", "_so_far"):
+            setattr(other, name, np.repeat(getattr(self, name), times, axis=0))
+        return other
+
     def step(self, counts: ArrayLike, hour_of_week: int, day: int, present: ArrayLike | None = None) -> Float:
         """One hour of every stream.
 
@@ -278,22 +287,33 @@ class VolumeBets:
         bets = np.zeros((self.n, self.K))
         if index.size == 0:
             return bets
-        log_mean = np.log(self._mean[index, hour_of_week])[:, None] + _DAYS
-        size, value = self._size[index], x[index]
-        usual = _log_nb(value, log_mean, size) + np.log1p(-ODD_SHARE)
-        odd = _log_nb(value, log_mean, np.minimum(size, ODD_SIZE)) + np.log(ODD_SHARE)
-        before = self._so_far[index]
-        after = before + np.logaddexp(usual, odd)
-        # A constant common to all nodes belongs to every hypothesis alike and cancels.
-        after -= after.max(axis=1, keepdims=True)
-        self._so_far[index] = after
-        prior = self._prior[index]
-        gain = np.log(np.einsum("ihg,ig->ih", prior, np.exp(after)))
-        gain -= np.log(np.einsum("ihg,ig->ih", prior, np.exp(before)))
+        gain = np.empty((index.size, _HYPOTHESES))
+        for at in range(0, index.size, _CHUNK):
+            gain[at : at + _CHUNK] = self._gain(index[at : at + _CHUNK], x, hour_of_week)
         ups = len(UP) + 1
         bets[index, : len(UP)] = gain[:, 1:ups] - gain[:, :1]
         bets[index, len(UP) :] = gain[:, ups + 1 :] - gain[:, ups : ups + 1]
         return bets
+
+    def _gain(self, index: NDArray[np.intp], x: Float, hour_of_week: int) -> Float:
+        """Log predictive probability of the hour under each hypothesis, but for a constant per stream; the hour is
+        added to the day so far."""
+        mean, size, value = self._mean[index, hour_of_week], self._size[index], x[index]
+        log_mean, expected = np.log(mean)[:, None] + _DAYS, mean[:, None] * _FACTORS
+        usual = _log_nb(value, log_mean, expected, size) + np.log1p(-ODD_SHARE)
+        odd = _log_nb(value, log_mean, expected, np.minimum(size, ODD_SIZE)) + np.log(ODD_SHARE)
+        before = self._so_far[index]
+        # As np.logaddexp, with functions that numpy has vectorised.
+        likelier = np.maximum(usual, odd)
+        after = before + likelier + np.log(np.exp(usual - likelier) + np.exp(odd - likelier))
+        # A constant common to all nodes belongs to every hypothesis alike and cancels.
+        after -= after.max(axis=1, keepdims=True)
+        self._so_far[index] = after
+        prior = self._prior[index]
+        gain = np.log(np.matmul(prior, np.exp(after)[:, :, None])) - np.log(
+            np.matmul(prior, np.exp(before)[:, :, None])
+        )
+        return np.asarray(gain[:, :, 0], dtype=np.float64)
 
     def to_state(self, index: int) -> bytes:
         """A stream's day so far as versioned bytes (its reference is kept apart)."""
@@ -309,9 +329,9 @@ class VolumeBets:
         self._so_far[index] = so_far
 
 
-def _log_nb(x: Float, log_mean: Float, size: Float) -> Float:
-    """Log negative binomial probability but for a constant per row; x float[n], log_mean float[n, g], size float[n]."""
+def _log_nb(x: Float, log_mean: Float, mean: Float, size: Float) -> Float:
+    """Log negative binomial probability but for a constant per row; x and size float[n], the means float[n, g]."""
     r, count = size[:, None], x[:, None]
     constant = gammaln(x + size) - gammaln(size) + size * np.log(size)
-    logs = constant[:, None] + count * log_mean - (count + r) * np.log(r + np.exp(log_mean))
+    logs = constant[:, None] + count * log_mean - (count + r) * np.log(r + mean)
     return np.asarray(logs, dtype=np.float64)

@@ -9,6 +9,8 @@ from monitor.cli.lazy import LazyGroup
 # name: (module that carries a click command of the attribute's name, attribute, one line for --help)
 COMMANDS = {
     "alerts": ("monitor.cli.alerts", "alerts", "Look into the outbox and send what is due."),
+    "budget": ("monitor.cli.budget", "budget", "Say what the false-alarm budget buys."),
+    "changes": ("monitor.cli.changes", "changes", "List what changed in a past period, at a false discovery rate."),
     "config": ("monitor.cli.configuration", "config", "Check a configuration file, or show what is in effect."),
     "dashboards": ("monitor.cli.dashboards", "dashboards", "Write the Grafana dashboards and alert rules."),
     "demo": ("monitor.cli.demo", "demo", "Watch a simulated feature, with incidents at known times."),

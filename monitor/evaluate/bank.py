@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from detectors.drift.agreement import AgreementReference
 from detectors.drift.embedding import EmbeddingReference
 from detectors.evidence import FundedSR, Onset, Recovery, onset, rate_onset
-from detectors.evidence.packing import pack, unpack
+from detectors.evidence.packing import pack_bytes, unpack
 from detectors.rates import RateReference, log_bets
 from detectors.rates.volume import VolumeBets, VolumeReference
 from monitor.evaluate.cells import bucket_of
@@ -30,10 +30,18 @@ Bool = NDArray[np.bool_]
 
 BETS = 8
 HOURS = 168
-RING_US = 24 * 3_600_000_000
+HOUR_US = 3_600_000_000
+RING_US = 24 * HOUR_US
 HOURLY_RING = 96  # hourly looks remembered for the onset: four days
 _KIND = "stream"
 NEVER = -1
+# Arrays of StreamBank with a row per stream, and those of them that begin at the present.
+_PER_STREAM = (
+    "share", "last_look", "last_data", "supported", "alive", "floor", "hour_max", "hits", "trials", "looks", "counts",
+    "hour_hits",
+)  # fmt: skip
+_SINCE = ("last_look", "last_data", "supported", "floor")
+_SCALARS = ("floor", "hour_max", "last_data", "last_look", "share", "supported")  # one number per stream, kept
 
 
 @dataclass(slots=True)
@@ -75,17 +83,17 @@ class _Arrays:
 
 
 class StreamBank:
-    """Every stream there is. ``tick_us`` is the length of a tick."""
+    """Every stream there is. ``tick_us`` is the length of a tick; counts of the ticks of ``remembered_us`` are kept."""
 
-    def __init__(self, tick_us: int) -> None:
+    def __init__(self, tick_us: int, remembered_us: int = RING_US) -> None:
         self.streams: list[Stream] = []
         self.index: dict[tuple[str, str, str], int] = {}
-        self.ring = max(1, RING_US // tick_us)
+        self.ring = max(1, remembered_us // tick_us)
         self.tick_us = tick_us
         self.sr = FundedSR(0, BETS)
         self.recovery = Recovery(0, BETS)
         self.volume = VolumeBets()
-        self._arrays = _Arrays()
+        self._known: _Arrays | None = None
         self.share = np.zeros(0)  # alarms per µs of event time that the stream is funded with in this hour
         self.last_look = np.zeros(0, dtype=np.int64)
         self.last_data = np.zeros(0, dtype=np.int64)
@@ -93,10 +101,11 @@ class StreamBank:
         self.alive = np.zeros((0, BETS), dtype=np.bool_)  # bets by which an open change is still there
         self.floor = np.zeros(0, dtype=np.int64)  # a change cannot have begun before this
         self.hour_max = np.zeros(0)
-        self.hits = np.zeros((0, self.ring), dtype=np.int64)
-        self.trials = np.zeros((0, self.ring), dtype=np.int64)
+        self.hits = np.zeros((0, self.ring), dtype=np.int32)
+        self.trials = np.zeros((0, self.ring), dtype=np.int32)
         self.looks = np.zeros((0, HOURLY_RING, BETS), dtype=np.float32)
-        self.counts = np.zeros((0, HOURLY_RING), dtype=np.int64)
+        self.counts = np.zeros((0, HOURLY_RING), dtype=np.int64)  # sessions of an hour
+        self.hour_hits = np.zeros((0, HOURLY_RING), dtype=np.int32)  # of them that count; streams that look every tick
 
     def __len__(self) -> int:
         return len(self.streams)
@@ -107,17 +116,28 @@ class StreamBank:
         self, reference: Reference, reference_id: str, owner: str, severity: str, now_us: int
     ) -> list[int]:
         """Streams for every signal of the reference that can be judged, from zero evidence."""
-        added = []
+        first = len(self.streams)
         for signal in sorted(reference.streams):
             fitted = reference.streams[signal]
             if fitted.enough:
-                added.append(self._append(reference, reference_id, owner, severity, fitted, now_us))
-        self._refresh()
-        return added
+                stream = self._stream(reference, reference_id, owner, severity, fitted)
+                self.index[stream.key] = len(self.streams)
+                self.streams.append(stream)
+        n = len(self.streams)
+        if n == first:
+            return []
+        self.sr.grow(n)
+        self.recovery.grow(n)
+        for name in _PER_STREAM:
+            setattr(self, name, _with_rows(getattr(self, name), n))
+        for name in _SINCE:
+            getattr(self, name)[first:] = now_us
+        self._known = None
+        return list(range(first, n))
 
-    def _append(
-        self, reference: Reference, reference_id: str, owner: str, severity: str, fitted: FittedStream, now_us: int
-    ) -> int:
+    def _stream(
+        self, reference: Reference, reference_id: str, owner: str, severity: str, fitted: FittedStream
+    ) -> Stream:
         spec = fitted.spec
         hourly = spec.kind in ("volume", "embedding", "agreement", "slice")
         bets = {"volume": VolumeBets.K + 1, "embedding": EmbeddingReference.K, "agreement": AgreementReference.K}.get(
@@ -128,26 +148,13 @@ class StreamBank:
             stream.code = bucket_of(spec.metric, fitted.threshold)
         if isinstance(fitted.fit, VolumeReference):
             stream.volume = self.volume.append(fitted.fit)
-        at = len(self.streams)
-        self.streams.append(stream)
-        self.index[stream.key] = at
-        n = at + 1
-        self.sr.grow(n)
-        self.recovery.grow(n)
-        self.share = np.append(self.share, 0.0)
-        self.last_look = np.append(self.last_look, now_us)
-        self.last_data = np.append(self.last_data, now_us)
-        self.supported = np.append(self.supported, now_us)
-        self.alive = np.vstack([self.alive, np.zeros((1, BETS), dtype=np.bool_)])
-        self.floor = np.append(self.floor, now_us)
-        self.hour_max = np.append(self.hour_max, 0.0)
-        self.hits = np.vstack([self.hits, np.zeros((1, self.ring), dtype=np.int64)])
-        self.trials = np.vstack([self.trials, np.zeros((1, self.ring), dtype=np.int64)])
-        self.looks = np.concatenate([self.looks, np.zeros((1, HOURLY_RING, BETS), dtype=np.float32)])
-        self.counts = np.vstack([self.counts, np.zeros((1, HOURLY_RING), dtype=np.int64)])
-        return at
+        return stream
 
-    def _refresh(self) -> None:
+    @property
+    def _arrays(self) -> _Arrays:
+        """What the references of all streams say, gathered once for a set of streams."""
+        if self._known is not None:
+            return self._known
         n = len(self.streams)
         a = _Arrays(np.ones((n, HOURS)), np.zeros((n, HOURS)), np.ones(n))
         a.both = np.array([s.spec.direction == "both" for s in self.streams], dtype=np.bool_)
@@ -157,7 +164,8 @@ class StreamBank:
             fit = stream.fitted.fit
             if isinstance(fit, RateReference):
                 a.upper[i], a.lower[i], a.temper[i] = fit.upper, fit.lower, fit.temper
-        self._arrays = a
+        self._known = a
+        return a
 
     def drop_segment(self, owner: str, segment: str) -> list[tuple[str, str, str]]:
         """Remove a segment's streams (a new reference takes their place); returns their keys."""
@@ -174,19 +182,7 @@ class StreamBank:
                 states[i] = self.volume.to_state(stream.volume)
         self.sr.drop(gone)
         self.recovery.sums = np.delete(self.recovery.sums, gone, axis=0)
-        for name in (
-            "share",
-            "last_look",
-            "last_data",
-            "supported",
-            "alive",
-            "floor",
-            "hour_max",
-            "hits",
-            "trials",
-            "looks",
-            "counts",
-        ):
+        for name in _PER_STREAM:
             setattr(self, name, np.delete(getattr(self, name), gone, axis=0))
         for i in kept:
             stream = self.streams[i]
@@ -196,7 +192,7 @@ class StreamBank:
         self.volume = bets
         self.streams = [self.streams[i] for i in kept]
         self.index = {stream.key: i for i, stream in enumerate(self.streams)}
-        self._refresh()
+        self._known = None
         return keys
 
     # -- ticks ----------------------------------------------------------------------------------------------
@@ -222,7 +218,7 @@ class StreamBank:
 
     def step(self, logs: Float, looking: Bool, end_us: int) -> tuple[Int64, Float]:
         """One tick: streams in ``looking`` have data. Returns the streams that alarmed, and everyone's evidence."""
-        since = np.minimum(end_us - self.last_look, 3_600_000_000)
+        since = np.minimum(end_us - self.last_look, HOUR_US)
         funding = np.where(looking, self.share * since, 0.0)
         result = self.sr.step(logs, funding, self._arrays.bets if len(self.streams) else None)
         self.last_look[looking] = end_us
@@ -239,10 +235,16 @@ class StreamBank:
         slot = (tick_end_us // self.tick_us) % self.ring
         self.hits[:, slot] = hits
         self.trials[:, slot] = trials
+        if tick_end_us % HOUR_US == 0:
+            # Ticks are forgotten after a day; hours, of which an onset may lie in any, after four.
+            slots = (tick_end_us // self.tick_us - np.arange(max(1, HOUR_US // self.tick_us))) % self.ring
+            of_ticks, hour = ~self._arrays.hourly, (tick_end_us // HOUR_US) % HOURLY_RING
+            self.counts[of_ticks, hour] = self.trials[np.ix_(of_ticks, slots)].sum(axis=1)
+            self.hour_hits[of_ticks, hour] = self.hits[np.ix_(of_ticks, slots)].sum(axis=1)
 
     def remember_look(self, i: int, hour_end_us: int, logs: Float, count: int) -> None:
         """Keep an hourly look."""
-        slot = (hour_end_us // 3_600_000_000) % HOURLY_RING
+        slot = (hour_end_us // HOUR_US) % HOURLY_RING
         self.looks[i, slot] = logs
         self.counts[i, slot] = count
 
@@ -255,15 +257,15 @@ class StreamBank:
 
     def hour_counts(self, i: int, end_us: int, from_us: int) -> tuple[Int64, Int64]:
         """(counts, starts in µs) of a stream's remembered hours that begin at or after ``from_us``."""
-        ends = end_us - 3_600_000_000 * np.arange(HOURLY_RING, dtype=np.int64)
-        ends = ends[ends - 3_600_000_000 >= from_us]
-        return self.counts[i, (ends // 3_600_000_000) % HOURLY_RING], ends - 3_600_000_000
+        ends = end_us - HOUR_US * np.arange(HOURLY_RING, dtype=np.int64)
+        ends = ends[ends - HOUR_US >= from_us]
+        return self.counts[i, (ends // HOUR_US) % HOURLY_RING], ends - HOUR_US
 
     def onset_of(self, i: int, end_us: int, slots_of: Callable[[Int64], Int64]) -> Onset:
         """Since when the stream that alarmed at ``end_us`` has changed; ``slots_of`` gives hours of the week."""
         stream = self.streams[i]
         if stream.hourly:
-            hour = 3_600_000_000
+            hour = HOUR_US
             last = end_us // hour * hour
             starts = last - hour * np.arange(HOURLY_RING, 0, -1, dtype=np.int64)
             logs = self.looks[i, ((starts + hour) // hour) % HOURLY_RING].astype(np.float64)
@@ -288,8 +290,18 @@ class StreamBank:
         fit = stream.fitted.fit
         if stream.hourly or not isinstance(fit, RateReference):
             return found
-        counts = self.hits[i, slots[kept]], self.trials[i, slots[kept]]
-        return rate_onset(*counts, fit.baseline[of_week[kept]], starts[kept], found, float(a.temper[i]))
+        hits, trials, begins = self._before(i, int(starts[0]))
+        hits = np.concatenate([hits, self.hits[i, slots[kept]]])
+        trials = np.concatenate([trials, self.trials[i, slots[kept]]])
+        begins = np.concatenate([begins, starts[kept]])
+        return rate_onset(hits, trials, fit.baseline[slots_of(begins)], begins, found, float(a.temper[i]))
+
+    def _before(self, i: int, until_us: int) -> tuple[Int64, Int64, Int64]:
+        """(hits, trials, starts) of a stream's remembered hours that end by ``until_us``, oldest first."""
+        ends = until_us // HOUR_US * HOUR_US - HOUR_US * np.arange(HOURLY_RING - 25, -1, -1, dtype=np.int64)
+        ends = ends[ends - HOUR_US >= self.floor[i]]
+        hours = (ends // HOUR_US) % HOURLY_RING
+        return self.hour_hits[i, hours].astype(np.int64), self.counts[i, hours], ends - HOUR_US
 
     def open(self, i: int, end_us: int) -> None:
         """An anomaly was opened: no funding until `close`."""
@@ -308,31 +320,43 @@ class StreamBank:
 
     # -- state ----------------------------------------------------------------------------------------------
 
-    def to_state(self, i: int) -> bytes:
-        """One stream's versioned bytes; its reference is kept apart."""
-        stream = self.streams[i]
-        scalars: dict[str, Any] = {
-            "reference": stream.reference_id,
-            "sr": self.sr.to_state(i),
-            "volume": self.volume.to_state(stream.volume) if stream.volume >= 0 else b"",
-            "share": float(self.share[i]),
-            "last_look": int(self.last_look[i]),
-            "last_data": int(self.last_data[i]),
-            "supported": int(self.supported[i]),
-            "floor": int(self.floor[i]),
-            "hour_max": float(self.hour_max[i]),
-        }
-        arrays: dict[str, NDArray[Any]] = {"recovery": self.recovery.sums[i], "alive": self.alive[i]}
-        if stream.hourly:
-            arrays |= {"looks": self.looks[i], "counts": self.counts[i]}
-        else:
-            at = np.flatnonzero(self.trials[i])
-            arrays |= {
-                "at": at.astype(np.int32),
-                "hits": self.hits[i, at].astype(np.int32),
-                "trials": self.trials[i, at].astype(np.int32),
-            }
-        return pack(_KIND, scalars, arrays)
+    def to_states(self) -> list[bytes]:
+        """Every stream's versioned bytes, in order; references are kept apart. Together, since one by one it takes
+        ten times the tick itself."""
+        evidence = self.sr.to_states()
+        recovery, alive = self.recovery.sums.tobytes(), self.alive.tobytes()
+        seen = self.trials > 0
+        begins = [0, *np.cumsum(seen.sum(axis=1)).tolist()]
+        at = np.broadcast_to(np.arange(self.ring, dtype=np.int32), seen.shape)
+        # Ticks and the sessions of one are small numbers; what is read back says how many bytes they have.
+        ticks, hits, trials = (_Cut(values[seen]) for values in (at, self.hits, self.trials))
+        hours, hour_hits = _Cut(self.counts.ravel()), _Cut(self.hour_hits.ravel())
+        numbers = [getattr(self, name).tolist() for name in _SCALARS]
+        states = []
+        for i, stream in enumerate(self.streams):
+            floor, hour_max, last_data, last_look, share, supported = (values[i] for values in numbers)
+            volume = self.volume.to_state(stream.volume) if stream.volume >= 0 else b""
+            # In the order of names, as `pack_bytes` wants them.
+            scalars = {
+                "floor": floor, "hour_max": hour_max, "last_data": last_data, "last_look": last_look,
+                "reference": stream.reference_id, "share": share, "sr": evidence[i], "supported": supported,
+                "volume": volume,
+            }  # fmt: skip
+            kept = ("|b1", (BETS,), alive[i * BETS : (i + 1) * BETS])
+            sums = ("<f8", (BETS,), recovery[8 * i * BETS : 8 * (i + 1) * BETS])
+            arrays: dict[str, tuple[str, tuple[int, ...], bytes]]
+            if stream.hourly:
+                counts = ("<i8", (HOURLY_RING,), self.counts[i].tobytes())
+                looks = ("<f4", (HOURLY_RING, BETS), self.looks[i].tobytes())
+                arrays = {"alive": kept, "counts": counts, "looks": looks, "recovery": sums}
+            else:
+                span, day = (begins[i], begins[i + 1]), (i * HOURLY_RING, (i + 1) * HOURLY_RING)
+                arrays = {
+                    "alive": kept, "at": ticks.of(*span), "counts": hours.of(*day), "hits": hits.of(*span),
+                    "hour_hits": hour_hits.of(*day), "recovery": sums, "trials": trials.of(*span),
+                }  # fmt: skip
+            states.append(pack_bytes(_KIND, scalars, arrays))
+        return states
 
     def from_state(self, i: int, state: bytes) -> bool:
         """Put a stream's bytes back. False where they belong to another reference: the stream starts from zero."""
@@ -343,8 +367,7 @@ class StreamBank:
         self.sr.from_state(i, scalars["sr"])
         if stream.volume >= 0 and scalars["volume"]:
             self.volume.from_state(stream.volume, scalars["volume"])
-        self.share[i] = scalars["share"]
-        for name in ("last_look", "last_data", "supported", "floor", "hour_max"):
+        for name in _SCALARS:
             getattr(self, name)[i] = scalars[name]
         self.recovery.sums[i], self.alive[i] = arrays["recovery"], arrays["alive"]
         if stream.hourly:
@@ -352,7 +375,30 @@ class StreamBank:
         elif arrays["at"].size == 0 or int(arrays["at"].max()) < self.ring:
             self.hits[i, arrays["at"]] = arrays["hits"]
             self.trials[i, arrays["at"]] = arrays["trials"]
+        if not stream.hourly and "hour_hits" in arrays:
+            self.counts[i], self.hour_hits[i] = arrays["counts"], arrays["hour_hits"]
         return True
+
+
+class _Cut:
+    """Counts in as few bytes as hold them all, cut into stretches."""
+
+    def __init__(self, values: NDArray[Any]) -> None:
+        small = values.astype(np.min_scalar_type(int(values.max(initial=0))))
+        self._dtype, self._size, self._bytes = small.dtype.str, small.itemsize, small.tobytes()
+
+    def of(self, first: int, last: int) -> tuple[str, tuple[int, ...], bytes]:
+        return self._dtype, (last - first,), self._bytes[first * self._size : last * self._size]
+
+
+def _with_rows(array: NDArray[Any], n: int) -> NDArray[Any]:
+    """The array with zeros up to ``n`` rows. Room is doubled where it does not suffice, so that streams that come
+    segment by segment are not copied each time."""
+    room = array.base
+    if room is None or room.shape[1:] != array.shape[1:] or room.shape[0] < n:
+        room = np.zeros((max(n, 2 * array.shape[0]), *array.shape[1:]), dtype=array.dtype)
+        room[: array.shape[0]] = array
+    return room[:n]
 
 
 def shares(streams: Sequence[Stream], present: Bool, allowance_per_us: dict[tuple[str, str], float]) -> Float:

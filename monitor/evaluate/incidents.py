@@ -39,8 +39,16 @@ THRESHOLD = 1.0
 NEW_SEGMENT = "new_segment"
 SLACK_US = HOUR_US  # streams that look once an hour know a beginning no better
 MAX_FACTS = 100  # of one anomaly; what comes then opens another
+GROWING_US = 2 * DAY_US  # in which other signals of an open anomaly's family are its growth
+FAMILIES = {
+    "cost": ("cost", "input_tokens", "output_tokens"),
+    "latency": ("latency",),
+    "routing": ("routing_mix",),
+    "confidence": ("confidence",),
+}
 RANK = {"report": 0, "ticket": 1, "page": 2}
 RECENT_HOURS = (1, 3, 6, 12, 24)
+SURE = 0.99
 
 
 class OpenAnomalies:
@@ -122,12 +130,25 @@ def _home(session: Session, stream: Stream, fact: Fact, explanation: Explanation
             continue
         if same_start(anomaly.since, fact.since) and _same_root(anomaly, fact, explanation):
             return anomaly
-        # What carries an open anomaly and shows in another signal of the segment later is the same change growing.
-        of_segment = any(known.subject == fact.subject for known in anomaly.facts)
-        later = fact.since.high >= anomaly.since.low
-        if of_segment and later and _carriers(anomaly.explanation) & _carriers(explanation):
+        # What shows later in another signal of the segment is the same change growing, where the same value carries
+        # it or the signal is of the same family.
+        known = [known for known in anomaly.facts if known.subject == fact.subject]
+        if not known or fact.since.high < anomaly.since.low:
+            continue
+        soon = fact.opened - anomaly.opened <= GROWING_US
+        if _carriers(anomaly.explanation) & _carriers(explanation) or (
+            soon and family(fact.signal) in {family(other.signal) for other in known}
+        ):
             return anomaly
     return None
+
+
+def family(signal: str) -> str:
+    """Signals that tell of the same thing: what requests cost, how long they take, how they are routed."""
+    for name, prefixes in FAMILIES.items():
+        if signal.startswith(prefixes):
+            return name
+    return signal
 
 
 def same_start(one: Since, other: Since) -> bool:
@@ -175,7 +196,7 @@ def review_open(session: Session, now: int, batch: Batch) -> None:
         stream = bank.streams[i]
         effect = measure(session, i, max(fact.since.low, now - DAY_US), now)
         found = document(effect)
-        if found != fact.effect and found.value is not None:
+        if found != fact.effect and found.value is not None and not _fades(fact.effect, found):
             text = said(session, stream, effect, middle(fact.since.low, fact.since.high))
             anomaly = lifecycle.update(anomaly, fact.stream, at_us=now, effect=found, sentence=text)
             anomaly = _put(session, anomaly, batch)
@@ -197,7 +218,7 @@ def note_new(session: Session, cells: Cells, hour: int, batch: Batch) -> None:
     events = cells.metric == METRICS["events"].id
     for name in sorted(names):
         info = session.segments[name]
-        begin, learned = learning.period(session, info)
+        begin, learned = learning.period(session.config, info)
         if not hour - HOUR_US <= info.first_us < hour or info.first_us - earliest < learned - begin:
             continue
         mine = events & (cells.segment == session.decoder.segments.get(name)) & (cells.window < hour)
@@ -228,7 +249,7 @@ def note_new(session: Session, cells: Cells, hour: int, batch: Batch) -> None:
 
 def _review_new(session: Session, anomaly: Anomaly, fact: Fact, now: int, batch: Batch) -> None:
     info = session.segments.get(fact.subject)
-    patience = 0 if info is None else learning.period(session, info)[1] - info.first_us
+    patience = 0 if info is None else learning.period(session.config, info)[1] - info.first_us
     patience = max(patience, session.config.evaluation.history)
     if fact.subject in session.active or now - fact.opened >= patience:
         _resolve(session, anomaly, fact, now, batch)
@@ -252,6 +273,13 @@ def _resolve(session: Session, anomaly: Anomaly, fact: Fact, now: int, batch: Ba
         log.info("anomaly resolved", id=changed.id, sentence=changed.sentence)
 
 
+def _fades(known: EffectDocument, found: EffectDocument) -> bool:
+    """Whether what is measured now lies nearer to the usual value than was known: the end of the change, mixed in."""
+    if known.value is None or known.baseline is None or found.value is None or known.low is None or known.high is None:
+        return False
+    return found.value < known.low if known.value >= known.baseline else found.value > known.high
+
+
 def _shows(session: Session, i: int, fact: Fact, now: int) -> bool:
     """Whether what a rate did of late shows the change by itself.
 
@@ -264,10 +292,10 @@ def _shows(session: Session, i: int, fact: Fact, now: int) -> bool:
     value, usual = fact.effect.value, fact.effect.baseline
     for hours in RECENT_HOURS:
         hits, trials = session.bank.window(i, now, now - hours * HOUR_US)
-        low, high = interval(value * trials, trials)
+        low, high = interval(value * trials, trials, SURE)
         if usual < low or usual > high:
             break
-    low, high = interval(hits, trials)
+    low, high = interval(hits, trials, SURE)
     return usual < low if value >= usual else usual > high
 
 

@@ -10,6 +10,7 @@ import structlog
 from sqlalchemy import Connection
 
 from detectors.rates.reference import MIN_TRIALS
+from monitor.config.model import Config
 from monitor.evaluate.calendar import HOUR_US
 from monitor.evaluate.cells import Cells, SummaryRow, added_runs
 from monitor.evaluate.references import Reference, is_slice, kindred, learn
@@ -25,9 +26,8 @@ log = structlog.stdlib.get_logger("driftline.evaluate")
 DAY_US = 24 * HOUR_US
 
 
-def period(session: Session, info: SegmentInfo) -> tuple[int, int]:
+def period(config: Config, info: SegmentInfo) -> tuple[int, int]:
     """From when to when a segment's reference is learned: its first full hour on, without what is skipped."""
-    config = session.config
     begin = -(-info.first_us // HOUR_US) * HOUR_US + -(-config.reference.skip // HOUR_US) * HOUR_US
     length = max(config.reference.learn, config.evaluation.min_history, HOUR_US)
     return begin, begin + -(-length // HOUR_US) * HOUR_US
@@ -56,7 +56,7 @@ def learn_due(session: Session, hour: int, now: int, batch: Batch) -> None:
     """Learn every segment whose time has come at ``hour``. With too little traffic it is tried again each day."""
     due: list[tuple[str, int]] = []
     for name in learning_segments(session):
-        begin, end = period(session, session.segments[name])
+        begin, end = period(session.config, session.segments[name])
         latest = begin + max(session.config.evaluation.history, end - begin)
         if end <= hour <= latest and _due(name, hour, begin, end):
             due.append((name, begin))
@@ -73,7 +73,9 @@ def learn_due(session: Session, hour: int, now: int, batch: Batch) -> None:
             if is_slice(name)
             else fit(session, name, begin, hour, kindred(others, name))
         )
-        latest = begin + max(session.config.evaluation.history, period(session, session.segments[name])[1] - begin)
+        latest = begin + max(
+            session.config.evaluation.history, period(session.config, session.segments[name])[1] - begin
+        )
         if reference.sessions < MIN_TRIALS and (is_slice(name) or hour + DAY_US <= latest):
             continue
         keep(session, reference, now, batch)

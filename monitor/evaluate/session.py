@@ -100,6 +100,9 @@ class Session:
             i = self.bank.index.get((row.owner, row.segment, row.signal))
             if i is not None:
                 self.bank.from_state(i, row.state)
+        self._take_open()
+
+    def _take_open(self) -> None:
         for _, document in evaluation.open_documents(self.store):
             self.open.put(from_json(document))
 
@@ -231,8 +234,8 @@ class Session:
         }
         results = Results(end_us, msgspec.json.encode(state), dropped=batch.dropped)
         results.streams = [
-            StreamState(s.owner, s.segment, s.signal, s.spec.detector, self.bank.to_state(i))
-            for i, s in enumerate(self.bank.streams)
+            StreamState(s.owner, s.segment, s.signal, s.spec.detector, state)
+            for s, state in zip(self.bank.streams, self.bank.to_states(), strict=True)
         ]
         results.evidence_rows = batch.evidence
         results.anomaly_rows = [incidents.anomaly_row(a, to_json(a)) for _, a in sorted(batch.changed.items())]

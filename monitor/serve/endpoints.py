@@ -128,6 +128,17 @@ def status(context: Context, request: Request, query: parameters.Nothing, role: 
     return read_status(context.store, context.config())
 
 
+def budget(context: Context, request: Request, query: parameters.BudgetQuery, role: str) -> models.Budget:
+    from monitor.budget import read_budget
+    from monitor.evaluate.power import parse_effects
+
+    try:
+        effects = None if query.effects is None else parse_effects(query.effects)
+    except ValueError as error:
+        raise BadParameter("effects", str(error)) from None
+    return read_budget(context.store, context.config(), owner=query.owner, segment=query.segment, effects=effects)
+
+
 ENDPOINTS = (
     Endpoint(
         "/api/segments", "viewer", parameters.Range, models.Segments, "Segments with their main figures.", segments
@@ -159,6 +170,14 @@ ENDPOINTS = (
     ),
     Endpoint(
         "/api/status", "viewer", parameters.Nothing, models.Status, "What has been read, stored and found.", status
+    ),
+    Endpoint(
+        "/api/budget",
+        "viewer",
+        parameters.BudgetQuery,
+        models.Budget,
+        "What the false-alarm budget buys: its division, what is spent, and what each stream would find.",
+        budget,
     ),
 )
 

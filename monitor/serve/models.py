@@ -213,6 +213,65 @@ class BudgetLine(Struct, frozen=True):
     opened: Annotated[int, Meta(description="Opened in the period up to the newest closed window, real ones included.")]
 
 
+class BudgetPot(Struct, frozen=True):
+    """One allowance: an owner's false alarms of one severity, how they are divided, and what was opened."""
+
+    owner: str
+    severity: str
+    allowance: Annotated[str, Meta(description="The budget as configured.", examples=["1 per 30d"])]
+    streams: Annotated[int, Meta(description="Streams it is divided over now: present, without an open anomaly.")]
+    watched: Annotated[int, Meta(description="Streams with a reference, present or not.")]
+    days_each: Annotated[float | None, Meta(description="Days in which one stream is funded with one false alarm.")]
+    opened: Annotated[int, Meta(description="Opened in the period up to `evaluated_until`, real ones included.")]
+    funded: Annotated[float, Meta(description="False alarms funded in that period, at most.")]
+    evidence: Annotated[float, Meta(description="Evidence that its streams hold now; 1 opens an anomaly.")]
+
+
+class Detection(Struct, frozen=True):
+    """A change, and within how many hours it would be found: in half of the cases, and in nine of ten."""
+
+    change: str
+    hours: Annotated[float | None, Meta(description="Median; null: not within 7 days.")]
+    hours_90: Annotated[float | None, Meta(description="90 %; null: not within 7 days.")]
+
+
+class BudgetStream(Struct, frozen=True):
+    """What one stream may spend, holds, and would find with the traffic it has."""
+
+    owner: str
+    segment: str
+    signal: str
+    severity: str
+    state: Annotated[str, Meta(description="ok, open, no_data (none for a day) or not_enough_data (the reference).")]
+    share: Annotated[float, Meta(description="Share of the allowance; 0 while it has no data or an open anomaly.")]
+    evidence: Annotated[float, Meta(description="Evidence now; an anomaly opens at 1.")]
+    sessions_per_hour: float
+    traffic: Annotated[str, Meta(description="Where that is from: recent (the last day) or reference.")]
+    enough: Annotated[bool, Meta(description="Whether its minimum effect would be found within 7 days.")]
+    why: Annotated[str, Meta(description="Why not, else empty.")]
+    sentence: Annotated[str, Meta(description="What it would find, in words.")]
+    detects: Annotated[list[Detection], Meta(description="The changes asked about; first the minimum effect.")]
+    smallest: Annotated[Detection | None, Meta(description="The smallest such change found within 7 days.")]
+
+
+class Waiting(Struct, frozen=True):
+    """A segment (or slice) without a reference: nothing of it is judged."""
+
+    segment: str
+    state: Annotated[str, Meta(description="learning, or draft: a reference waits for approval.")]
+    until: Annotated[Iso | None, Meta(description="When learning ends, if there is enough traffic by then.")]
+
+
+class Budget(Struct, frozen=True):
+    """What the false-alarm budget buys: its division, what is spent, and what every stream would find."""
+
+    evaluated_until: Iso | None
+    pots: list[BudgetPot]
+    streams: list[BudgetStream]
+    waiting: list[Waiting]
+    summary: list[str]
+
+
 class Status(Struct, frozen=True):
     """What has been read, stored and found."""
 

@@ -73,6 +73,15 @@ class DeadLetterQuery(Struct, frozen=True, forbid_unknown_fields=True):
     offset: Offset = 0
 
 
+class BudgetQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    owner: Annotated[Text, Meta(description="Only this owner's streams.")] | None = None
+    segment: Annotated[Text, Meta(description="Only this segment's streams.")] | None = None
+    effects: (
+        Annotated[Text, Meta(description="Changes to ask about, as `rate=x4,volume=x0.5,drift=1sd,cluster=20%`.")]
+        | None
+    ) = None
+
+
 class BadParameter(ValueError):
     """A parameter that cannot be used; ``name`` says which."""
 

@@ -129,6 +129,13 @@ def holder(store: Store) -> tuple[str, int, int | None] | None:
     return None if row is None else (row.holder, row.lease_until_us, row.done_until_us)
 
 
+def standing(store: Store) -> Lead:
+    """Where the evaluation stands, for reading alone: nothing can be written with it."""
+    with store.read() as connection:
+        row = connection.execute(select(evaluation).where(evaluation.c.name == LEADER)).first()
+    return Lead("", -1, None, b"") if row is None else Lead("", -1, row.done_until_us, bytes(row.state))
+
+
 def closed(store: Store) -> Closed:
     """How far event time is closed, with what holds ticks back."""
     with store.read() as connection:

@@ -126,14 +126,14 @@ def test_a_segment_that_comes_later_is_recorded_once_and_told_to_nobody(store: S
     write(store, [Segment("late", 60.0)], days=11, start_us=newcomer, partition=1)
     set_watermark(store, end, 1)
     evaluate(store, config(alerts={"sinks": SINKS, "send_historic": True}), end)
-    (row,) = opened(store)
-    assert (row.segment, row.signal, row.severity) == ("late", "new_segment", "report")
+    (row,) = [row for row in opened(store) if row.signal == "new_segment"]
+    assert (row.segment, row.severity) == ("late", "report")
     assert row.opened_us == newcomer + HOUR_US
     assert row.state == "resolved"  # when it had a reference
     assert row.resolved_us is not None
     assert row.resolved_us >= newcomer + 7 * DAY_US
     assert row.document["explanation"]["sentence"].startswith("Segment late is new: first seen 2026-01-14 05:00 UTC, ")
-    assert sent(store) == []
+    assert row.anomaly_id not in {key for key, _ in sent(store)}
 
 
 def test_a_segment_that_appears_for_an_hour_and_dies_is_closed(store: Store) -> None:
@@ -141,8 +141,8 @@ def test_a_segment_that_appears_for_an_hour_and_dies_is_closed(store: Store) -> 
     brief = Segment("brief", 600.0, changes=(Change(START_US + 20 * DAY_US + HOUR_US, volume=0.0),))
     write(store, [brief], days=40, start_us=START_US + 20 * DAY_US, partition=1)
     evaluate(store, config(), START_US + 60 * DAY_US)
-    (row,) = opened(store)
-    assert (row.segment, row.signal, row.state) == ("brief", "new_segment", "resolved")
+    (row,) = [row for row in opened(store) if row.segment == "brief"]
+    assert (row.signal, row.state) == ("new_segment", "resolved")
 
 
 def test_beginnings_that_may_be_one() -> None:

@@ -44,6 +44,7 @@ REQUESTS: list[tuple[str, Need]] = [
     ("/api/dead-letters", "admin"),
     ("/api/dead-letters/a/b/0/9", "admin"),
     ("/api/status", "viewer"),
+    ("/api/budget", "viewer"),
 ]
 MAY = {
     "metrics": {"metrics"},
@@ -297,6 +298,19 @@ def test_status(store: Store) -> None:
     assert found["samples"] == {"pending": 0, "embedded": 1, "missing": 0}
     assert found["anomalies"] == {"open": 1, "resolved": 1}
     assert found["watermarks"] == {"inference": {"0": "2025-11-02T12:10:00Z"}}
+
+
+def test_the_budget_asks_about_effects_and_says_how_to_write_them(store: Store) -> None:
+    asked = client(store)
+    found = asked.get("/api/budget?effects=rate=x4").json()
+    assert [(pot["severity"], pot["allowance"]) for pot in found["pots"]] == [
+        ("page", "1 per 30d"),
+        ("ticket", "2 per 1w"),
+    ]
+    wrong = asked.get("/api/budget?effects=rate")
+    assert wrong.status_code == 400
+    assert wrong.json()["parameter"] == "effects"
+    assert "rate=x4" in wrong.json()["error"]
 
 
 def test_the_openapi_document_is_valid_and_complete(store: Store) -> None:

@@ -1,0 +1,99 @@
+"""The streams' arrays: growing, dropping, and the bytes they are kept as."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from detectors.evidence.packing import unpack
+from detectors.rates import RateReference, VolumeReference
+from monitor.evaluate.bank import _PER_STREAM, StreamBank
+from monitor.evaluate.references import FittedStream, Reference
+from monitor.evaluate.streams import spec_of
+
+TICK = 300_000_000
+HOUR = 3_600_000_000
+
+
+def reference(segment: str, seed: int) -> Reference:
+    rng = np.random.default_rng(seed)
+    hours = np.arange(14 * 24)
+    trials = rng.poisson(50, hours.size)
+    rate = RateReference.fit(rng.binomial(trials, 0.02), trials, day=hours // 24, hour_of_week=hours % 168)
+    volume = VolumeReference.fit(trials, hours % 168, hours // 24)
+    found = Reference(segment, "r", 0, 14 * 24 * HOUR)
+    for signal, fit in (("error_rate", rate), ("refusal_rate", rate), ("volume", volume)):
+        found.streams[signal] = FittedStream(spec_of(signal), fit)
+    return found
+
+
+def run(bank: StreamBank, ticks: int, rng: np.random.Generator, first: int = 1) -> None:
+    n, hourly = len(bank), np.array([stream.hourly for stream in bank.streams])
+    bank.share[:] = 1e-12
+    for t in range(first, first + ticks):
+        trials = rng.poisson(5, (1, n)) * (rng.random(n) < 0.7) * ~hourly
+        hits = rng.binomial(trials, 0.1)
+        bank.remember(t * TICK, hits[0], trials[0])
+        bank.step(bank.tick_bets(hits, trials, np.zeros(1, dtype=np.int64))[0], trials[0] > 0, t * TICK)
+    for i, stream in enumerate(bank.streams):
+        if stream.hourly:
+            bank.remember_look(i, HOUR, np.full(8, 0.5), 40)
+
+
+def everything(bank: StreamBank) -> dict[str, np.ndarray]:
+    found = {name: np.array(getattr(bank, name)) for name in _PER_STREAM}
+    return {**found, "evidence": bank.sr.value, "recovery": bank.recovery.sums}
+
+
+def test_states_give_back_what_they_were_made_of() -> None:
+    first, second = StreamBank(TICK), StreamBank(TICK)
+    for bank in (first, second):
+        for i in range(3):
+            bank.add_reference(reference(f"s{i}", i), f"ref{i}", "default", "page", 0)
+    run(first, 30, np.random.default_rng(1))
+    first.hits[0, 5], first.trials[0, 5] = 70_000, 90_000  # more than two bytes hold
+    first.open(1, 30 * TICK)
+    for i, state in enumerate(first.to_states()):
+        assert second.from_state(i, state)
+    before, after = everything(first), everything(second)
+    for name, values in before.items():
+        np.testing.assert_array_equal(values, after[name], err_msg=name)
+    assert first.to_states() == second.to_states()
+    assert second.sr.suspended.tolist() == first.sr.suspended.tolist()
+
+
+def test_one_evidence_is_kept_alike_alone_and_together() -> None:
+    bank = StreamBank(TICK)
+    bank.add_reference(reference("s", 1), "ref", "default", "page", 0)
+    run(bank, 10, np.random.default_rng(1))
+    assert bank.sr.to_states() == [bank.sr.to_state(i) for i in range(len(bank))]
+
+
+def test_counts_take_as_few_bytes_as_hold_them() -> None:
+    bank = StreamBank(TICK)
+    bank.add_reference(reference("s", 1), "ref", "default", "page", 0)
+    run(bank, 200, np.random.default_rng(1))
+    _, arrays = unpack("stream", bank.to_states()[0])
+    assert arrays["trials"].dtype.itemsize == arrays["hits"].dtype.itemsize == 1
+    assert arrays["at"].dtype.itemsize <= 2
+
+
+def test_streams_that_come_later_leave_the_others_as_they_are() -> None:
+    """Segment by segment, with ticks between, as all at once; and what one dropped left is not seen again."""
+    bank = StreamBank(TICK)
+    for i in range(4):
+        bank.add_reference(reference(f"s{i}", i), f"ref{i}", "default", "page", 0)
+    run(bank, 20, np.random.default_rng(2))
+    before = everything(bank)
+    for i in range(4, 30):
+        bank.add_reference(reference(f"s{i}", i), f"ref{i}", "default", "page", 7)
+    after = everything(bank)
+    for name, values in before.items():
+        np.testing.assert_array_equal(values, after[name][: values.shape[0]], err_msg=name)
+    assert (after["trials"][12:] == 0).all()
+    assert (after["floor"][12:] == 7).all()
+    gone = bank.drop_segment("default", "s0")
+    assert len(gone) == 3
+    np.testing.assert_array_equal(everything(bank)["trials"][:9], before["trials"][3:12])
+    bank.add_reference(reference("s0", 0), "ref0", "default", "page", 9)
+    assert (bank.trials[-3:] == 0).all()
+    run(bank, 2, np.random.default_rng(3), 21)  # every array has a row per stream
