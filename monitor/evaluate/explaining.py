@@ -36,6 +36,7 @@ from monitor.evaluate.compared import (
     TEXT_CONDITIONS,
     Sessions,
     scored,
+    with_users_named,
 )
 from monitor.evaluate.references import Reference, is_slice
 from monitor.evaluate.sampled import rank, unpacked
@@ -97,6 +98,7 @@ def compare(
             s.where([i for i, sample in enumerate(s.samples) if sample.encoder == reference.encoder])
             for s in (before, recent, now)
         )
+    before, recent, now = with_users_named(before, recent, now)
     tried = {"sessions_before": len(before), "sessions_now": len(now)}
     if not len(before) or not len(now):
         return Explanation(sentence="", tried=tried)

@@ -216,9 +216,11 @@ def test_traffic_that_one_user_sends() -> None:
         return found
 
     found = explained("volume", flood)
-    assert (found.attributes[0]["attribute"], found.attributes[0]["value"]) == ("user", "feedfeedfeed")
-    assert found.attributes[0]["how"] == "share"
-    assert "sessions with user feedfeedfeed went from 0 % to" in why(found, "EUR").lower()
+    assert (found.attributes[0]["attribute"], found.attributes[0]["how"]) == ("user", "share")
+    # By a sample of theirs: a keyed hash differs from store to store, and would outlive `driftline forget`.
+    assert found.attributes[0]["value"].startswith("of sample ")
+    assert "feedfeedfeed" not in str(found)
+    assert "sessions with user of sample" in why(found, "EUR").lower()
 
 
 def test_sessions_of_another_encoder_are_not_compared() -> None:
