@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.config.model import Config
-from monitor.embed.concepts import ConceptBank
+from monitor.embed.concepts import ConceptBank, with_shipped
 from monitor.embed.encoders import Encoder
 from monitor.embed.images import Missing
 from monitor.embed.pictures import stored
@@ -27,9 +27,11 @@ class Embedder:
     """Embeds files with one encoder, images and PDFs through a decoder process under the configured limits."""
 
     def __init__(self, config: Config, encoder: Encoder, pages: int, concepts: ConceptBank | None = None) -> None:
-        """``concepts``: words that images are compared with; default the shipped ones, where the encoder can."""
+        """``concepts``: words that images are compared with; default those configured, where the encoder can."""
         limits = config.payloads
-        self._concepts = ConceptBank(encoder) if concepts is None and encoder.shared_space else concepts
+        self._concepts = concepts
+        if concepts is None and encoder.shared_space:
+            self._concepts = ConceptBank(encoder, with_shipped(config.encoder.concepts))
         self._encoder, self._pages, self._max_bytes = encoder, pages, limits.max_bytes
         self._pool = DecoderPool(
             1,

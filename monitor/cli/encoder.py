@@ -80,7 +80,7 @@ def embed(
 @encoder.command()
 @config_option
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--word", "words", multiple=True, help="Compare with this instead of the shipped concepts; repeat it.")
+@click.option("--word", "words", multiple=True, help="Compare with this instead of the configured concepts; repeat it.")
 @click.option("--top", type=click.IntRange(1, 50), default=5, show_default=True, help="Concepts shown of an image.")
 @click.option("--pages", type=click.IntRange(1, 64), help="Most pages of a PDF.  [default: sampling.parts]")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
@@ -105,7 +105,7 @@ def concepts(
       driftline encoder concepts --word "a lorry" --word "a bicycle" photo.jpg
     """
     from monitor.cli import embedding
-    from monitor.embed.concepts import ConceptBank
+    from monitor.embed.concepts import ConceptBank, with_shipped
 
     if not all(word.strip() for word in words):
         raise Failure('--word is empty; write what to compare with, as --word "a lorry"')
@@ -115,7 +115,8 @@ def concepts(
     config = config_or_defaults(context, config_path)
     chosen = load_encoder(config)
     try:
-        bank = ConceptBank(chosen, {word: (word,) for word in words} or None, kept=top)
+        asked = {word: (word,) for word in words} or with_shipped(config.encoder.concepts)
+        bank = ConceptBank(chosen, asked, kept=top)
     except ValueError as error:
         raise Failure(str(error)) from None
     failed = 0

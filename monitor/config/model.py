@@ -262,6 +262,13 @@ class Encoder(Section):
         None, description="An open_clip model (extra `clip`): a section, or MODEL/PRETRAINED in one text."
     )
     onnx: OnnxPair | None = Field(None, description="An exported CLIP pair run by ONNX Runtime.")
+    concepts: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict,
+        description="Words that images are compared with beside the shipped ones: a name and phrases that describe "
+        "such an image. The name of a shipped one takes other phrases; an empty list leaves it out. Images embedded "
+        "before are not compared anew.",
+        examples=[{"packing slip": ["a packing slip", "a delivery note that lists parcels"]}],
+    )
     cache: str | None = Field(
         None,
         description="Folder for weights that `driftline encoder pull` fetched; default: driftline in the platform's "

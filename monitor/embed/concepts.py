@@ -7,6 +7,8 @@ models differ), so only their order is used. How often the nearest concept is ri
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -52,8 +54,26 @@ NOTATION: Final[Mapping[str, tuple[str, ...]]] = {
     "chart": ("a chart of data", "a graph with axes"),
     "map": ("a map of a region", "a road map"),
 }
-NAMES: Final = (*DOCUMENTS, *NOTATION)
+SHIPPED: Final[Mapping[str, tuple[str, ...]]] = {**DOCUMENTS, **NOTATION}
+NAMES: Final = tuple(SHIPPED)
 KEPT = 3  # concepts kept of an image
+
+
+def with_shipped(configured: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
+    """The shipped concepts with those of ``encoder.concepts``: added, with other prompts, or (none) left out.
+
+    Raises ValueError where none is left.
+    """
+    chosen = {**SHIPPED, **{name: tuple(prompts) for name, prompts in configured.items()}}
+    kept = {name: prompts for name, prompts in chosen.items() if prompts}
+    if not kept:
+        raise ValueError("encoder.concepts leaves out every concept; keep at least one")
+    return kept
+
+
+def _digest(concepts: Mapping[str, Sequence[str]]) -> str:
+    text = json.dumps([[name, list(prompts)] for name, prompts in concepts.items()], ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 class ConceptBank:
@@ -66,12 +86,13 @@ class ConceptBank:
         self, encoder: Encoder, concepts: Mapping[str, Sequence[str]] | None = None, *, kept: int = KEPT
     ) -> None:
         """``concepts``: name to prompts, in place of the shipped ones. ``kept``: nearest ones told of an image."""
+        chosen = SHIPPED if concepts is None else concepts
+        self._words = "" if dict(chosen) == dict(SHIPPED) else _digest(chosen)
         if not encoder.shared_space:
             raise ValueError(
                 f"encoder {encoder.identity} has no space that images and words share; "
                 "choose driftline-mini, an open_clip model or an ONNX pair"
             )
-        chosen = {**DOCUMENTS, **NOTATION} if concepts is None else concepts
         self.names, self._kept = tuple(chosen), kept
         prompts = [prompt for words in chosen.values() for prompt in words]
         found = encoder.encode_texts(prompts).astype(np.float64)
@@ -81,8 +102,9 @@ class ConceptBank:
         self._vectors = unit_rows(sums).astype(np.float64)
 
     def stored(self, vector: F32) -> dict[str, Any]:
-        """An image's nearest concepts as they stand among its conditions."""
-        return {"v": VERSION, "nearest": self.nearest(vector[None])[0]}
+        """An image's nearest concepts as they stand among its conditions; ``words`` says which, if not the shipped."""
+        words = {"words": self._words} if self._words else {}
+        return {"v": VERSION, **words, "nearest": self.nearest(vector[None])[0]}
 
     def nearest(self, vectors: F32) -> list[list[tuple[str, float]]]:
         """The nearest concepts of each image vector, best first, with their cosines; ``vectors`` float32[n, dim]."""

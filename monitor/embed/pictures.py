@@ -22,7 +22,7 @@ from PIL import Image
 
 from monitor.config.model import Config
 from monitor.embed.cache import ByteCache
-from monitor.embed.concepts import ConceptBank
+from monitor.embed.concepts import ConceptBank, with_shipped
 from monitor.embed.encoders import Encoder
 from monitor.embed.images import Missing
 from monitor.embed.inputs import InputPart
@@ -90,7 +90,6 @@ class Pictures:
         self._stats = stats
         self._cache: ByteCache[Outcomes] = ByteCache(cache_bytes)
         self._encoder = encoder
-        self._concepts = ConceptBank(encoder) if encoder.shared_space else None
         # Threads only wait here, for the network; decoding has processes of its own.
         self._fetching = concurrent.futures.ThreadPoolExecutor(FETCH_THREADS, thread_name_prefix="driftline-fetch")
         self._configure(config)
@@ -102,6 +101,8 @@ class Pictures:
 
     def _configure(self, config: Config) -> None:
         limits = config.payloads
+        words = with_shipped(config.encoder.concepts)
+        self._concepts = ConceptBank(self._encoder, words) if self._encoder.shared_space else None
         self._group = min(GROUP, config.encoder.batch)
         self._fetcher = PayloadFetcher(limits)
         self.pool = DecoderPool(

@@ -101,18 +101,19 @@ class Sessions:
         """Conditions of every session's texts."""
         return _of_parts(self.samples, "text", [c.name for c in TEXT_CONDITIONS], lambda found: found)
 
-    def concepts(self) -> tuple[list[str], list[int], int]:
-        """(nearest word of the first image that has one, the session's position, version of the words; 0 for none)."""
-        words, at, version = [], [], 0
+    def concepts(self) -> dict[str, tuple[list[str], list[int]]]:
+        """By version of the words, which are compared among themselves alone: the nearest word of the first image that
+        has one, and the session's position."""
+        by_version: dict[str, tuple[list[str], list[int]]] = {}
         for i, sample in enumerate(self.samples):
             for modality, _, _, text in sample.parts:
                 found = parsed(text).get("concepts") if modality == "image" else None
                 if found:
+                    words, at = by_version.setdefault(f"{found['v']} {found.get('words', '')}", ([], []))
                     words.append(str(found["nearest"][0][0]))
                     at.append(i)
-                    version = max(version, int(found["v"]))
                     break
-        return words, at, version
+        return by_version
 
 
 def with_users_named(*periods: Sessions) -> list[Sessions]:

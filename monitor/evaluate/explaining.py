@@ -305,10 +305,12 @@ def _concepts(stream: Stream, before: Sessions, now: Sessions) -> tuple[list[dic
     """Words that gained and lost share among the images, and how many were looked at."""
     if stream.spec.kind == "volume" or (stream.spec.kind == "embedding" and stream.spec.metric == "text"):
         return [], 0
-    was, at_was, version = before.concepts()
-    is_, at_is, newer = now.concepts()
-    if not was or not is_ or version != newer:
+    known, seen = before.concepts(), now.concepts()
+    both = [version for version in seen if version in known]
+    if not both:
         return [], 0
+    version = max(both, key=lambda name: (len(seen[name][0]), name))
+    (was, at_was), (is_, at_is) = known[version], seen[version]
     found = concepts(was, is_, before_weights=before.weights[at_was], now_weights=now.weights[at_is])
     told = [
         {

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from monitor.cli.encoder import encoder
-from monitor.embed.concepts import DOCUMENTS, NOTATION, ConceptBank
+from monitor.embed.concepts import DOCUMENTS, NOTATION, ConceptBank, with_shipped
 from monitor.embed.encoders.features import FeatureEncoder
 from monitor.embed.encoders.mini import MiniEncoder
 from monitor.embed.images import Decoded, decode
@@ -42,6 +42,24 @@ def test_a_concept_is_the_mean_of_its_prompts() -> None:
     both = ConceptBank(pair, {"both": ("red", "blue")})
     purple = pair.encode_images([Image.new("RGB", (8, 8), "magenta")])
     assert both.nearest(purple)[0][0][1] == pytest.approx(1.0, abs=0.01)
+
+
+def test_words_of_the_configuration_join_the_shipped_ones(tmp_path: Path) -> None:
+    chosen = with_shipped({"packing slip": ("a packing slip",), "receipt": ("red",), "slide": ()})
+    assert chosen["packing slip"] == ("a packing slip",)
+    assert chosen["receipt"] == ("red",)
+    assert set(chosen) == {*DOCUMENTS, *NOTATION, "packing slip"} - {"slide"}
+    with pytest.raises(ValueError, match="keep at least one"):
+        with_shipped(dict.fromkeys((*DOCUMENTS, *NOTATION), ()))
+    store = open_store(f"sqlite:///{tmp_path}/driftline.db")
+    put(store, [[inline(jpeg(probe_pages()[0])), TEXT]])
+    every = dict.fromkeys((*DOCUMENTS, *NOTATION), ())
+    finish(EmbedWorker(store, config(encoder={"concepts": {**every, "mine": ["red"]}}), PairEncoder()))
+    (image,) = [json.loads(part[4]) for part in everything(store)[1] if "concepts" in part[4]]
+    store.close()
+    assert image["concepts"]["nearest"][0][0] == "mine"
+    # What other words found is never compared with it.
+    assert len(image["concepts"]["words"]) == 12
 
 
 def test_an_encoder_without_a_shared_space_is_refused() -> None:

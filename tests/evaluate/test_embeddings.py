@@ -41,6 +41,7 @@ def write_samples(
     conditions: dict[str, Any] | None = None,
     verdict: float | None = None,
     pi: float = 0.5,
+    prompt: str = "",
 ) -> None:
     """Embedded samples of independent sessions, PER_HOUR an hour; ``verdict``: their schema violation rate."""
     rng = np.random.default_rng([seed, from_us // HOUR_US])
@@ -50,6 +51,8 @@ def write_samples(
             window = from_us + hour * HOUR_US + 4 * 60_000_000 * (k % 12)
             identity = hashlib.blake2b(f"{segment}/{window}/{k}".encode(), digest_size=16).hexdigest()
             facts: dict[str, Any] = {"v": 1, "verdicts": {}}
+            if prompt:
+                facts["prompt"] = {"name": "extract", "version": prompt}
             if verdict is not None:
                 facts["verdicts"]["schema_violation"] = int(rng.random() < verdict)
             rows.append(

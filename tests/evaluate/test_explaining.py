@@ -208,6 +208,15 @@ def test_words_that_gained_share() -> None:
     assert "images that look like “packing slip” went from 0 % to" in why(found, "EUR").lower()
 
 
+def test_words_of_another_bank_are_not_compared() -> None:
+    def renamed(rng: np.random.Generator) -> dict[str, Any]:
+        found = usual(rng)
+        found["conditions"]["concepts"] = {"v": 1, "words": "0123456789ab", "nearest": [["mine", 0.3]]}
+        return found
+
+    assert explained("image_drift", renamed).concepts == []
+
+
 def test_traffic_that_one_user_sends() -> None:
     def flood(rng: np.random.Generator) -> dict[str, Any]:
         found = usual(rng)

@@ -145,6 +145,27 @@ def test_a_segment_that_appears_for_an_hour_and_dies_is_closed(store: Store) -> 
     assert (row.signal, row.state) == ("new_segment", "resolved")
 
 
+@pytest.mark.parametrize("released", ["15", "14"])
+def test_a_release_that_breaks_two_segments_is_one_anomaly(store: Store, released: str) -> None:
+    """What both began with joins them; two segments that break at one time for no common reason are two anomalies."""
+    broken = (Change(AT, rates={"schema_violation": 0.25}),)
+    end = write(store, [Segment("a", 80.0, changes=broken), Segment("b", 60.0, changes=broken)], days=10)
+    hours = (AT - START_US) // HOUR_US
+    for name in ("a", "b"):
+        write_samples(store, name, START_US, hours, prompt="14")
+        write_samples(store, name, AT, 240 - hours, prompt=released)
+    evaluate(store, config(), end)
+    found = opened(store)
+    told = [{fact["subject"] for fact in row.document["facts"]} for row in found]
+    if released == "14":
+        assert told == [{"a"}, {"b"}] or told == [{"b"}, {"a"}]
+        return
+    assert told == [{"a", "b"}]
+    sentence = found[0].document["explanation"]["sentence"]
+    assert "It began with prompt extract 15 (0 % of sessions the day before, 100 % now)." in sentence
+    assert f"schema_violation_rate in {'b' if found[0].segment == 'a' else 'a'} (2" in sentence
+
+
 def test_beginnings_that_may_be_one() -> None:
     hour = HOUR_US
     assert same_start(Since(low=0, high=hour), Since(low=hour, high=2 * hour))
