@@ -12,6 +12,7 @@ COMMANDS = {
     "budget": ("monitor.cli.budget", "budget", "Say what the false-alarm budget buys."),
     "changes": ("monitor.cli.changes", "changes", "List what changed in a past period, at a false discovery rate."),
     "config": ("monitor.cli.configuration", "config", "Check a configuration file, or show what is in effect."),
+    "cost": ("monitor.cli.cost", "cost", "Say what segments cost, why, and what caps would have saved."),
     "dashboards": ("monitor.cli.dashboards", "dashboards", "Write the Grafana dashboards and alert rules."),
     "demo": ("monitor.cli.demo", "demo", "Watch a simulated feature, with incidents at known times."),
     "dlq": ("monitor.cli.dlq", "dlq", "Look at records that could not be used."),

@@ -5,7 +5,7 @@ Unlike sampled sessions these are all events, of the stretch since the change an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from detectors.cost import Decomposition, Usage, decompose, tail_threshold, usage
@@ -88,15 +88,19 @@ def bill(store: Store, segment: str, since_us: int, end_us: int) -> dict[str, An
 
 
 def _decomposed(before: Sequence[Row], now: Sequence[Row]) -> Decomposition | None:
-    """None where a bill is not all paid for tokens."""
-    first = {version: _summary(rows) for version, rows in _by_version(before).items()}
-    last = {version: _summary(rows) for version, rows in _by_version(now).items()}
-    every = _summary(before)
+    periods = [{name: _summary(of) for name, of in _by_version(rows).items()} for rows in (before, now)]
+    return decomposed(*periods)
+
+
+def decomposed(before: Mapping[str, Summary], now: Mapping[str, Summary]) -> Decomposition | None:
+    """Why the bill of what is told apart by name (versions of a segment) changed from one period to another; None where
+    not all of it is paid for tokens. The tail's thresholds are those of all of them together before."""
+    every = Summary.merge_all(before.values())
     thresholds = [tail_threshold(every.histogram(name)) for name in TOKENS]
     try:
         return decompose(
-            {version: _usage(summary, thresholds) for version, summary in first.items()},
-            {version: _usage(summary, thresholds) for version, summary in last.items()},
+            {name: _usage(summary, thresholds) for name, summary in before.items()},
+            {name: _usage(summary, thresholds) for name, summary in now.items()},
         )
     except ValueError:
         return None

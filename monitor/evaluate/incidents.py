@@ -48,7 +48,7 @@ FAMILIES = {
 }
 RANK = {"report": 0, "ticket": 1, "page": 2}
 RECENT_HOURS = (1, 3, 6, 12, 24)
-SURE = 0.99
+SURE = 0.999  # an hourly question, asked for days after the change is gone
 
 
 class OpenAnomalies:
@@ -196,7 +196,7 @@ def review_open(session: Session, now: int, batch: Batch) -> None:
         stream = bank.streams[i]
         effect = measure(session, i, max(fact.since.low, now - DAY_US), now)
         found = document(effect)
-        if found != fact.effect and found.value is not None and not _fades(fact.effect, found):
+        if found != fact.effect and found.value is not None:
             text = said(session, stream, effect, middle(fact.since.low, fact.since.high))
             anomaly = lifecycle.update(anomaly, fact.stream, at_us=now, effect=found, sentence=text)
             anomaly = _put(session, anomaly, batch)
@@ -271,13 +271,6 @@ def _resolve(session: Session, anomaly: Anomaly, fact: Fact, now: int, batch: Ba
     if changed.state == "resolved":
         batch.told[changed.id] = changed
         log.info("anomaly resolved", id=changed.id, sentence=changed.sentence)
-
-
-def _fades(known: EffectDocument, found: EffectDocument) -> bool:
-    """Whether what is measured now lies nearer to the usual value than was known: the end of the change, mixed in."""
-    if known.value is None or known.baseline is None or found.value is None or known.low is None or known.high is None:
-        return False
-    return found.value < known.low if known.value >= known.baseline else found.value > known.high
 
 
 def _shows(session: Session, i: int, fact: Fact, now: int) -> bool:

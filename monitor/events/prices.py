@@ -64,6 +64,13 @@ class PriceBook:
                 counts["cost_unpriced"] = unpriced
         return nano.astype(np.int64), counts
 
+    def per_token(self, model: str, time_us: int) -> tuple[float, float, float] | None:
+        """Nano-units of the reporting currency per (input, cached input, output) token of a model at a time (event
+        time, µs); None where the table has no price for it, or no rate for its currency."""
+        rows = [price for start, price in self._of(model) if start <= time_us]
+        found = self._per_token(rows[-1]) if rows else None
+        return None if found is None or found[0] != found[0] else found
+
     def _computed(
         self, which: NDArray[np.intp], models: Labelled, usage: Int64, times_us: Int64
     ) -> NDArray[np.float64]:

@@ -1,0 +1,277 @@
+"""What segments cost, why that changed, how heavy its tail is, and what a cap or a cheaper tier would have saved.
+
+Read from stored summaries alone, for `driftline cost`. Savings are of the requests that were counted, had those been
+the same: a cut answer may be asked again, and an answer of a cheaper tier be worse.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+
+from detectors.cost import Parts, Saving, cap, fit_tail_index, reroute, reroute_by_size, together
+from detectors.evidence import Verdict
+from detectors.summaries import Selection, Summary
+from detectors.summaries.signals import measure
+from monitor.config.model import Config
+from monitor.config.units import parse_size
+from monitor.evaluate.accounts import NANO, PAID, decomposed
+from monitor.events.prices import PriceBook
+from monitor.serve.projection import MonthProjector
+from monitor.store import coverage, reads
+from monitor.store.engine import Store
+from monitor.times import DAY_US, HOUR_US, iso
+
+CAPPED = ("cost", "input_tokens", "output_tokens", "image_tokens")
+REROUTED = ("cost", "input_bytes")
+DEFAULT_QUANTILE = 0.95  # caps that are shown where none is asked for
+_READ = Selection(frozenset({*PAID, "image_tokens", "cost_by_input_size"}), thinned=False, users=False)
+
+
+class SpendingError(ValueError):
+    """What was asked for cannot be read; the message says what to write."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A cap at ``limit`` units of ``quantity``, or requests below it at ``ratio`` of their price. ``limit`` None: the
+    segment's own p95."""
+
+    kind: Literal["cap", "cheaper"]
+    quantity: str
+    limit: float | None
+    ratio: float = 1.0
+
+
+DEFAULT = (Measure("cap", "input_tokens", None), Measure("cap", "output_tokens", None))
+
+
+class Saved(msgspec.Struct, frozen=True):
+    """What a measure would have saved, in the currency, with the bounds that buckets leave (no confidence limits).
+    ``why_not`` where it cannot be said."""
+
+    measure: str
+    saved: float | None
+    low: float | None
+    high: float | None
+    share_of_bill: float | None
+    share_of_requests: float | None
+    why_not: str = ""
+
+
+class Change(msgspec.Struct, frozen=True):
+    """Of the bill against as long a period before, in the currency; the five parts add up to ``change``."""
+
+    before: float
+    change: float
+    traffic: float
+    mix: float
+    units: float
+    tail: float
+    price: float
+
+
+class Tail(msgspec.Struct, frozen=True):
+    """Part of the bill in the dearest 1 % of requests, and the tail index beyond the p95; at 2 or less the mean of such
+    requests is no stable figure."""
+
+    top1_share: float | None
+    index: float | None
+    low: float | None
+    high: float | None
+
+
+class Month(msgspec.Struct, frozen=True):
+    """The calendar month's bill, in the currency: spent, and expected at its end with a 95 % interval."""
+
+    spent: float
+    projected: float
+    low: float
+    high: float
+
+
+class SegmentSpending(msgspec.Struct, frozen=True):
+    segment: str
+    requests: int
+    bill: float
+    share: float
+    change: Change | None
+    tail: Tail
+    month: Month | None
+    savings: list[Saved]
+
+
+class Spending(msgspec.Struct, frozen=True):
+    """Segments by what they cost, the dearest first. ``gaps``: stretches that are no longer kept."""
+
+    since: str
+    until: str
+    currency: str
+    bill: float
+    segments: list[SegmentSpending]
+    gaps: list[tuple[str, str]]
+
+
+def parse_measure(kind: Literal["cap", "cheaper"], text: str) -> Measure:
+    """``output_tokens=2000``; for a cheaper tier ``input_bytes=100KB@0.3`` (requests below it, at 0.3 of the price).
+
+    Costs are in the currency, bytes may be written as sizes. Raises SpendingError.
+    """
+    known = CAPPED if kind == "cap" else REROUTED
+    example = "output_tokens=2000" if kind == "cap" else "input_bytes=100KB@0.3"
+    match = re.fullmatch(r"(\w+)=([^@]+)(?:@(.+))?", text.strip())
+    if match is None or match[1] not in known or (match[3] is None) != (kind == "cap"):
+        raise SpendingError(f"expected one of {', '.join(known)}, as {example}; got {text!r}")
+    try:
+        limit = float(parse_size(match[2])) if match[1] == "input_bytes" and not _number(match[2]) else float(match[2])
+        ratio = 1.0 if match[3] is None else float(match[3])
+    except ValueError as error:
+        raise SpendingError(f"{error} in {text!r}; write {example}") from None
+    if not 0 <= limit < 1e18 or not 0 <= ratio < 1e6:
+        raise SpendingError(f"the limit and the price must be finite and not negative, got {text!r}; write {example}")
+    return Measure(kind, match[1], limit * NANO if match[1] == "cost" else limit, ratio)
+
+
+def _number(text: str) -> bool:
+    return re.fullmatch(r"[0-9.eE+-]+", text.strip()) is not None
+
+
+def read_spending(
+    store: Store, config: Config, days: int, segment: str | None = None, measures: Sequence[Measure] = DEFAULT
+) -> Spending:
+    """The last ``days`` days of closed time, up to its last full hour. Raises SpendingError where there is none."""
+    with store.read() as connection:
+        closed = coverage.closed_until(connection)
+    if closed is None:
+        raise SpendingError("nothing is closed yet: no event has been read, or the first minutes are still open")
+    until = closed // HOUR_US * HOUR_US
+    since, before = until - days * DAY_US, until - 2 * days * DAY_US
+    now, gaps = _by_segment(store, since, until, segment)
+    if segment is not None and segment not in now:
+        raise SpendingError(f"no event of segment {segment!r} in the last {days} days; `driftline status` counts them")
+    earlier, lost = _by_segment(store, before, since, segment)
+    book, months = PriceBook(config.prices, config.timezone), _months(store, config, until)
+    bills = {name: float(sum(s.total("cost").sum for s in versions.values())) for name, versions in now.items()}
+    whole = sum(bills.values())
+    found = [
+        SegmentSpending(
+            segment=name,
+            requests=sum(s.total("cost").count for s in versions.values()),
+            bill=bills[name] / NANO,
+            share=bills[name] / whole if whole else 0.0,
+            change=None if lost or name not in earlier else _change(earlier[name], versions),
+            tail=_tail(Summary.merge_all(versions.values())),
+            month=months.get(name),
+            savings=[_saved(measure, versions, book, until, config.prices.currency) for measure in measures],
+        )
+        for name, versions in now.items()
+    ]
+    found.sort(key=lambda one: (-one.bill, one.segment))
+    told = [(iso(low), iso(high)) for low, high in gaps]
+    return Spending(iso(since), iso(until), config.prices.currency, whole / NANO, found, told)
+
+
+Gaps = tuple[tuple[int, int], ...]
+
+
+def _by_segment(
+    store: Store, from_us: int, to_us: int, segment: str | None
+) -> tuple[dict[str, dict[str, Summary]], Gaps]:
+    """Summaries by segment and version."""
+    merged, gaps = reads.merged_by(
+        store, from_us, to_us, lambda row: (row.segment, row.version), segment=segment, selection=_READ
+    )
+    found: dict[str, dict[str, Summary]] = {}
+    for (name, version), one in merged.items():
+        found.setdefault(name, {})[version] = one.summary
+    return found, gaps
+
+
+def _months(store: Store, config: Config, until_us: int) -> dict[str, Month]:
+    """Projections per segment; those of several routes are left out."""
+    projector = MonthProjector(config.timezone, rows_a_look=10**9)
+    with store.read() as connection:
+        found = projector.look(connection, until_us)
+    names = [name for _, name in found]
+    return {
+        name: Month(p.spent / NANO, p.projected / NANO, p.low / NANO, p.high / NANO)
+        for (_, name), p in found.items()
+        if names.count(name) == 1
+    }
+
+
+def _change(before: dict[str, Summary], now: dict[str, Summary]) -> Change | None:
+    found = decomposed(before, now)
+    if found is None:
+        return None
+    total: Parts = found.total
+    was = float(sum(s.total("cost").sum for s in before.values()))
+    parts = (total.change, total.traffic, total.mix, total.units, total.tail, total.price)
+    return Change(was / NANO, *(part / NANO for part in parts))
+
+
+def _tail(summary: Summary) -> Tail:
+    index = fit_tail_index(summary.histogram("cost"))
+    known = index.verdict is Verdict.OK
+    return Tail(
+        measure(summary, "cost_top1_share").value,
+        index.index if known else None,
+        index.low if known else None,
+        index.high if known else None,
+    )
+
+
+def _saved(measure: Measure, versions: dict[str, Summary], book: PriceBook, at_us: int, currency: str) -> Saved:
+    whole = Summary.merge_all(versions.values())
+    limit = measure.limit
+    if limit is None:
+        limit = whole.histogram(measure.quantity).quantile(DEFAULT_QUANTILE)
+        if limit is None:
+            return _not_said(measure, "", f"no request states {measure.quantity}")
+    said = _said(measure, limit, currency)
+    if measure.kind == "cheaper":
+        if measure.quantity == "input_bytes":
+            return _told(said, reroute_by_size(whole.cost_by_input_size(), limit, measure.ratio))
+        return _told(said, reroute(whole.histogram("cost"), limit, measure.ratio))
+    if measure.quantity == "cost":
+        return _told(said, cap(whole.histogram("cost"), limit))
+    # Each version has its model's price.
+    found = []
+    for version, summary in versions.items():
+        model = version.partition("@")[0]
+        price = book.per_token(model, at_us)
+        if price is None:
+            return _not_said(measure, said, f"no price of model {model!r}; add it to prices.models")
+        per_unit = price[2] if measure.quantity == "output_tokens" else price[0]
+        bill = float(summary.total("cost").sum)
+        found.append(cap(summary.histogram(measure.quantity), limit, per_unit, bill))
+    return _told(said, together(found))
+
+
+def _said(measure: Measure, limit: float, currency: str) -> str:
+    shown = f"{limit / NANO:.4g} {currency}" if measure.quantity == "cost" else f"{limit:,.0f}"
+    own = " (the segment's p95)" if measure.limit is None else ""
+    what = "" if measure.quantity == "cost" else " " + measure.quantity.replace("_", " ")
+    if measure.kind == "cap":
+        return f"no request above {shown}{what}{own}"
+    return f"requests below {shown}{what}{own} at {measure.ratio:g} of the price"
+
+
+def _told(said: str, saving: Saving) -> Saved:
+    of_bill, of_requests = saving.share_of_bill, saving.share_of_requests
+    return Saved(
+        said,
+        saving.saved.value / NANO,
+        saving.saved.low / NANO,
+        saving.saved.high / NANO,
+        None if of_bill is None else of_bill.value,
+        None if of_requests is None else of_requests.value,
+    )
+
+
+def _not_said(measure: Measure, said: str, why: str) -> Saved:
+    return Saved(said or f"{measure.kind} of {measure.quantity}", None, None, None, None, None, why)
