@@ -173,4 +173,5 @@ def _played(
     day = np.exp(reference.day_sd * ndtri((order + 0.5) / paths))[hour // DAY_HOURS]
     noise = rng.gamma(reference.size, 1.0 / reference.size, (hours, paths))
     changed = np.where(hour[:, None] >= begins[None, :], factor, 1.0)
-    return rng.poisson(reference.mean[(WEDNESDAY + hour) % HOURS, None] * day * noise * changed)
+    counts = rng.poisson(reference.mean[(WEDNESDAY + hour) % HOURS, None] * day * noise * changed)
+    return np.asarray(counts, dtype=np.int64)
