@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit, logit
+from scipy.special import expit, logit, ndtri
 
 from detectors.evidence.effect import Verdict
 from detectors.evidence.funding import FundedSR
@@ -168,7 +168,10 @@ def _played(
     """Counts int64[hours, paths] as the reference's model draws them, times ``factor`` from each path's begin on."""
     paths = begins.size
     hour = np.arange(hours)
-    day = np.exp(reference.day_sd * rng.standard_normal((hours // DAY_HOURS + 1, paths)))[hour // DAY_HOURS]
+    # Every day the paths draw the same spread of day effects, in another order: few of them then tell as much as many.
+    order = np.argsort(rng.random((hours // DAY_HOURS + 1, paths)), axis=1)
+    day = np.exp(reference.day_sd * ndtri((order + 0.5) / paths))[hour // DAY_HOURS]
     noise = rng.gamma(reference.size, 1.0 / reference.size, (hours, paths))
     changed = np.where(hour[:, None] >= begins[None, :], factor, 1.0)
-    return rng.poisson(reference.mean[(WEDNESDAY + hour) % HOURS, None] * day * noise * changed)
+    counts = rng.poisson(reference.mean[(WEDNESDAY + hour) % HOURS, None] * day * noise * changed)
+    return np.asarray(counts, dtype=np.int64)

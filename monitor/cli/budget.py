@@ -52,7 +52,7 @@ def budget(
     """
     import msgspec
 
-    from monitor.budget import read_budget
+    from monitor.budget import division, read_budget
     from monitor.evaluate.power import parse_effects
 
     config = read_config(config_path)
@@ -74,26 +74,6 @@ def budget(
     if not short:
         for line in _streams(found, order):
             click.echo(line)
-
-
-def division(found: Budget) -> list[str]:
-    """How the budget is divided, what is spent, and how many streams have enough data, as lines."""
-    rows = [("owner", "severity", "budget", "streams", "each gets", "opened", "funded", "evidence held")]
-    for pot in found.pots:
-        each = "–" if pot.days_each is None else f"1 per {pot.days_each:,.0f} d"
-        rows.append(
-            (
-                pot.owner, pot.severity, pot.allowance, f"{pot.streams} of {pot.watched}", each, str(pot.opened),
-                f"{pot.funded:.2f}", f"{pot.evidence:.3f}",
-            )
-        )  # fmt: skip
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    if found.evaluated_until is not None:
-        lines.append(
-            f"Opened and funded are of the period up to {found.evaluated_until}; opened counts real changes too."
-        )
-    return [*lines, *found.summary]
 
 
 def _streams(found: Budget, order: str) -> list[str]:

@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from monitor.budget import division, read_budget
 from monitor.config.load import load
 from monitor.config.model import Config
 from monitor.demo.broker import embedded_broker, free_port
@@ -246,6 +247,7 @@ class Conductor:
             with store.read() as conn:
                 rows = list_anomalies(conn, to_us=self.end_us, limit=None)
             counts = _counts(store)
+            bought = division(read_budget(store, config))
         finally:
             store.close()
         sent = inbox.anomaly_ids()
@@ -286,10 +288,10 @@ class Conductor:
             "seconds": round(time.monotonic() - self.began, 1),
         }
         self.paths.summary.write_text(json.dumps(summary, indent=2) + "\n")
-        self._show(result, budget)
+        self._show(result, budget, bought)
         return result
 
-    def _show(self, result: Score, budget: float) -> None:
+    def _show(self, result: Score, budget: float, bought: list[str]) -> None:
         table = Table(title="What was planted, and what driftline found", title_justify="left")
         for column in ("incident", "found after", "alert", "what driftline said"):
             table.add_column(column, overflow="fold")
@@ -302,6 +304,9 @@ class Conductor:
         self.console.print(f"False alarms: {len(result.false_alarms)} (budget for three weeks: {budget:.1f})")
         for alarm in result.false_alarms:
             self.console.print(f"  {_iso(alarm.opened_us)} {alarm.segment} {alarm.signal}: {alarm.sentence}")
+        self.console.print("What the budget buys (driftline budget):")
+        for line in bought:
+            self.console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
         self.console.print(f"Summary: {self.paths.summary}")
 
 

@@ -29,6 +29,7 @@ class Demo:
 
     def __init__(self, folder: Path) -> None:
         self.summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+        self.output = (folder / "output.txt").read_text()
         self.log = [json.loads(line) for line in (folder / "service.log").read_text().splitlines()]
         listening = [entry["url"] for entry in self.log if entry["event"] == "listening"]
         self.addresses = [url.removeprefix("http://").rstrip("/") for url in listening]
@@ -63,6 +64,12 @@ def test_every_incident_is_found_and_told(demo: Demo) -> None:
     assert [incident["name"] for incident in demo.summary["incidents"]] == [i.name for i in INCIDENTS]
     assert [i["name"] for i in demo.summary["incidents"] if i["detected_at"] is None] == []
     assert [i["name"] for i in demo.summary["incidents"] if i["alert"] is None] == []
+
+
+def test_it_ends_with_what_the_budget_buys(demo: Demo) -> None:
+    short = demo.output.split("What the budget buys", 1)[1]
+    assert re.search(r"default +ticket +2 per 1w +\d+ of \d+ +1 per [\d,]+ d", short), demo.output
+    assert re.search(r"\d+ of \d+ streams would find their minimum effect within 7 d\.", short)
 
 
 def test_false_alarms_stay_within_the_budget(demo: Demo) -> None:

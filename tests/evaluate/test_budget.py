@@ -8,18 +8,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from sqlalchemy import select
 
+from detectors.rates.power import volume_hours
 from monitor.budget import duration, read_budget
 from monitor.cli import main
 from monitor.config.model import Config
-from monitor.evaluate.power import parse_effects, risen
+from monitor.evaluate.power import SEED, parse_effects, risen
 from monitor.evaluate.worker import EvaluateWorker
 from monitor.serve.models import Budget, BudgetStream
 from monitor.store.engine import Store, open_store
 from monitor.store.tables import metadata
+from tests.detectors.test_power import FUNDING, volume_reference
 from tests.evaluate.null_traffic import Life, write_null
 from tests.evaluate.traffic import DAY_US, HOUR_US, START_US, Change, Segment, write
 
@@ -206,6 +209,16 @@ def test_every_kind_of_stream_is_told(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert all(one.detects[0].hours is not None for one in (told["image_drift"], told["agreement"], told["volume"]))
     assert any(one.segment.startswith("slice:") and one.detects for one in budget.streams)
+
+
+@pytest.mark.parametrize("factor", [2.5, 0.25])
+def test_few_plays_of_a_volume_tell_as_much_as_many(factor: float) -> None:
+    fits = [volume_reference(8.0), volume_reference(100.0), volume_reference(40.0, days=10)]
+    funding, factors = np.full(3, FUNDING), np.full(3, factor)
+    few = np.median(volume_hours(fits, funding, factors, np.random.default_rng(SEED)), axis=1)
+    many = np.median(volume_hours(fits, funding, factors, np.random.default_rng(1), paths=120), axis=1)
+    assert np.isfinite(many).all()
+    assert (np.abs(np.log(few / many)) < np.log(1.25)).all(), (few, many)
 
 
 @pytest.mark.parametrize("text", ["rate", "rate=4", "rate=x", "volume=-1", "drift=1 meter", "=x4"])

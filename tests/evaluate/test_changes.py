@@ -12,11 +12,11 @@ from click.testing import CliRunner
 from sqlalchemy import delete, select
 
 from monitor.cli import main
-from monitor.config.model import Config
+from monitor.config.model import Config, Retention
 from monitor.evaluate import building
 from monitor.evaluate.changes import Changes, PeriodError, changes
 from monitor.evaluate.worker import EvaluateWorker
-from monitor.store import references, rollups
+from monitor.store import references, retention, rollups
 from monitor.store.engine import Store, open_store
 from monitor.store.tables import metadata, summaries
 from monitor.times import iso, parse_time
@@ -116,6 +116,16 @@ def test_rolled_up_hours_give_the_same(store: Store) -> None:
     with store.write() as connection:
         connection.execute(delete(summaries).where(summaries.c.level == 0, summaries.c.window_us < END - DAY_US))
     assert changes(store, Config(), JUDGED, END, 0.1) == before
+
+
+def test_hours_that_are_no_longer_kept_are_said(store: Store) -> None:
+    while rollups.run(store, allowed_lateness_us=0, timezone="UTC"):
+        pass
+    retention.run(store, Retention.model_validate({"minute": "1d", "hour": "3d", "day": "800d"}))
+    found = changes(store, Config(), JUDGED, END, 0.1)
+    assert found.gaps[0][0] == iso(JUDGED)
+    assert all(low < high for low, high in found.gaps)
+    assert ("broken", "schema_violation_rate") not in named(found)
 
 
 def test_on_both_stores(store_url: str) -> None:
