@@ -202,7 +202,7 @@ def test_every_kind_of_stream_is_told(tmp_path: Path) -> None:
         "a new kind of images in 20 % of the sessions", "a new kind of images in 5 % of the sessions",
     ]  # fmt: skip
     assert told["agreement"].detects[0].change == "a fall of the agreement of images and texts by 1 standard deviation"
-    assert "a fall of the share of requests that are not routed to" in told["routing_mix"].detects[1].change
+    assert "a fall of the share of requests routed to" in told["routing_mix"].detects[1].change
     assert [d.change for d in told["volume"].detects] == [
         "a fall of the number of sessions to 25 % of the usual", "silence",
         "a rise of the number of sessions to 2.5 times the usual",
