@@ -196,6 +196,13 @@ def from_document(document: Any) -> Anomaly:
             f"expected an anomaly of format 1 to {FORMAT}, got format {version!r}; "
             "it was written by another version of driftline: read it with that one"
         )
+    # Before incidents were joined, every fact was of the anomaly's own segment or slice, and did not say so.
+    of_slice = document.get("slice")
+    subject = document.get("segment") if of_slice is None else f"{SLICE_PREFIX}{of_slice}"
+    facts = document.get("facts")
+    if isinstance(facts, list):
+        facts = [{"subject": subject, **fact} if isinstance(fact, dict) else fact for fact in facts]
+        document = {**document, "facts": facts}
     try:
         return msgspec.convert(document, Anomaly)
     except msgspec.ValidationError as error:

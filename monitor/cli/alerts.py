@@ -67,12 +67,14 @@ def list_(config_path: Path, state: str | None, segment: str | None, limit: int,
 @alerts.command()
 @config_option
 @click.argument("anomaly_id")
-def show(config_path: Path, anomaly_id: str) -> None:
-    """One anomaly whole, and how its deliveries went. The first characters of its id are enough.
+@click.option("--json", "as_json", is_flag=True, help="The document alone (alerts/anomaly.schema.json), for scripts.")
+def show(config_path: Path, anomaly_id: str, as_json: bool) -> None:
+    """One anomaly whole, with what is behind it and how its deliveries went. The first characters of its id are enough.
 
     \b
     Example:
       driftline alerts show 3f9a1c
+      driftline alerts show 3f9a1c --json | jq .explanation.attributes
     """
     from monitor.alerting import links
     from monitor.store import anomalies, outbox
@@ -82,6 +84,9 @@ def show(config_path: Path, anomaly_id: str) -> None:
         found = anomalies.find_anomalies(conn, anomaly_id)
         row = _only(found, anomaly_id)
         deliveries = outbox.deliveries(conn, row.anomaly_id)
+    if as_json:
+        click.echo(json.dumps(row.document, sort_keys=True, ensure_ascii=False))
+        return
     click.echo(_story(row, links(config).of(row.document)))
     for delivery in deliveries:
         click.echo(f"  {delivery.sink}: {_delivery(delivery)}")
@@ -167,7 +172,8 @@ def _only(found: list[AnomalyRow], prefix: str) -> AnomalyRow:
 
 
 def _story(row: AnomalyRow, links: dict[str, str]) -> str:
-    from alerts.rendering import description, effect_text, evidence_text, since_text, summary
+    from alerts import explained
+    from alerts.rendering import effect_text, evidence_text, since_text, summary
 
     document = row.document
     lines = [
@@ -184,7 +190,7 @@ def _story(row: AnomalyRow, links: dict[str, str]) -> str:
     if document["effect"].get("value") is not None:
         lines.append(f"  effect    {effect_text(document['effect'])}")
     lines += [f"  {name:<9} {url}" for name, url in links.items()]
-    lines += ["", description(document), "", "Deliveries:"]
+    lines += ["", *explained.lines(document), "", "Deliveries:"]
     return "\n".join(lines)
 
 

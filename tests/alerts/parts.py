@@ -39,7 +39,14 @@ def anomaly(
     effect = Effect(value=value, unit="share", low=0.11, high=0.18, baseline=0.02)
     sentence = f"{signal} in {segment} rose from 0.02 to {value} since 09:14 UTC."
     fact = Fact(
-        signal=signal, detector="rate", opened=opened, since=since, evidence=evidence, effect=effect, sentence=sentence
+        subject="extract/acme",
+        signal=signal,
+        detector="rate",
+        opened=opened,
+        since=since,
+        evidence=evidence,
+        effect=effect,
+        sentence=sentence,
     )
     return to_document(
         Anomaly(

@@ -98,6 +98,14 @@ def test_reading_says_what_is_wrong() -> None:
         anomalies.from_json("{")
 
 
+def test_facts_of_a_time_before_incidents_were_joined_are_of_the_anomaly_s_own_segment() -> None:
+    for subject in ("extract/acme", "slice:rotated_or_skewed"):
+        document = anomalies.to_document(opened(subject=subject))
+        for each in document["facts"]:
+            del each["subject"], each["resolved"]
+        assert anomalies.from_document(document) == opened(subject=subject)
+
+
 def test_the_id_is_what_the_anomaly_is_and_not_when_it_was_found() -> None:
     first = opened()
     assert opened(detected_us=T + 900 * HOUR_US).id == first.id
