@@ -1,4 +1,4 @@
-"""Are explanations of a change right? Simulated traffic with a planted attribute, share and concept.
+"""Are explanations of a change right? Simulated traffic and real images with a planted attribute, share and concept.
 
     python -m benchmarks.explain --json [--quick]
 
@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import platform
+import sys
 import time
 from typing import Any
 
@@ -191,13 +192,27 @@ def measure(seed: int, *, quick: bool) -> dict[str, Any]:
         float(np.mean([condition_world(rng, change=False)[0] for _ in range(runs * 4)])), 4
     )
     figures["runs"] = runs
-    return figures
+    return figures | _real(seed, 2 * runs)
+
+
+def _real(seed: int, runs: int) -> dict[str, Any]:
+    """On real images, where they are; says loudly where they are not."""
+    try:
+        from benchmarks import _explain_real
+        from benchmarks._encoder_data import DATA
+    except ImportError as error:
+        print(f"real images are NOT measured: {error}", file=sys.stderr)
+        return {"real_images": 0}
+    if not (DATA / "images").is_dir():
+        print(f"real images are NOT measured: there is no folder {DATA / 'images'}", file=sys.stderr)
+        return {"real_images": 0}
+    return _explain_real.figures(seed, runs)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print the JSON line only")
-    parser.add_argument("--quick", action="store_true", help="an eighth of the runs, under a minute")
+    parser.add_argument("--quick", action="store_true", help="an eighth of the runs")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     start = time.perf_counter()
