@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit, logit
 
 from detectors.drift.agreement import AgreementReference
 from detectors.drift.embedding import MIN_ROWS, EmbeddingReference
@@ -23,7 +24,7 @@ from monitor.config.model import Config
 from monitor.evaluate import slices
 from monitor.evaluate.bank import Stream
 from monitor.evaluate.learning import learning_segments, period
-from monitor.evaluate.power import HORIZON_HOURS, Line, Situation, answer, lines_of
+from monitor.evaluate.power import HORIZON_HOURS, Line, Situation, answer, lines_of, usual
 from monitor.evaluate.references import FittedStream, Reference
 from monitor.evaluate.sentences import number, percent
 from monitor.evaluate.session import PRESENT_US, Session
@@ -297,9 +298,12 @@ def _why(stream: Stream, per_hour: float, line: Line) -> str:
     if math.isfinite(median):
         return f"it would take {duration(median)} at {number(per_hour)} sessions/h"
     if isinstance(fit, RateReference):
-        limit = 1.0 - fit.p_minus if line.data == "down" else fit.p_plus
-        shown = percent(1.0 - limit if line.data == "down" else limit)
-        return f"after {fit.trials:,} sessions on {fit.days} days, up to {shown} is no change"
+        rises = line.data == "up"
+        limit, base = (fit.p_plus if rises else fit.p_minus), float(logit(usual(fit)))
+        asked = float(expit(base + (line.sizes[0] if rises else -line.sizes[0])))
+        known = f"after {fit.trials:,} sessions on {fit.days} days"
+        told = f"{known}, {'up' if rises else 'down'} to {percent(limit)} is no change"
+        return f"{told}, and what was asked is too near" if (asked > limit) == rises else told
     if isinstance(fit, VolumeReference):
         return f"its days differ by {percent(fit.day_sd)} and {fit.days} of them are known"
     return "its reference allows as much without a change"

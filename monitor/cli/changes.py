@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -44,14 +45,18 @@ def changes(config_path: Path, from_us: int, to_us: int, level: float, as_json: 
       driftline changes --from 2026-01-12 --to 2026-01-19 --fdr 0.05 --json | jq '.changes[].sentence'
     """
     import msgspec
+    from rich.console import Console
+    from rich.progress import Progress
 
     from monitor.evaluate.changes import PeriodError
     from monitor.evaluate.changes import changes as judged
 
     config = read_config(config_path)
-    with opened_store(config) as store:
+    bar = Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True)
+    with opened_store(config) as store, bar:
+        task = bar.add_task("Judging", total=1.0)
         try:
-            found = judged(store, config, from_us, to_us, level)
+            found = judged(store, config, from_us, to_us, level, lambda share: bar.update(task, completed=share))
         except PeriodError as error:
             raise Failure(str(error)) from None
     if as_json:

@@ -7,6 +7,8 @@ reference ends within the period is judged from there on.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
@@ -71,8 +73,16 @@ class Changes(Struct, frozen=True):
     gaps: list[tuple[str, str]]  # stretches whose hours are no longer kept
 
 
-def changes(store: Store, config: Config, from_us: int, to_us: int, level: float) -> Changes:
-    """Judge [from, to), cut to full hours, at the false discovery rate ``level``.
+def changes(
+    store: Store,
+    config: Config,
+    from_us: int,
+    to_us: int,
+    level: float,
+    told: Callable[[float], None] = lambda share: None,
+) -> Changes:
+    """Judge [from, to), cut to full hours, at the false discovery rate ``level``. ``told`` is called now and then with
+    the share of the period that is done.
 
     Raises:
         PeriodError: no full hour, or the period is not evaluated yet.
@@ -85,7 +95,7 @@ def changes(store: Store, config: Config, from_us: int, to_us: int, level: float
         reached = "nothing is evaluated yet" if done is None else f"evaluated until {iso(done)}"
         raise PeriodError(f"the period is not evaluated yet ({reached}); give an earlier --to")
     past = _Past(store, config, begin, end, level)
-    past.judge()
+    past.judge(told)
     return past.result()
 
 
@@ -114,7 +124,7 @@ class _Past(Session):
             row = max(before, key=lambda r: r.version) if before else min(rows, key=lambda r: r.to_us)
             self.activate(Reference.from_content(row.content), row.reference_id, max(self.begin, row.to_us))
 
-    def judge(self) -> None:
+    def judge(self, told: Callable[[float], None]) -> None:
         """Every hour of the period."""
         for at in range(self.begin, self.end, BATCH_US):
             stop = min(at + BATCH_US, self.end)
@@ -124,6 +134,7 @@ class _Past(Session):
             self.samples = judging.read_samples(self, at, stop)
             for hour in range(at + HOUR_US, stop + 1, HOUR_US):
                 self._look(cells, hour)
+            told((stop - self.begin) / (self.end - self.begin))
 
     def _look(self, cells: Cells, hour: int) -> None:
         """The hour that ends at ``hour``."""

@@ -127,6 +127,8 @@ def test_streams_with_too_little_data_say_why(judged: tuple[Store, Config]) -> N
     limited = stream(budget, "quiet", "error_rate")
     assert "is no change" in limited.why
     assert "would not be found within 7 d" in limited.sentence
+    near = read_budget(*judged, effects=parse_effects("error_rate=1.6%"))
+    assert stream(near, "receipts", "error_rate").why.endswith("what was asked is too near")
     good = sum(one.enough for one in budget.streams)
     assert budget.summary[0] == f"{good} of {len(budget.streams)} streams would find their minimum effect within 7 d."
 

@@ -88,6 +88,13 @@ def test_anomalies_of_the_same_streams_are_named(store: Store) -> None:
     assert found["broken", "schema_violation_rate"].anomaly == opened["broken", "schema_violation_rate"]
 
 
+def test_it_tells_how_far_it_is(store: Store) -> None:
+    told: list[float] = []
+    changes(store, Config(), JUDGED, END, 0.1, told.append)
+    assert told == sorted(told)
+    assert (len(told), told[-1]) == (7, 1.0)
+
+
 def test_a_smaller_rate_lists_no_more(store: Store) -> None:
     strict, loose = (set(named(changes(store, Config(), JUDGED, END, level))) for level in (0.001, 0.3))
     assert strict <= loose
