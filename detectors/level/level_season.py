@@ -28,6 +28,7 @@ from detectors.level.season import DAY_US, WEEK_US, Profile
 Float = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 
+ALARM = 0.955  # of an onset: what is alarmed on by default
 MEMORY = 10_000  # rows
 WEIGHTS = {"value": 2.0, "season": 2.0, "level": 2.0, "spread": 1.0, "quiet": 0.5}
 LEVEL_ROWS, SPREAD_ROWS, QUIET_ROWS, SLOW_ROWS = 12, 50, 20, 1000
