@@ -2,7 +2,7 @@
 
 Five surprises a row, each a conformal p-value among the same figures of earlier rows:
 
-    value    |x - what is expected now|: of the slow level, the day's and the week's profile the one that erred least
+    value    |x - what is expected|: of the slow level, the day's and the week's profile the one that erred least
     season   |x - this half-hour on earlier days|
     level    |mean of about the last 12 rows - long-run median|
     spread   mean of |x - the row before| over about the last 50 rows
@@ -15,38 +15,37 @@ They are merged by the weighted geometric mean times e, which is a p-value whate
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import e, log
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from detectors.evidence.packing import pack, unpack
+from detectors.level.forecast import Forecast
 from detectors.level.onsets import Onsets
 from detectors.level.past import Past, log_size
 from detectors.level.season import DAY_US, WEEK_US, Profile
 
 Float = NDArray[np.float64]
-Int64 = NDArray[np.int64]
 
 ALARM = 0.955  # of an onset: what is alarmed on by default
 MEMORY = 10_000  # rows
 WEIGHTS = {"value": 2.0, "season": 2.0, "level": 2.0, "spread": 1.0, "quiet": 0.5}
-LEVEL_ROWS, SPREAD_ROWS, QUIET_ROWS, SLOW_ROWS = 12, 50, 20, 1000
-ERROR_ROWS = 500  # over which the expectations' errors are compared
-LEAST_GAIN = 0.95  # a profile is believed if its error is below this part of a simpler one's
-CLIP = 3.0  # times the slow level's error: no row's error counts for more
+TOTAL = sum(WEIGHTS.values())
+SLOW, LEVEL, SPREAD, QUIET = 1000, 12, 50, 20  # rows of the running means
+LARGEST = 1e300
 POWERS: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8)
 _KIND = "level-season"
+_BETS = "bets"
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
     """What is said of each row.
 
-    ``score`` float64[n]: 1 - p, in [0, 1); on a series without a change a row's score is at least 1 - a with
-    probability of at most a. ``onset`` float64[n]: the score of rows that begin something new, 0 elsewhere: what to
-    alarm on. ``log_bets`` float64[n, 4]: log payoffs of the value's surprise by rank, for
-    :class:`detectors.evidence.FundedSR`.
+    ``score`` float64[n]: 1 - p, in [0, 1]; where nothing changes a row's score is at least 1 - a with a probability of
+    at most a. ``onset`` float64[n]: the score of rows that begin something new, 0 elsewhere: alarm where it is at least
+    ``ALARM``. ``log_bets`` float64[n, 4]: log payoffs on the value alone, for :class:`detectors.evidence.FundedSR`.
     """
 
     score: Float
@@ -58,8 +57,8 @@ class LevelSeason:
     """The state of one series; see the module.
 
     Any unit: a positive factor on all values changes nothing. Rows count, not time, but for the profiles of the day and
-    the week, which take the times as they are (give local time where days are local). A gap is no evidence; after a
-    clock that jumps, rows are compared with the half-hours that they then claim to be in.
+    the week, which take times as they are (give local time where days are local). A gap is no evidence; after a clock
+    that jumps, rows are compared with the half-hours that they then claim to be in.
     """
 
     def __init__(self, memory: int = MEMORY) -> None:
@@ -74,14 +73,13 @@ class LevelSeason:
         if memory < 100:
             raise ValueError(f"memory must be at least 100 rows, got {memory}")
         self.memory = memory
-        self._rows = 0
+        self.rows = 0
         self._last = 0.0
-        self._slow = self._level = self._spread = self._quiet = 0.0  # running means
-        self._errors = [0.0, 0.0, 0.0]  # of the slow level, the day's profile, the week's
-        self._judged = [0, 0, 0]
+        self._means = dict.fromkeys(("slow", "level", "spread", "quiet"), 0.0)
         self._day, self._week = Profile(DAY_US), Profile(WEEK_US)
+        self._value, self._bet = Forecast.of(3), Forecast.of(3)
         self._values = Past(memory)
-        self._pasts = {name: Past(memory) for name in WEIGHTS}
+        self._pasts = {name: Past(memory) for name in (*WEIGHTS, _BETS)}
         self._onsets = Onsets(memory)
 
     def update(self, times_us: ArrayLike, values: ArrayLike) -> Scores:
@@ -95,84 +93,105 @@ class LevelSeason:
             The scores; the same whether rows come one at a time or together.
 
         Raises:
-            ValueError: shapes that disagree, NaN, infinities or values beyond 1e300. Nothing is learned then.
+            ValueError: shapes that disagree, times that are no integers, NaN, infinities or values beyond 1e300.
+                Nothing is learned then.
         """
-        times = np.atleast_1d(np.asarray(times_us))
-        x = np.atleast_1d(np.asarray(values, dtype=np.float64))
+        times, x = np.atleast_1d(np.asarray(times_us)), np.atleast_1d(np.asarray(values, dtype=np.float64))
         if times.shape != x.shape or x.ndim != 1:
-            raise ValueError(f"need as many times as values, got {times.shape} and {x.shape}")
+            raise ValueError(f"need as many times as values, got shapes {times.shape} and {x.shape}")
         if times.size and times.dtype.kind not in "iu":
-            raise ValueError(f"times_us must be integer microseconds, got {times.dtype}")
-        bad = np.flatnonzero(~(np.abs(x) < 1e300))
+            raise ValueError(f"times_us must be integer microseconds since the epoch, got {times.dtype}")
+        bad = np.flatnonzero(~(np.abs(x) <= LARGEST))
         if bad.size:
-            raise ValueError(f"values must be finite and below 1e300: value {bad[0]} is {x[bad[0]]}; leave such rows out")
-        surprises, onsets, ranks = [], [], []
-        for time, value in zip(times.tolist(), x.tolist(), strict=True):
-            surprise, rank = self._step(time, value)
-            surprises.append(surprise)
-            ranks.append(rank)
-            onsets.append(self._onsets.step(surprise))
-        return Scores(-np.expm1(-np.array(surprises)), -np.expm1(-np.array(onsets)), log_bets(np.array(ranks)))
+            raise ValueError(f"values must be finite and at most 1e300: row {bad[0]} is {x[bad[0]]}; leave it out")
+        surprises, bets = np.zeros(x.size), np.zeros(x.size)
+        onsets = np.zeros(x.size)
+        for row, (time, value) in enumerate(zip(times.tolist(), x.tolist(), strict=True)):
+            surprise, bets[row] = self._step(time, value)
+            surprises[row] = surprise
+            onsets[row] = self._onsets.step(surprise)
+        return Scores(-np.expm1(-surprises), -np.expm1(-onsets), log_bets(bets))
 
     def _step(self, time: int, value: float) -> tuple[float, float]:
-        """(merged surprise, the value's surprise by rank), both minus log p."""
-        count = self._rows
+        """(merged surprise, the bets' surprise by rank, NaN without a past), both minus log p."""
+        means = self._means
         median = self._values.median()
         if median is None:
-            median = self._last = self._slow = value
+            median = means["slow"] = self._last = value
         day, week = self._day.step(time, value), self._week.step(time, value)
-        expected = self._expect(value, day, week)
+        expected = self._value.step(value, means["slow"], day, week)
+        robust = self._bet.step(value, median, day, week)
         step = abs(value - self._last)
-        self._rows = count = count + 1
         self._last = value
         self._values.add(value)
-        self._slow += max(1.0 / count, 1.0 / SLOW_ROWS) * (value - self._slow)
-        self._level += max(1.0 / count, 1.0 / LEVEL_ROWS) * (value - self._level)
-        self._spread += max(1.0 / count, 1.0 / SPREAD_ROWS) * (step - self._spread)
-        self._quiet += max(1.0 / count, 1.0 / QUIET_ROWS) * (step - self._quiet)
+        self.rows += 1
+        first = 1.0 / self.rows
+        means["slow"] += max(first, 1.0 / SLOW) * (value - means["slow"])
+        means["level"] += max(first, 1.0 / LEVEL) * (value - means["level"])
+        means["spread"] += max(first, 1.0 / SPREAD) * (step - means["spread"])
+        means["quiet"] += max(first, 1.0 / QUIET) * (step - means["quiet"])
         figures = {
             "value": log_size(value - expected),
-            "level": log_size(self._level - median),
-            "spread": log_size(self._spread),
-            "quiet": -log_size(self._quiet),
+            "level": log_size(means["level"] - median),
+            "spread": log_size(means["spread"]),
+            "quiet": -log_size(means["quiet"]),
         }
         if day is not None:
             figures["season"] = log_size(value - day)
-        total = rank = 0.0
+        total = 0.0
         for name, figure in figures.items():
             past = self._pasts[name]
-            fitted, ranked = past.surprise(figure)
+            total += WEIGHTS[name] * past.surprise(figure)[0]
             past.add(figure)
-            total += WEIGHTS[name] * fitted
-            if name == "value":
-                rank = ranked
-        return max(0.0, total / sum(WEIGHTS.values()) - log(e)), rank
+        bet = log_size(value - robust)
+        past = self._pasts[_BETS]
+        ranked = past.surprise(bet)[1] if past.enough else float("nan")
+        past.add(bet)
+        return max(0.0, total / TOTAL - 1.0), ranked
 
-    def _expect(self, value: float, day: float | None, week: float | None) -> float:
-        """The expectation that erred least so far; then learns how much each errs."""
-        errors, judged = self._errors, self._judged
-        forecasts = (self._slow, day, week)
-        best, expected = 0, self._slow
-        for number, forecast in enumerate(forecasts):
-            if forecast is not None and judged[number] and errors[number] < LEAST_GAIN * errors[best]:
-                best, expected = number, forecast
-        limit = CLIP * errors[0] if judged[0] > SPREAD_ROWS else float("inf")
-        for number, forecast in enumerate(forecasts):
-            if forecast is None:
-                continue
-            if not judged[number]:
-                errors[number] = errors[0]  # a new one starts as good as the simplest
-            judged[number] += 1
-            gain = max(1.0 / ERROR_ROWS, 1.0 / judged[0]) if number == 0 else 1.0 / ERROR_ROWS
-            errors[number] += gain * (min(abs(value - forecast), limit) - errors[number])
-        return expected
+    def to_state(self) -> bytes:
+        """Versioned bytes."""
+        scalars: dict[str, Any] = {"memory": self.memory, "rows": self.rows, "last": self._last, "means": self._means}
+        arrays: dict[str, Any] = {"values": self._values.to_array()}
+        for name, past in self._pasts.items():
+            arrays[f"past {name}"] = past.to_array()
+        for name, profile in (("day", self._day), ("week", self._week)):
+            scalars[name], parts = profile.to_arrays()
+            arrays.update({f"{name} {part}": array for part, array in parts.items()})
+        for name, forecast in (("value", self._value), ("bet", self._bet)):
+            arrays.update({f"{name} {part}": array for part, array in forecast.to_arrays().items()})
+        arrays.update(self._onsets.to_arrays())
+        return pack(_KIND, scalars, arrays)
+
+    @classmethod
+    def from_state(cls, state: bytes) -> LevelSeason:
+        """The inverse of :meth:`to_state`.
+
+        Raises:
+            ValueError: other bytes.
+        """
+        scalars, arrays = unpack(_KIND, state)
+
+        def parts(name: str) -> dict[str, Any]:
+            return {part: arrays[f"{name} {part}"] for part in ("mean", "seen", "errors", "judged") if f"{name} {part}" in arrays}
+
+        series = cls(scalars["memory"])
+        series.rows, series._last, series._means = scalars["rows"], scalars["last"], scalars["means"]
+        series._day = Profile.from_arrays(scalars["day"], parts("day"))
+        series._week = Profile.from_arrays(scalars["week"], parts("week"))
+        series._value, series._bet = Forecast.from_arrays(parts("value")), Forecast.from_arrays(parts("bet"))
+        series._values = Past(series.memory, arrays["values"].tolist())
+        series._pasts = {name: Past(series.memory, arrays[f"past {name}"].tolist()) for name in (*WEIGHTS, _BETS)}
+        series._onsets = Onsets.from_arrays(series.memory, series.rows, arrays)
+        return series
 
 
 def log_bets(surprise: Float) -> Float:
     """Log payoffs float64[n, 4] of p-values: k p^(k - 1) for k = 0.2, 0.4, 0.6, 0.8, from surprises -log p float64[n].
 
     Each has expectation <= 1 where P(p <= a | past) <= a (Vovk and Wang 2021, "E-values: calibration, combination and
-    applications"). Small powers are for few extreme rows, large ones for many that are somewhat odd.
+    applications"). Small powers are for few extreme rows, large ones for many that are somewhat odd. NaN, of rows before
+    there is a past, bets nothing: log payoff 0.
     """
     power = np.array(POWERS)
-    return np.asarray(np.log(power) + (1.0 - power) * surprise[:, None], dtype=np.float64)
+    return np.nan_to_num(np.log(power) + (1.0 - power) * surprise[:, None], nan=0.0)

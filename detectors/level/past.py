@@ -34,6 +34,11 @@ class Past:
         if len(self._recent) > self.memory:
             self._ordered.pop(bisect_left(self._ordered, self._recent.popleft()))
 
+    @property
+    def enough(self) -> bool:
+        """Whether there are numbers enough for p-values."""
+        return len(self._ordered) >= LEAST
+
     def median(self) -> float | None:
         """The median (the upper one of an even count); None before the first number."""
         return self._ordered[len(self._ordered) // 2] if self._ordered else None
