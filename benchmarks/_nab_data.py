@@ -41,7 +41,8 @@ def series(data: Path = DATA) -> list[Series]:
     """
     if not (data / "labels" / "combined_windows.json").exists():
         raise FileNotFoundError(
-            f"the Numenta Anomaly Benchmark is not at {data}: put its folders data and labels there (github.com/numenta/NAB)"
+            f"the Numenta Anomaly Benchmark is not at {data}: put its folders data and labels there "
+            "(github.com/numenta/NAB)"
         )
     windows = json.loads((data / "labels" / "combined_windows.json").read_text())
     return [_read(data / "data" / name, name, windows[name]) for name in sorted(windows)]

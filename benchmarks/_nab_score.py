@@ -1,8 +1,8 @@
 """The score of the Numenta Anomaly Benchmark, after Lavin and Ahmad 2015 (arXiv 1510.03336), section 2.
 
-Of each labelled window the earliest alarm counts, by a scaled sigmoid of its position; an alarm outside of windows costs
-by its distance from the window before it; alarms in the probationary period count for nothing. The sum is put on a
-scale on which a detector that never alarms has 0 and a perfect one 100.
+Of each labelled window the earliest alarm counts, by a scaled sigmoid of its position; an alarm outside of windows
+costs by its distance from the window before it; alarms in the probationary period count for nothing. The sum is put on
+a scale on which a detector that never alarms has 0 and a perfect one 100.
 """
 
 from __future__ import annotations

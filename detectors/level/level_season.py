@@ -6,15 +6,18 @@ Five surprises a row, each a conformal p-value among the same figures of earlier
     season   |x - this half-hour on earlier days|
     level    |mean of about the last 12 rows - long-run median|
     spread   mean of |x - the row before| over about the last 50 rows
-    quiet    the inverse of that over about the last 20 rows
+    quiet    the inverse of that over the last 20 rows
 
-They are merged by the weighted geometric mean times e, which is a p-value whatever their dependence (Vovk and Wang
-2020, "Combining p-values via averaging").
+The first four are merged by the weighted geometric mean times e, which is a p-value whatever their dependence (Vovk
+and Wang 2020, "Combining p-values via averaging"). A standstill moves none of them, so that the last one speaks for
+itself, with a thousandth of the error (weighted Bonferroni).
 """
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
+from math import log
 from typing import Any
 
 import numpy as np
@@ -28,15 +31,17 @@ from detectors.level.season import DAY_US, WEEK_US, Profile
 
 Float = NDArray[np.float64]
 
-ALARM = 0.955  # of an onset: what is alarmed on by default
+ALARM = 0.966  # of an onset: what is alarmed on by default
 MEMORY = 10_000  # rows
-WEIGHTS = {"value": 2.0, "season": 2.0, "level": 2.0, "spread": 1.0, "quiet": 0.5}
+WEIGHTS = {"value": 2.0, "season": 2.0, "level": 2.0, "spread": 1.0}
 TOTAL = sum(WEIGHTS.values())
+QUIET_SHARE = 0.001  # of the error, for the last figure alone
+_ALONE, _OTHERS = log(QUIET_SHARE), log(1.0 - QUIET_SHARE)
 SLOW, LEVEL, SPREAD, QUIET = 1000, 12, 50, 20  # rows of the running means
 LARGEST = 1e300
 POWERS: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8)
 _KIND = "level-season"
-_BETS = "bets"
+_QUIET, _BETS = "quiet", "bets"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +80,12 @@ class LevelSeason:
         self.memory = memory
         self.rows = 0
         self._last = 0.0
-        self._means = dict.fromkeys(("slow", "level", "spread", "quiet"), 0.0)
+        self._means = dict.fromkeys(("slow", "level", "spread"), 0.0)
+        self._steps: deque[float] = deque(maxlen=QUIET)
         self._day, self._week = Profile(DAY_US), Profile(WEEK_US)
         self._value, self._bet = Forecast.of(3), Forecast.of(3)
         self._values = Past(memory)
-        self._pasts = {name: Past(memory) for name in (*WEIGHTS, _BETS)}
+        self._pasts = {name: Past(memory) for name in (*WEIGHTS, _QUIET, _BETS)}
         self._onsets = Onsets(memory)
 
     def update(self, times_us: ArrayLike, values: ArrayLike) -> Scores:
@@ -129,30 +135,32 @@ class LevelSeason:
         means["slow"] += max(first, 1.0 / SLOW) * (value - means["slow"])
         means["level"] += max(first, 1.0 / LEVEL) * (value - means["level"])
         means["spread"] += max(first, 1.0 / SPREAD) * (step - means["spread"])
-        means["quiet"] += max(first, 1.0 / QUIET) * (step - means["quiet"])
+        self._steps.append(step)
         figures = {
             "value": log_size(value - expected),
             "level": log_size(means["level"] - median),
             "spread": log_size(means["spread"]),
-            "quiet": -log_size(means["quiet"]),
         }
         if day is not None:
             figures["season"] = log_size(value - day)
-        total = 0.0
-        for name, figure in figures.items():
-            past = self._pasts[name]
-            total += WEIGHTS[name] * past.surprise(figure)[0]
-            past.add(figure)
-        bet = log_size(value - robust)
-        past = self._pasts[_BETS]
-        ranked = past.surprise(bet)[1] if past.enough else float("nan")
-        past.add(bet)
-        return max(0.0, total / TOTAL - 1.0), ranked
+        total = sum(WEIGHTS[name] * self._surprise(name, figure)[0] for name, figure in figures.items())
+        quiet = self._surprise(_QUIET, -log_size(sum(self._steps)))[0] if self.rows > QUIET else 0.0
+        enough = self._pasts[_BETS].enough
+        bet = self._surprise(_BETS, log_size(value - robust))[1]
+        merged = max(0.0, total / TOTAL - 1.0 + _OTHERS, quiet + _ALONE)
+        return merged, bet if enough else float("nan")
+
+    def _surprise(self, name: str, figure: float) -> tuple[float, float]:
+        """Of a figure among those before it, extrapolated and by rank; then remembers it."""
+        past = self._pasts[name]
+        surprise = past.surprise(figure)
+        past.add(figure)
+        return surprise
 
     def to_state(self) -> bytes:
         """Versioned bytes."""
         scalars: dict[str, Any] = {"memory": self.memory, "rows": self.rows, "last": self._last, "means": self._means}
-        arrays: dict[str, Any] = {"values": self._values.to_array()}
+        arrays: dict[str, Any] = {"values": self._values.to_array(), "steps": np.array(self._steps)}
         for name, past in self._pasts.items():
             arrays[f"past {name}"] = past.to_array()
         for name, profile in (("day", self._day), ("week", self._week)):
@@ -173,15 +181,22 @@ class LevelSeason:
         scalars, arrays = unpack(_KIND, state)
 
         def parts(name: str) -> dict[str, Any]:
-            return {part: arrays[f"{name} {part}"] for part in ("mean", "seen", "errors", "judged") if f"{name} {part}" in arrays}
+            return {
+                part: arrays[f"{name} {part}"]
+                for part in ("mean", "seen", "errors", "judged")
+                if f"{name} {part}" in arrays
+            }
 
         series = cls(scalars["memory"])
         series.rows, series._last, series._means = scalars["rows"], scalars["last"], scalars["means"]
         series._day = Profile.from_arrays(scalars["day"], parts("day"))
         series._week = Profile.from_arrays(scalars["week"], parts("week"))
+        series._steps.extend(arrays["steps"].tolist())
         series._value, series._bet = Forecast.from_arrays(parts("value")), Forecast.from_arrays(parts("bet"))
         series._values = Past(series.memory, arrays["values"].tolist())
-        series._pasts = {name: Past(series.memory, arrays[f"past {name}"].tolist()) for name in (*WEIGHTS, _BETS)}
+        series._pasts = {
+            name: Past(series.memory, arrays[f"past {name}"].tolist()) for name in (*WEIGHTS, _QUIET, _BETS)
+        }
         series._onsets = Onsets.from_arrays(series.memory, series.rows, arrays)
         return series
 
@@ -190,8 +205,9 @@ def log_bets(surprise: Float) -> Float:
     """Log payoffs float64[n, 4] of p-values: k p^(k - 1) for k = 0.2, 0.4, 0.6, 0.8, from surprises -log p float64[n].
 
     Each has expectation <= 1 where P(p <= a | past) <= a (Vovk and Wang 2021, "E-values: calibration, combination and
-    applications"). Small powers are for few extreme rows, large ones for many that are somewhat odd. NaN, of rows before
-    there is a past, bets nothing: log payoff 0.
+    applications"). Small powers are for few extreme rows, large ones for many that are somewhat odd. NaN, of rows
+    before there is a past, bets nothing: log payoff 0.
     """
     power = np.array(POWERS)
-    return np.nan_to_num(np.log(power) + (1.0 - power) * surprise[:, None], nan=0.0)
+    logs: Float = np.nan_to_num(np.log(power) + (1.0 - power) * surprise[:, None], nan=0.0)
+    return logs

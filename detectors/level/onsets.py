@@ -25,7 +25,11 @@ class Onsets:
     """
 
     def __init__(
-        self, memory: int, rows: int = 0, highest: Iterable[tuple[int, float]] = (), begun: Iterable[tuple[int, float]] = ()
+        self,
+        memory: int,
+        rows: int = 0,
+        highest: Iterable[tuple[int, float]] = (),
+        begun: Iterable[tuple[int, float]] = (),
     ) -> None:
         self.memory = memory
         self.rows = rows

@@ -173,9 +173,8 @@ def test_a_score_is_as_rare_as_it_says(world: str) -> None:
 
 @pytest.mark.parametrize("world", WORLDS)
 def test_half_of_series_without_a_change_go_long_without_an_alarm(world: str) -> None:
-    """A run of 100 rows after 250 has no onset at the default threshold in at least half of all series: exact
-    binomial limit."""
-    streams, before, run = 150, 250, 100
+    """50 rows after 250 hold no onset at the default threshold in at least half of all series: exact binomial limit."""
+    streams, before, run = 150, 250, 50
     alarmed = 0
     for stream in range(streams):
         x = WORLDS[world](np.random.default_rng([7, stream]), before + run)
@@ -222,7 +221,8 @@ def _changed(kind: str, rng: np.random.Generator, rows: int, at: int) -> Array:
 
 
 @pytest.mark.parametrize(
-    ("kind", "rows"), [("point", 1), ("level", 10), ("spread", 25), ("dropout", 2), ("flat", 200), ("shape", 24), ("still", 100)]
+    ("kind", "rows"),
+    [("point", 1), ("level", 10), ("spread", 25), ("dropout", 2), ("flat", 200), ("shape", 24), ("still", 100)],
 )
 def test_a_change_is_found_soon_in_nine_of_ten_series(kind: str, rows: int) -> None:
     """Hourly rows, 600 of them before the change: an onset at the default threshold within ``rows`` of it. The count
