@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks._level_worlds import delays, without_a_change
 from benchmarks._nab_data import HALVES, Series, published, series
 from benchmarks._nab_score import PROFILES, Profile, best_threshold, normalised, raw_score
 from detectors.level import ALARM, LevelSeason
@@ -129,6 +130,13 @@ def print_tables(result: dict[str, Any]) -> None:
     for row in result["files"]:
         counts = f"{row['rows']:7d}{row['windows']:9d}{row['found']:7d}{row['false_alarms']:7d}{row['lost']:7.2f}"
         print(f"{row['file']:56s}{row['half']:>9s}{counts}")
+    names = ["alarms_per_1000_rows", "rows_at_0.99", "rows_at_0.999", "bets_alarms", "bets_funded"]
+    print(f"\n{'without a change':20s}" + "".join(f"{name:>22s}" for name in names))
+    for world, of in result["without_a_change"].items():
+        print(f"{world:20s}" + "".join(f"{of[name]:22.5g}" for name in names))
+    print(f"\n{'change':20s}{'median rows to alarm':>22s}{'of nine in ten':>22s}")
+    for change, of in result["delay_rows"].items():
+        print(f"{change:20s}{of['median']:22g}{of['p90']:22g}")
 
 
 def _fixed(result: dict[str, Any]) -> dict[str, float]:
@@ -153,6 +161,8 @@ def main() -> None:
         corpus = [s for s in corpus if s.values.size < QUICK_ROWS]
     result = measure(corpus)
     result["checks"] = known
+    result["without_a_change"] = without_a_change(*((10, 750) if arguments.quick else (100, 1250)))
+    result["delay_rows"] = delays(20 if arguments.quick else 100)
     result["published"] = {"random": round(published()["random"]["standard"], 6)}
     result["seconds"] = round(time.perf_counter() - begun, 1)
     result["machine"] = f"{os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"

@@ -48,9 +48,10 @@ _QUIET, _BETS = "quiet", "bets"
 class Scores:
     """What is said of each row.
 
-    ``score`` float64[n]: 1 - p, in [0, 1]; where nothing changes a row's score is at least 1 - a with a probability of
-    at most a. ``onset`` float64[n]: the score of rows that begin something new, 0 elsewhere: alarm where it is at least
-    ``ALARM``. ``log_bets`` float64[n, 4]: log payoffs on the value alone, for :class:`detectors.evidence.FundedSR`.
+    ``score`` float64[n]: 1 - p, in [0, 1]. Where nothing changes a row's score is meant to be at least 1 - a with a
+    probability of at most a: so by rank, and measured for a from 0.01 on where the tail is extrapolated. ``onset``
+    float64[n]: the score of rows that begin something new, 0 elsewhere; alarm where it is at least ``ALARM``.
+    ``log_bets`` float64[n, 4]: log payoffs on the value alone, by rank, for :class:`detectors.evidence.FundedSR`.
     """
 
     score: Float
