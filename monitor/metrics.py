@@ -62,6 +62,7 @@ SELF = (
     ),
     Series("driftline_evaluation_ticks_total", "counter", (), "Ticks evaluated by this process."),
     Series("driftline_evaluation_seconds_total", "counter", (), "Seconds this process spent evaluating ticks."),
+    Series("driftline_explanations_failed_total", "counter", (), "Changes whose explanation failed; the log says why."),
     Series("driftline_leader", "gauge", (), "1 while this process leads the evaluation."),
     Series(
         "driftline_deliveries_total",
@@ -135,6 +136,7 @@ _PLAIN = {
     "decoders_replaced": "driftline_decoders_replaced_total",
     "ticks": "driftline_evaluation_ticks_total",
     "tick_seconds": "driftline_evaluation_seconds_total",
+    "unexplained": "driftline_explanations_failed_total",
     "leading": "driftline_leader",
 }
 

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import structlog
 
 from alerts import lifecycle
@@ -97,7 +98,7 @@ def alarm(session: Session, i: int, value: float, end: int, batch: Batch) -> Non
         effect=document(effect),
         sentence=said(session, stream, effect, middle(found.low_us, found.high_us)),
     )
-    explanation = explaining.explain(session, stream, fact, end)
+    explanation = _explained(session, stream, fact, end)
     bank.open(i, end)
     home = _home(session, stream, fact, explanation, batch)
     if home is not None:
@@ -116,6 +117,16 @@ def alarm(session: Session, i: int, value: float, end: int, batch: Batch) -> Non
     anomaly = _put(session, anomaly, batch)
     batch.told[anomaly.id] = anomaly
     log.info("anomaly opened", id=anomaly.id, severity=anomaly.severity, sentence=anomaly.sentence)
+
+
+def _explained(session: Session, stream: Stream, fact: Fact, end: int) -> Explanation:
+    """Why; nothing where that fails: an alarm is never held up by what would explain it."""
+    try:
+        return explaining.explain(session, stream, fact, end)
+    except (ValueError, ArithmeticError, LookupError, TypeError, np.linalg.LinAlgError):
+        session.unexplained += 1
+        log.exception("a change could not be explained", segment=stream.segment, signal=stream.signal)
+        return Explanation(sentence="")
 
 
 def _home(session: Session, stream: Stream, fact: Fact, explanation: Explanation, batch: Batch) -> Anomaly | None:
@@ -201,7 +212,7 @@ def review_open(session: Session, now: int, batch: Batch) -> None:
             anomaly = lifecycle.update(anomaly, fact.stream, at_us=now, effect=found, sentence=text)
             anomaly = _put(session, anomaly, batch)
         if fact.stream == anomaly.facts[0].stream and explaining.is_due(anomaly.opened, now):
-            again = explaining.explain(session, stream, fact, now)
+            again = _explained(session, stream, fact, now)
             _put(session, lifecycle.explain(anomaly, again, at_us=now), batch)
 
 

@@ -79,6 +79,7 @@ class Session:
         self._plan: CountPlan | None = None
         self._hour: tuple[int, Cells] | None = None  # the begun hour's cells, so that a tick need not read it again
         self.rules = judging.sending_rules(config)
+        self.unexplained = 0  # explanations that failed
         self._load(lead)
 
     # -- reading --------------------------------------------------------------------------------------------

@@ -55,6 +55,7 @@ class EvaluateWorker:
         self.last_seconds = 0.0  # how long the last batch took
         self.tick_seconds = 0.0  # time spent on batches since the start
         self.ticks = 0  # ticks evaluated since the start
+        self.unexplained = 0  # explanations that failed since the start
 
     @property
     def leading(self) -> bool:
@@ -140,6 +141,7 @@ class EvaluateWorker:
         self._lead = evaluation.write(self._store, self._lead, results, now_us, lease_us, also)
         self._lease_until_us = now_us + lease_us
         self._session = session
+        self.unexplained, session.unexplained = self.unexplained + session.unexplained, 0
         self.ticks += (span[1] - span[0]) // self._config.evaluation.every
         self.last_seconds = time.monotonic() - began
         self.tick_seconds += self.last_seconds

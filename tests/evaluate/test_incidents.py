@@ -11,9 +11,11 @@ from sqlalchemy import select
 
 from alerts.anomaly import Anomaly, Effect, Evidence, Explanation, Fact, Since
 from alerts.lifecycle import SendingRules, join, open_anomaly, resolve
+from monitor.evaluate import explaining
 from monitor.evaluate.incidents import OpenAnomalies, same_start
 from monitor.evaluate.status import streams
 from monitor.evaluate.story import MAX_CHARACTERS, story
+from monitor.evaluate.worker import EvaluateWorker
 from monitor.store.engine import Store, open_store
 from monitor.store.tables import outbox
 from tests.evaluate.test_embeddings import write_samples
@@ -164,6 +166,21 @@ def test_a_release_that_breaks_two_segments_is_one_anomaly(store: Store, release
     sentence = found[0].document["explanation"]["sentence"]
     assert "It began with prompt extract 15 (0 % of sessions the day before, 100 % now)." in sentence
     assert f"schema_violation_rate in {'b' if found[0].segment == 'a' else 'a'} (2" in sentence
+
+
+def test_an_explanation_that_fails_holds_up_no_alarm(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> Explanation:
+        raise ValueError("boom")
+
+    monkeypatch.setattr(explaining, "compare", broken)
+    end = write(store, [Segment("bad", 80.0, changes=(RELEASE,))], days=10)
+    worker = EvaluateWorker(store, config(), clock=lambda: end / 1e6)
+    worker.drain()
+    (row,) = opened(store)
+    assert row.document["explanation"]["attributes"] == []
+    assert row.document["explanation"]["sentence"].startswith(row.document["facts"][0]["sentence"])
+    assert worker.unexplained > 1
+    worker.close()
 
 
 def test_beginnings_that_may_be_one() -> None:
