@@ -14,8 +14,8 @@ from typing import TypeVar
 PATIENCE_S = 60.0
 T = TypeVar("T")
 
-# live(progress, seed, last): works, writing a byte to the descriptor ``progress`` for each step; the last life runs
-# to the end and returns, any other waits for its kill.
+# live(progress, seed, last): works, writing a byte to the descriptor ``progress`` for each step, and closes it when all
+# is done; the last life then returns, any other waits for its kill.
 Live = Callable[[int, int, bool], None]
 
 
@@ -59,5 +59,6 @@ def _wait(progress: int, rng: random.Random, most_steps: int) -> None:
     for _ in range(rng.randint(1, most_steps)):
         if not select.select([progress], [], [], PATIENCE_S)[0]:
             return
-        os.read(progress, 1)
+        if not os.read(progress, 1):  # it has done all there is to do, and waits
+            return
     time.sleep(rng.uniform(0.0, 0.02))

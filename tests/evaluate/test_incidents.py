@@ -42,7 +42,7 @@ def sent(store: Store) -> list[tuple[str, int]]:
 
 
 def test_a_bad_release_is_one_anomaly_and_one_notification(store: Store) -> None:
-    end = write(store, [Segment("bad", 80.0, changes=(RELEASE,)), Segment("good", 80.0)], days=10)
+    end = write(store, [Segment("bad", 80.0, changes=(RELEASE,)), Segment("good", 20.0)], days=10)
     evaluate(store, config(alerts={"sinks": SINKS, "send_historic": True}), end)
     (row,) = opened(store)
     facts = row.document["facts"]
@@ -123,9 +123,9 @@ def test_an_embedding_that_moves_with_the_rates_joins_them_and_explains(store: S
 
 
 def test_a_segment_that_comes_later_is_recorded_once_and_told_to_nobody(store: Store) -> None:
-    end = write(store, [Segment("old", 60.0)], days=20)
+    end = write(store, [Segment("old", 30.0)], days=18)
     newcomer = START_US + 9 * DAY_US + 5 * HOUR_US
-    write(store, [Segment("late", 60.0)], days=11, start_us=newcomer, partition=1)
+    write(store, [Segment("late", 60.0)], days=9, start_us=newcomer, partition=1)
     set_watermark(store, end, 1)
     evaluate(store, config(alerts={"sinks": SINKS, "send_historic": True}), end)
     (row,) = [row for row in opened(store) if row.signal == "new_segment"]
@@ -139,10 +139,10 @@ def test_a_segment_that_comes_later_is_recorded_once_and_told_to_nobody(store: S
 
 
 def test_a_segment_that_appears_for_an_hour_and_dies_is_closed(store: Store) -> None:
-    write(store, [Segment("old", 60.0)], days=60)
-    brief = Segment("brief", 600.0, changes=(Change(START_US + 20 * DAY_US + HOUR_US, volume=0.0),))
-    write(store, [brief], days=40, start_us=START_US + 20 * DAY_US, partition=1)
-    evaluate(store, config(), START_US + 60 * DAY_US)
+    write(store, [Segment("old", 20.0)], days=30)
+    brief = Segment("brief", 200.0, changes=(Change(START_US + 10 * DAY_US + HOUR_US, volume=0.0),))
+    write(store, [brief], days=20, start_us=START_US + 10 * DAY_US, partition=1)
+    evaluate(store, config(evaluation={"history": "14d"}), START_US + 30 * DAY_US)
     (row,) = [row for row in opened(store) if row.segment == "brief"]
     assert (row.signal, row.state) == ("new_segment", "resolved")
 

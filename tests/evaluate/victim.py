@@ -28,6 +28,7 @@ def live(url: str, end_us: int, progress: int, last: bool) -> None:
     worker = EvaluateWorker(store, Config(), clock=lambda: end_us / 1e6, holder="same", batch_us=HOUR_US)
     while worker.step():
         os.write(progress, b".")
+    os.close(progress)
     while not last:
         time.sleep(1)
     worker.close()

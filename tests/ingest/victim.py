@@ -36,6 +36,7 @@ def live(url: str, log: MemoryLog, seed: int, progress: int, last: bool) -> None
         if worker.step(0):
             os.write(progress, b".")
             embed.step()
+    os.close(progress)
     while not last:
         time.sleep(1)
     worker.drain()
