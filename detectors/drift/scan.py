@@ -121,7 +121,7 @@ class Scan:
         """
         if not self._at.size:
             raise ValueError("no rows since the start or the last reset; call update first")
-        chance = onset_posterior(self._z, self._log_p)
+        chance = onset_posterior(self._z, self._log_p, self.reference.rows)
         order = np.argsort(-chance, kind="stable")
         within = order[: int(np.searchsorted(np.cumsum(chance[order]), MASS)) + 1]
         return OnsetRow(int(self._at[order[0]]), int(self._at[within.min()]), int(self._at[within.max()]))
@@ -162,7 +162,8 @@ class Scan:
         z, log_p = self.reference.features(x)
         back = self._z[-(WINDOWS[-1] - 1) :]
         log_r = shiryaev_roberts(novelty_logs(log_p)[None], self._log_r)
-        evidence = combined(location(np.concatenate([back, z])[None], back.shape[0]), log_r)[0]
+        full = np.concatenate([back, z])[None]
+        evidence = combined(location(full, back.shape[0], self.reference.rows), log_r)[0]
         self._log_r = log_r[:, :, -1]
         self._z = np.concatenate([self._z, z])[-MEMORY:]
         self._log_p = np.concatenate([self._log_p, log_p], axis=1)[:, -MEMORY:]

@@ -1,9 +1,10 @@
 """Evidence of a change at each row, for many streams at once: arithmetic of ``detectors.drift.scan``.
 
-Location. S is the sum of the last w whitened rows, N(0, w I) without a change. Against a shift drawn from
-N(0, t2 I), t2 = delta^2 / k, of expected length delta, its likelihood ratio is
+Location. S is the sum of the last w whitened rows. Without a change it is N(0, w v I), v = 1 + w / n: the centre of a
+reference of n rows is wrong by N(0, I / n), which long sums find. Against a shift drawn from N(0, t2 I), t2 =
+delta^2 / k, of expected length delta, its likelihood ratio is
 
-    log B = q w t2 / (2 (1 + w t2)) - (k / 2) log(1 + w t2),    q = |S|^2 / w
+    log B = q r / (2 (1 + r)) - (k / 2) log(1 + r),    q = |S|^2 / (w v),    r = w t2 / v
 
 summed over windows, each weighted by its distance from the one before (so that the sum stands for one over every
 onset), and over deltas.
@@ -24,7 +25,7 @@ Float32 = NDArray[np.float32]
 WINDOWS: tuple[int, ...] = (1, 2, 3, 4, 6, 8, 11, 16, 23, 32, 45, 64, 91, 128, 181)
 DELTAS: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
 LEAST_LOG_P = float(np.log(1e-5))  # of a tail that a few hundred rows tell nothing of
-MOST_NATS = 600.0
+MOST_NATS = 600.0  # of one likelihood ratio; double precision ends at 709
 
 # (channel, eps, kappa); channels: 0 norm, 1 off the subspace, 2 a norm that is small
 _FAR = ((0.03, 0.15), (0.1, 0.15), (0.3, 0.15), (0.3, 0.5), (1.0, 0.2), (1.0, 0.5))
@@ -58,35 +59,37 @@ def shiryaev_roberts(logs: Float, before: Float) -> Float:
     return np.asarray(total + np.logaddexp.accumulate(starts, axis=2)[:, :, 1:], dtype=np.float64)
 
 
-def location_factors(rows: int, k: int) -> tuple[Float, Float]:
-    """(a, b) float64[rows, 4]: log B = a |S|^2 + b for sums of 1, 2, ... ``rows`` rows and each delta."""
-    w = np.arange(1, rows + 1, dtype=np.float64)[:, None]
-    wt2 = w * np.square(DELTAS) / max(k, 1)
-    return wt2 / (2.0 * w * (1.0 + wt2)), -0.5 * k * np.log1p(wt2)
+def location_factors(windows: NDArray[np.int64], k: int, reference: int) -> tuple[Float, Float]:
+    """(a, b) float64[4, windows]: log B = a |S|^2 + b for sums of so many rows, each delta as likely."""
+    w = windows.astype(np.float64)
+    v = 1.0 + w / reference
+    ratio = np.square(DELTAS)[:, None] * w / (max(k, 1) * v)
+    return ratio / (2.0 * w * v * (1.0 + ratio)), -0.5 * k * np.log1p(ratio) - np.log(len(DELTAS))
 
 
-def location(z: Float32, known: int) -> Float:
+def location(z: Float32, known: int, reference: int) -> Float:
     """Sum of the likelihood ratios of all windows and deltas after each row: float64[s, t - known].
 
     Args:
         z: float32[s, t, k], whitened rows; the first ``known`` came before those asked for.
+        reference: rows whose mean is the centre.
     """
     streams, length, k = z.shape
     total = np.zeros((streams, length - known))
     if k == 0:
         return total
-    a, b = location_factors(WINDOWS[-1], k)
-    gaps = np.diff((0, *WINDOWS)) / len(DELTAS)
+    a, b = location_factors(np.array(WINDOWS), k, reference)
+    b += np.log(np.diff((0, *WINDOWS)))
     sums = np.zeros((length + 1, k), dtype=np.float32)
     for stream in range(streams):  # one at a time: its sums stay in the processor's cache
         np.cumsum(z[stream], axis=0, out=sums[1:])
-        for window, gap in zip(WINDOWS, gaps, strict=True):
+        for window, slope, constant in zip(WINDOWS, a.T, b.T, strict=True):
             first = max(known, window - 1)  # the first row that ends a full window
             if first >= length:
                 break
             step = sums[first + 1 :] - sums[first + 1 - window : length + 1 - window]
-            square = np.einsum("tk,tk->t", step, step)
-            exponent = np.multiply.outer(a[window - 1], square) + (b[window - 1] + np.log(gap))[:, None]
+            square = np.einsum("tk,tk->t", step, step).astype(np.float64)
+            exponent = np.multiply.outer(slope, square) + constant[:, None]
             total[stream, first - known :] += np.exp(np.minimum(exponent, MOST_NATS)).sum(axis=0)
     return total
 
@@ -96,19 +99,18 @@ def combined(location_sum: Float, log_r: Float) -> Float:
     return np.log(location_sum + np.exp(np.minimum(log_r + LOG_PRIOR[:, None], MOST_NATS)).sum(axis=1))
 
 
-def onset_posterior(z: Float32, log_p: Float) -> Float:
+def onset_posterior(z: Float32, log_p: Float, reference: int) -> Float:
     """Probability of each row to be the first of the change, float64[t], given that the last row is of it.
 
-    From z float32[t, k] and log tail probabilities float64[3, t]. Every onset is as likely before; those older than the rows given count for the first.
+    From z float32[t, k] and log tail probabilities float64[3, t]. Every onset is as likely before; those older than the
+    rows given count for the first.
     """
     length, k = z.shape
     tails = np.cumsum(novelty_logs(log_p)[:, ::-1], axis=1)[:, ::-1] + LOG_PRIOR[:, None]
     if k:
         sums = np.cumsum(z[::-1], axis=0, dtype=np.float64)
-        a, b = location_factors(length, k)
-        square = np.einsum("tk,tk->t", sums, sums)
-        tails = np.concatenate([tails, (square[:, None] * a + b - np.log(len(DELTAS)))[::-1].T])
+        a, b = location_factors(np.arange(1, length + 1), k, reference)
+        tails = np.concatenate([tails, (np.einsum("tk,tk->t", sums, sums) * a + b)[:, ::-1]])
     logs = np.logaddexp.reduce(tails, axis=0)
-    logs -= logs.max()
-    chance = np.exp(logs)
+    chance = np.exp(logs - logs.max())
     return np.asarray(chance / chance.sum(), dtype=np.float64)

@@ -129,10 +129,8 @@ class ScanReference:
         """Whitened, pulled-in, centred rows float32[m, k], and their log tail probabilities float64[3, m]."""
         z, off = coordinates(rows, self.centre, self.axes, self.whiten)
         norm = np.linalg.norm(z, axis=1)
-        far, away = self.norm.log_p(norm), self.off.log_p(off)
-        # Of a norm that is as small: one less the chance of one as large.
-        near = np.log(-np.expm1(np.minimum(far, -1e-9)))
-        return pull(z, self.radius) - self.middle, np.stack([far, away, near])
+        log_p = np.stack([self.norm.log_p(norm), self.off.log_p(off), self.norm.log_p_small(norm)])
+        return pull(z, self.radius) - self.middle, log_p
 
     def threshold(self, run_length: float) -> float:
         """Evidence (nats) that streams without a change reach after ``run_length`` rows on average.
@@ -284,7 +282,7 @@ def _calibrate(z: Float32, norm: Float, off: Float, total: int, rng: np.random.G
     wrong = rng.standard_normal((STREAMS, 3, 1)) * np.sqrt((1.0 - u) / (1.0 + m * u))
     logs = novelty_logs(np.minimum(np.log(np.maximum(u, 1e-12)) + wrong, 0.0))
     before = np.full((STREAMS, len(HYPOTHESES)), -np.inf)
-    evidence = combined(location(drawn, 0), shiryaev_roberts(logs, before))
+    evidence = combined(location(drawn, 0, total), shiryaev_roberts(logs, before))
     return run_length_curve(evidence)
 
 

@@ -52,3 +52,8 @@ class UpperTail:
         y = np.maximum(x - self.start, 0.0) / self.scale
         fall = y if self.shape == 0 else np.log1p(self.shape * y) / self.shape
         return np.where(x > self.start, np.log(self.share) - fall, np.maximum(inside, np.log(self.share)))
+
+    def log_p_small(self, x: NDArray[np.floating]) -> Float:
+        """Log of the probability of a value as small, within the sample only. Any shape."""
+        n = self.values.size
+        return np.asarray(np.log((np.searchsorted(self.values, x, side="right") + 0.5) / (n + 0.5)), dtype=np.float64)
