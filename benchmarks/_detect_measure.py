@@ -43,7 +43,7 @@ class Detector(Protocol):
 
 
 class Ours:
-    """``detectors.drift.scan`` for many streams of one reference (``tests/detectors/test_scan.py`` holds it to Scan)."""
+    """``detectors.drift.scan`` for many streams of one reference; a test holds it to ``Scan``."""
 
     names = ("ours",)
 
@@ -102,7 +102,8 @@ def compare(name: str, seed: Sequence[int], vectors: RealVectors | None, windows
     alarmed = (_update(detectors, _draw(world, rng, starts, CHANGE, None)) > thresholds[:, None, None]).any(axis=2)
     found = {}
     for scenario in world.scenarios:
-        after = delays([copy.deepcopy(each) for each in detectors], thresholds, alarmed, world, rng, scenario, 3 * run_length)
+        own = [copy.deepcopy(each) for each in detectors]
+        after = delays(own, thresholds, alarmed, world, rng, scenario, 3 * run_length)
         found[scenario] = {each: row[~early].tolist() for each, row, early in zip(names, after, alarmed, strict=True)}
     return {"world": name, "rows": len(reference), "run_length": run_length, "delays": found}
 
@@ -114,9 +115,7 @@ def streams(detectors: Sequence[Detector], world: World, rng: Rng, count: int, r
         some = min(50, count - start)
         for detector in detectors:
             detector.start(some)
-        parts = [
-            _update(detectors, _draw(world, rng, some, min(100, rows - at), None)) for at in range(0, rows, 100)
-        ]
+        parts = [_update(detectors, _draw(world, rng, some, min(100, rows - at), None)) for at in range(0, rows, 100)]
         out.append(np.concatenate(parts, axis=2))
     return np.concatenate(out, axis=1)
 
@@ -135,7 +134,8 @@ def delays(detectors: Sequence[Detector], thresholds: Float, alarmed: NDArray[np
             going = going[still]
             for detector in detectors:
                 detector.keep(still)
-        over = _update(detectors, _draw(world, rng, going.size, min(BLOCK, cap - at), scenario)) > thresholds[:, None, None]
+        statistics = _update(detectors, _draw(world, rng, going.size, min(BLOCK, cap - at), scenario))
+        over = statistics > thresholds[:, None, None]
         hit = over.any(axis=2) & waiting[:, going]
         which, where = np.nonzero(hit)
         found[which, going[where]] = at + over.argmax(axis=2)[which, where] + 1

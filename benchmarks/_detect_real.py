@@ -62,7 +62,9 @@ def real_vectors() -> RealVectors | None:
     )
 
 
-def _maker(row: RealImage, copy: int, name: str, change: Callable[[Image.Image], Image.Image]) -> Callable[[], Image.Image]:
+def _maker(
+    row: RealImage, copy: int, name: str, change: Callable[[Image.Image], Image.Image]
+) -> Callable[[], Image.Image]:
     seed = zlib.crc32(f"{row.file} {copy} {name}".encode())
     return lambda: change(augment(load(row, SIDE), np.random.default_rng(seed)))
 

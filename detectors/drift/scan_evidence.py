@@ -35,7 +35,7 @@ HYPOTHESES: tuple[tuple[int, float, float], ...] = (
     (2, 0.5, 0.5),
     (2, 1.0, 0.5),
 )
-CHANNEL_WEIGHTS: tuple[float, ...] = (0.5, 0.5, 0.05)  # location has 1
+CHANNEL_WEIGHTS: tuple[float, ...] = (2.0, 2.0, 0.2)  # location has 1
 
 CHANNEL = np.array([channel for channel, _, _ in HYPOTHESES])
 EPS = np.array([eps for _, eps, _ in HYPOTHESES])
@@ -46,7 +46,8 @@ LOG_PRIOR = np.log(np.array(CHANNEL_WEIGHTS)[CHANNEL] / np.bincount(CHANNEL)[CHA
 def novelty_logs(log_p: Float) -> Float:
     """Log likelihood ratios float64[..., 14, t] of rows from their log tail probabilities float64[..., 3, t]."""
     u = np.maximum(log_p, LEAST_LOG_P)[..., CHANNEL, :]
-    return np.log((1.0 - EPS)[:, None] + (EPS * KAPPA)[:, None] * np.exp((KAPPA - 1.0)[:, None] * u))
+    ratio = (1.0 - EPS)[:, None] + (EPS * KAPPA)[:, None] * np.exp((KAPPA - 1.0)[:, None] * u)
+    return np.asarray(np.log(ratio), dtype=np.float64)
 
 
 def shiryaev_roberts(logs: Float, before: Float) -> Float:
@@ -96,7 +97,8 @@ def location(z: Float32, known: int, reference: int) -> Float:
 
 def combined(location_sum: Float, log_r: Float) -> Float:
     """log of all evidence, float64[s, t], at most about 600 nats."""
-    return np.log(location_sum + np.exp(np.minimum(log_r + LOG_PRIOR[:, None], MOST_NATS)).sum(axis=1))
+    novelty = np.exp(np.minimum(log_r + LOG_PRIOR[:, None], MOST_NATS)).sum(axis=1)
+    return np.asarray(np.log(location_sum + novelty), dtype=np.float64)
 
 
 def onset_posterior(z: Float32, log_p: Float, reference: int) -> Float:

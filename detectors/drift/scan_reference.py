@@ -22,7 +22,7 @@ Float = NDArray[np.float64]
 Float32 = NDArray[np.float32]
 
 COMPONENTS = 64
-RIDGE = 0.05  # of the mean variance of the components kept
+RIDGE = 0.2  # of the mean variance of the components kept
 RADIUS = 0.95  # held-out quantile of the whitened norm beyond which a row is pulled in
 MIN_REFERENCE = 40  # rows in each half
 FOLDS = 3  # for the variance along the axes
@@ -189,7 +189,7 @@ def coordinates(x: Float32, centre: Float32, axes: Float32, whiten: Float32) -> 
     off = np.sqrt(np.maximum(square - np.einsum("ij,ij->i", inside, inside), 0.0))
     # The difference of two squares holds nothing below the rounding of the larger.
     off[off < 2e-3 * np.sqrt(square)] = 0.0
-    return inside * whiten, off
+    return np.asarray(inside * whiten, dtype=np.float32), np.asarray(off, dtype=np.float64)
 
 
 def pull(z: Float32, radius: float) -> Float32:
@@ -279,7 +279,7 @@ def _calibrate(z: Float32, norm: Float, off: Float, total: int, rng: np.random.G
     ranks = np.stack([_rank(norm, rng)[picks], _rank(off, rng)[picks]], axis=1)  # 1 is the largest
     u = (ranks - rng.random(ranks.shape)) / m
     u = np.concatenate([u, 1.0 - u[:, :1]], axis=1)
-    wrong = rng.standard_normal((STREAMS, 3, 1)) * np.sqrt((1.0 - u) / (1.0 + m * u))
+    wrong = rng.standard_normal((STREAMS, 3, 1)) * np.sqrt(0.5 * (1.0 - u) / (1.0 + m * u))
     logs = novelty_logs(np.minimum(np.log(np.maximum(u, 1e-12)) + wrong, 0.0))
     before = np.full((STREAMS, len(HYPOTHESES)), -np.inf)
     evidence = combined(location(drawn, 0, total), shiryaev_roberts(logs, before))

@@ -51,7 +51,8 @@ class UpperTail:
         inside = np.log((as_large + 0.5) / (n + 0.5))
         y = np.maximum(x - self.start, 0.0) / self.scale
         fall = y if self.shape == 0 else np.log1p(self.shape * y) / self.shape
-        return np.where(x > self.start, np.log(self.share) - fall, np.maximum(inside, np.log(self.share)))
+        beyond = np.log(self.share) - fall
+        return np.asarray(np.where(x > self.start, beyond, np.maximum(inside, np.log(self.share))), dtype=np.float64)
 
     def log_p_small(self, x: NDArray[np.floating]) -> Float:
         """Log of the probability of a value as small, within the sample only. Any shape."""
