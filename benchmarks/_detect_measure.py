@@ -64,7 +64,7 @@ class Ours:
         full = np.concatenate([self.recent, z.reshape(s, t, -1)], axis=1)
         logs = novelty_logs(log_p.reshape(3, s, t).transpose(1, 0, 2))
         log_r = shiryaev_roberts(logs, self.log_r)
-        shifts = location(full, self.recent.shape[1], self.reference.rows)
+        shifts = location(full, self.recent.shape[1], self.reference.effective, self.reference.rows)
         evidence = combined(shifts, log_r)
         self.recent, self.log_r = full[:, -(WINDOWS[-1] - 1) :], log_r[:, :, -1]
         return evidence[None]

@@ -121,7 +121,7 @@ class Scan:
         """
         if not self._at.size:
             raise ValueError("no rows since the start or the last reset; call update first")
-        chance = onset_posterior(self._z, self._log_p, self.reference.rows)
+        chance = onset_posterior(self._z, self._log_p, self.reference.effective, self.reference.rows)
         order = np.argsort(-chance, kind="stable")
         within = order[: int(np.searchsorted(np.cumsum(chance[order]), MASS)) + 1]
         return OnsetRow(int(self._at[order[0]]), int(self._at[within.min()]), int(self._at[within.max()]))
@@ -163,7 +163,7 @@ class Scan:
         back = self._z[-(WINDOWS[-1] - 1) :]
         log_r = shiryaev_roberts(novelty_logs(log_p)[None], self._log_r)
         full = np.concatenate([back, z])[None]
-        evidence: Float = combined(location(full, back.shape[0], self.reference.rows), log_r)[0]
+        evidence: Float = combined(location(full, back.shape[0], self.reference.effective, self.reference.rows), log_r)[0]
         self._log_r = log_r[:, :, -1]
         self._z = np.concatenate([self._z, z])[-MEMORY:]
         self._log_p = np.concatenate([self._log_p, log_p], axis=1)[:, -MEMORY:]

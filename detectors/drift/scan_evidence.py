@@ -2,7 +2,7 @@
 
 Location. S is the sum of the last w whitened rows. Without a change it is N(0, w v I), v = 1 + w / n: the centre of a
 reference of n rows is wrong by N(0, I / n), which long sums find. Against a shift drawn from N(0, t2 I), t2 =
-delta^2 / k, of expected length delta, its likelihood ratio is
+delta^2 / k, of expected length delta, its likelihood ratio is (k is the effective number of directions)
 
     log B = q r / (2 (1 + r)) - (k / 2) log(1 + r),    q = |S|^2 / (w v),    r = w t2 / v
 
@@ -35,7 +35,7 @@ HYPOTHESES: tuple[tuple[int, float, float], ...] = (
     (2, 0.5, 0.5),
     (2, 1.0, 0.5),
 )
-CHANNEL_WEIGHTS: tuple[float, ...] = (2.0, 2.0, 0.2)  # location has 1
+CHANNEL_WEIGHTS: tuple[float, ...] = (0.5, 0.5, 0.05)  # location has 1
 
 CHANNEL = np.array([channel for channel, _, _ in HYPOTHESES])
 EPS = np.array([eps for _, eps, _ in HYPOTHESES])
@@ -60,26 +60,27 @@ def shiryaev_roberts(logs: Float, before: Float) -> Float:
     return np.asarray(total + np.logaddexp.accumulate(starts, axis=2)[:, :, 1:], dtype=np.float64)
 
 
-def location_factors(windows: NDArray[np.int64], k: int, reference: int) -> tuple[Float, Float]:
+def location_factors(windows: NDArray[np.int64], effective: float, reference: int) -> tuple[Float, Float]:
     """(a, b) float64[4, windows]: log B = a |S|^2 + b for sums of so many rows, each delta as likely."""
     w = windows.astype(np.float64)
     v = 1.0 + w / reference
-    ratio = np.square(DELTAS)[:, None] * w / (max(k, 1) * v)
-    return ratio / (2.0 * w * v * (1.0 + ratio)), -0.5 * k * np.log1p(ratio) - np.log(len(DELTAS))
+    ratio = np.square(DELTAS)[:, None] * w / (effective * v)
+    return ratio / (2.0 * w * v * (1.0 + ratio)), -0.5 * effective * np.log1p(ratio) - np.log(len(DELTAS))
 
 
-def location(z: Float32, known: int, reference: int) -> Float:
+def location(z: Float32, known: int, effective: float, reference: int) -> Float:
     """Sum of the likelihood ratios of all windows and deltas after each row: float64[s, t - known].
 
     Args:
         z: float32[s, t, k], whitened rows; the first ``known`` came before those asked for.
+        effective: directions that the variance of the rows is spread over.
         reference: rows whose mean is the centre.
     """
     streams, length, k = z.shape
     total = np.zeros((streams, length - known))
     if k == 0:
         return total
-    a, b = location_factors(np.array(WINDOWS), k, reference)
+    a, b = location_factors(np.array(WINDOWS), effective, reference)
     b += np.log(np.diff((0, *WINDOWS)))
     sums = np.zeros((length + 1, k), dtype=np.float32)
     for stream in range(streams):  # one at a time: its sums stay in the processor's cache
@@ -101,7 +102,7 @@ def combined(location_sum: Float, log_r: Float) -> Float:
     return np.asarray(np.log(location_sum + novelty), dtype=np.float64)
 
 
-def onset_posterior(z: Float32, log_p: Float, reference: int) -> Float:
+def onset_posterior(z: Float32, log_p: Float, effective: float, reference: int) -> Float:
     """Probability of each row to be the first of the change, float64[t], given that the last row is of it.
 
     From z float32[t, k] and log tail probabilities float64[3, t]. Every onset is as likely before; those older than the
@@ -111,7 +112,7 @@ def onset_posterior(z: Float32, log_p: Float, reference: int) -> Float:
     tails = np.cumsum(novelty_logs(log_p)[:, ::-1], axis=1)[:, ::-1] + LOG_PRIOR[:, None]
     if k:
         sums = np.cumsum(z[::-1], axis=0, dtype=np.float64)
-        a, b = location_factors(np.arange(1, length + 1), k, reference)
+        a, b = location_factors(np.arange(1, length + 1), effective, reference)
         tails = np.concatenate([tails, (np.einsum("tk,tk->t", sums, sums) * a + b)[:, ::-1]])
     logs = np.logaddexp.reduce(tails, axis=0)
     chance = np.exp(logs - logs.max())

@@ -22,7 +22,7 @@ Float = NDArray[np.float64]
 Float32 = NDArray[np.float32]
 
 COMPONENTS = 64
-RIDGE = 0.2  # of the mean variance of the components kept
+RIDGE = 0.3  # of the mean variance of the components kept
 RADIUS = 0.95  # held-out quantile of the whitened norm beyond which a row is pulled in
 MIN_REFERENCE = 40  # rows in each half
 FOLDS = 3  # for the variance along the axes
@@ -44,6 +44,7 @@ class ScanReference:
     axes: Float32  # float32[d, k], orthonormal
     whiten: Float32  # float32[k]
     middle: Float32  # float32[k], mean of the pulled-in whitened rows
+    effective: float  # directions that the variance of pulled-in rows is spread over, at least 1
     radius: float
     norm: UpperTail
     off: UpperTail
@@ -109,19 +110,20 @@ class ScanReference:
         norm = np.linalg.norm(z, axis=1)
         radius = float(np.quantile(norm, RADIUS)) if k else 0.0
         pulled = pull(z, radius)
-        if k:
-            scale = float(np.sqrt(pulled.var(axis=0, dtype=np.float64).sum() / k))
-            scale = scale if scale > 0 else 1.0
+        trace, square = _traces(pulled)
+        effective = max(1.0, trace**2 / square) if square > 0 else 1.0
+        if square > 0:
+            scale = float(np.sqrt(square / trace))
             whiten, radius, norm = (whiten / scale).astype(np.float32), radius / scale, norm / scale
-            z_fit, pulled = z_fit / scale, pulled / scale
+            z_fit, pulled = z_fit / np.float32(scale), pulled / np.float32(scale)
         inside = pull(z_fit, radius)
         middle = (inside.sum(axis=0, dtype=np.float64) + pulled.sum(axis=0, dtype=np.float64)) / total
         size = float(np.sqrt(np.mean(np.square(held, dtype=np.float64)) * held.shape[1]))
         norm_tail = UpperTail.fit(norm, ROUNDING * max(1.0, radius))
         off_tail = UpperTail.fit(off, max(ROUNDING * size, 1e-30))
-        run_lengths, thresholds = _calibrate(_evened(pulled), norm, off, total, rng)
+        run_lengths, thresholds = _calibrate(_evened(pulled), norm, off, effective, total, rng)
         return cls(
-            centre=centre, axes=axes, whiten=whiten, middle=middle.astype(np.float32), radius=radius,
+            centre=centre, axes=axes, whiten=whiten, middle=middle.astype(np.float32), effective=effective, radius=radius,
             norm=norm_tail, off=off_tail, run_lengths=run_lengths, thresholds=thresholds, rows=total,
         )  # fmt: skip
 
@@ -150,7 +152,7 @@ class ScanReference:
     def to_state(self) -> bytes:
         """Versioned bytes."""
         scalars = {
-            "radius": self.radius, "rows": self.rows,
+            "radius": self.radius, "effective": self.effective, "rows": self.rows,
             "norm": [self.norm.start, self.norm.share, self.norm.shape, self.norm.scale],
             "off": [self.off.start, self.off.share, self.off.shape, self.off.scale],
         }  # fmt: skip
@@ -238,6 +240,22 @@ def _axes(fit: Float32, most: int, extent: float) -> tuple[Float, Float]:
     return np.asarray(axes, dtype=np.float64), variance
 
 
+def _traces(z: Float32) -> tuple[float, float]:
+    """tr C and tr C^2 of the covariance C of rows, the second without bias: over pairs of distinct rows.
+
+    |mean of rows|^2 then goes as (tr C^2 / tr C) times a chi-square with (tr C)^2 / tr C^2 degrees of freedom, by its
+    first two moments (Satterthwaite 1946): the whitened rows are scaled and counted so.
+    """
+    m, k = z.shape
+    if k == 0:
+        return 0.0, 0.0
+    y = (z - z.mean(axis=0, dtype=np.float64)).astype(np.float64)
+    square = np.einsum("ij,ij->i", y, y)
+    trace = float(square.mean())
+    pairs = (float(np.square(y.T @ y).sum()) - float(np.square(square).sum())) / (m * (m - 1.0))
+    return trace, max(pairs, trace**2 / k)
+
+
 def _evened(z: Float32) -> Float32:
     """Centred rows whose covariance is shrunk towards its mean variance, as far as chance spread its eigenvalues.
 
@@ -249,12 +267,10 @@ def _evened(z: Float32) -> Float32:
     y = (z - z.mean(axis=0, dtype=np.float64)).astype(np.float64)
     if k < 2 or m < 3:
         return np.asarray(y, dtype=np.float32)
-    product = y.T @ y
-    square = np.einsum("ij,ij->i", y, y)
-    values, vectors = np.linalg.eigh(product / m)
+    values, vectors = np.linalg.eigh(y.T @ y / m)
     mean = float(values.mean())
     wide = float(np.square(values).mean()) - mean**2
-    true = (float(np.square(product).sum()) - float(np.square(square).sum())) / (m * (m - 1.0) * k) - mean**2
+    true = _traces(z)[1] / k - mean**2
     keep = float(np.sqrt(np.clip(true / wide, 0.0, 1.0))) if wide > 0 else 1.0
     wanted = mean + keep * (values - mean)
     factor = np.sqrt(wanted / np.maximum(values, 1e-12 * max(mean, 1e-300)))
@@ -262,7 +278,9 @@ def _evened(z: Float32) -> Float32:
     return np.asarray((y @ vectors * factor) @ vectors.T, dtype=np.float32)
 
 
-def _calibrate(z: Float32, norm: Float, off: Float, total: int, rng: np.random.Generator) -> tuple[Float, Float]:
+def _calibrate(
+    z: Float32, norm: Float, off: Float, effective: float, total: int, rng: np.random.Generator
+) -> tuple[Float, Float]:
     """Mean rows to the alarm by threshold, from streams made of held-out rows.
 
     Tail probabilities are uniform within a row's rank, so that the largest of m rows does not stand for every 1 in m.
@@ -282,7 +300,7 @@ def _calibrate(z: Float32, norm: Float, off: Float, total: int, rng: np.random.G
     wrong = rng.standard_normal((STREAMS, 3, 1)) * np.sqrt(0.5 * (1.0 - u) / (1.0 + m * u))
     logs = novelty_logs(np.minimum(np.log(np.maximum(u, 1e-12)) + wrong, 0.0))
     before = np.full((STREAMS, len(HYPOTHESES)), -np.inf)
-    evidence = combined(location(drawn, 0, total), shiryaev_roberts(logs, before))
+    evidence = combined(location(drawn, 0, effective, total), shiryaev_roberts(logs, before))
     return run_length_curve(evidence)
 
 

@@ -71,7 +71,7 @@ def test_many_streams_at_once_give_what_each_gives_alone() -> None:
 def test_the_formulas_against_their_definitions() -> None:
     rng = np.random.default_rng(3)
     z = rng.normal(size=(1, 40, 5)).astype(np.float32)
-    a, b = location_factors(np.array(WINDOWS), 5, 100)
+    a, b = location_factors(np.array(WINDOWS), 5.0, 100)
     gaps = np.diff((0, *WINDOWS))
     slow = [
         sum(
@@ -82,7 +82,7 @@ def test_the_formulas_against_their_definitions() -> None:
         )
         for t in range(40)
     ]
-    assert location(z, 0, 100)[0] == pytest.approx(slow, rel=1e-4)
+    assert location(z, 0, 5.0, 100)[0] == pytest.approx(slow, rel=1e-4)
     # The likelihood ratio of the formula, at w = 4 and delta = 2: N(0, w v + w^2 t2) against N(0, w v).
     w, v, t2, total = 4.0, 1.04, 4.0 / 5, z[0, :4].sum(axis=0).astype(float)
     before, after = w * v, w * v + w * w * t2
@@ -203,17 +203,17 @@ def test_rows_of_a_known_session_change_nothing() -> None:
 
 
 def first_alarms(reference: ScanReference, draw: Draw, rng: np.random.Generator, run_length: float) -> np.ndarray:
-    """Rows to the alarm of 60 streams, cut off at three run lengths."""
+    """Rows to the alarm of 40 streams, cut off at three run lengths."""
     length = int(3 * run_length)
     ours = Ours(reference)
-    ours.start(60)
-    evidence = ours.update(draw(rng, 60 * length).reshape(60, length, D).astype(np.float32))[0]
+    ours.start(40)
+    evidence = ours.update(draw(rng, 40 * length).reshape(40, length, D).astype(np.float32))[0]
     over = evidence >= reference.threshold(run_length)
     return np.where(over.any(axis=1), over.argmax(axis=1) + 1, length + 1)
 
 
 @pytest.mark.parametrize("draw", [gaussian, kinds, heavy])
-@pytest.mark.parametrize("run_length", [100, 400])
+@pytest.mark.parametrize("run_length", [100, 300])
 def test_the_run_length_is_what_was_promised(draw: Draw, run_length: int) -> None:
     """Of 15 references at least half run 0.8 to 1.5 times as long as promised, up to chance: with a true median inside,
     fewer than 4 (or more than 11) of 15 on one side have a chance below 2 %."""
