@@ -163,7 +163,8 @@ class Scan:
         back = self._z[-(WINDOWS[-1] - 1) :]
         log_r = shiryaev_roberts(novelty_logs(log_p)[None], self._log_r)
         full = np.concatenate([back, z])[None]
-        evidence: Float = combined(location(full, back.shape[0], self.reference.effective, self.reference.rows), log_r)[0]
+        shifts = location(full, back.shape[0], self.reference.effective, self.reference.rows)
+        evidence: Float = combined(shifts, log_r)[0]
         self._log_r = log_r[:, :, -1]
         self._z = np.concatenate([self._z, z])[-MEMORY:]
         self._log_p = np.concatenate([self._log_p, log_p], axis=1)[:, -MEMORY:]

@@ -123,8 +123,8 @@ class ScanReference:
         off_tail = UpperTail.fit(off, max(ROUNDING * size, 1e-30))
         run_lengths, thresholds = _calibrate(_evened(pulled), norm, off, effective, total, rng)
         return cls(
-            centre=centre, axes=axes, whiten=whiten, middle=middle.astype(np.float32), effective=effective, radius=radius,
-            norm=norm_tail, off=off_tail, run_lengths=run_lengths, thresholds=thresholds, rows=total,
+            centre=centre, axes=axes, whiten=whiten, middle=middle.astype(np.float32), effective=effective,
+            radius=radius, norm=norm_tail, off=off_tail, run_lengths=run_lengths, thresholds=thresholds, rows=total,
         )  # fmt: skip
 
     def features(self, rows: Float32) -> tuple[Float32, Float]:

@@ -1,4 +1,4 @@
-"""The comparison with online MMD and LSDD: statistics against their definitions, delays against worlds that are known."""
+"""The comparison with online MMD and LSDD: statistics against their definitions, delays in a world that is known."""
 
 import numpy as np
 import pytest
