@@ -152,6 +152,8 @@ class Scan:
         """Indices of the rows that are the first of their session, ascending; the ids are remembered."""
         if ids.shape != (rows,) or ids.dtype.kind not in "iuUS":
             raise ValueError(f"sessions needs one whole number or string per row, {rows}; got {ids.dtype} {ids.shape}")
+        if self._seen.size and ids.dtype.kind != self._seen.dtype.kind:
+            raise ValueError(f"sessions were {self._seen.dtype} before, got {ids.dtype}; use one kind of id per stream")
         unique, first = np.unique(ids, return_index=True)
         new = np.sort(first[~np.isin(unique, self._seen)])
         seen = np.concatenate([self._seen, ids[new]]) if self._seen.size else ids[new]

@@ -26,6 +26,7 @@ RIDGE = 0.3  # of the mean variance of the components kept
 RADIUS = 0.95  # held-out quantile of the whitened norm beyond which a row is pulled in
 MIN_REFERENCE = 40  # rows in each half
 FOLDS = 3  # for the variance along the axes
+LARGEST = 1e15  # of a coordinate
 ROUNDING = 1e-4  # relative size below which a distance is rounding in single precision
 STREAMS, LENGTH = 50, 768  # simulated, to calibrate
 APART = 16  # rows, within which no row is drawn twice
@@ -173,13 +174,16 @@ class ScanReference:
 
 
 def checked(rows: ArrayLike, dimension: int | None, name: str) -> Float32:
-    """Rows as float32[m, d]. Raises ValueError for NaN, infinities, another dimension."""
-    x = np.asarray(rows, dtype=np.float32)
+    """Rows as float32[m, d]. Raises ValueError for NaN, infinities, numbers beyond 1e15, another dimension."""
+    with np.errstate(over="ignore"):  # told below
+        x = np.asarray(rows, dtype=np.float32)
     if x.ndim != 2 or x.shape[1] == 0 or (dimension is not None and x.shape[1] != dimension):
         want = "d" if dimension is None else dimension
         raise ValueError(f"{name} must be float[m, {want}], got shape {x.shape}; use the reference's encoder")
-    if not np.isfinite(x).all():
-        raise ValueError(f"{name} hold NaN or infinity; leave out rows that were not embedded")
+    if not (np.abs(x) <= LARGEST).all():  # squares stay within single precision
+        raise ValueError(
+            f"{name} hold NaN or infinity, or more than {LARGEST:g}; leave out rows that were not embedded"
+        )
     return x
 
 

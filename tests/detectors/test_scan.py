@@ -127,7 +127,7 @@ def test_bad_input_is_refused_and_changes_nothing() -> None:
     scan.update(gaussian(np.random.default_rng(5), 20), sessions=np.arange(20))
     before = scan.to_state()
     bad = gaussian(np.random.default_rng(6), 4)
-    for value in (np.nan, np.inf):
+    for value in (np.nan, np.inf, 1e300, -1e16):
         bad[2, 1] = value
         with pytest.raises(ValueError, match="NaN or infinity"):
             scan.update(bad, sessions=np.arange(50, 54))
@@ -135,6 +135,8 @@ def test_bad_input_is_refused_and_changes_nothing() -> None:
         scan.update(np.zeros((3, D + 1)))
     with pytest.raises(ValueError, match="one whole number or string per row"):
         scan.update(np.zeros((3, D)), sessions=[1, 2])
+    with pytest.raises(ValueError, match="one kind of id"):
+        scan.update(np.zeros((3, D)), sessions=["a", "b", "c"])
     assert scan.to_state() == before
     rng = np.random.default_rng(7)
     with pytest.raises(ValueError, match="longer period"):
@@ -192,7 +194,10 @@ def test_rows_of_a_known_session_change_nothing() -> None:
     assert evidence == pytest.approx(alone[np.searchsorted(first, np.arange(200), side="right") - 1], abs=2e-3)
     assert with_all.rows == 200
     named = Scan(usual(), 500)
-    assert named.update(rows, [f"s{each}" for each in owner]).evidence == pytest.approx(evidence, abs=2e-3)
+    names = [f"s{each}" for each in owner]
+    assert named.update(rows, names).evidence == pytest.approx(evidence, abs=2e-3)
+    again = Scan.from_state(named.to_state(), usual())
+    assert np.ptp(again.update(rows, names).evidence) == 0
     # In the reference too.
     repeated = ScanReference.fit(
         np.repeat(rows[:100], 3, axis=0), rows[100:], rng=np.random.default_rng(0),
