@@ -254,7 +254,10 @@ def _calibrations(result: dict[str, Any], pool: ProcessPoolExecutor, args: argpa
             seed, given = (args.seed, 50 + WORLDS.index(name), rows, index), vectors if name == "real" else None
             task = pool.submit(calibration, name, seed, given, rows, run_lengths, count, length, sessions)
             waiting.setdefault(key, []).append(task)
-    found = {key: spread([each.result() for each in futures], run_lengths) for key, futures in waiting.items()}
+    found = {}
+    for key, futures in waiting.items():
+        found[key] = spread([each.result() for each in futures], run_lengths)
+        tell(f"run lengths, {key}: {json.dumps(found[key])}")
     result["run_lengths"] = found
     for label, keys in (("arl_ratio", ("iso", "kinds")), ("arl_ratio_sessions", ("iso_sessions",))):
         for run_length in map(str, run_lengths):
