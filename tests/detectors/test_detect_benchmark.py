@@ -95,6 +95,9 @@ def test_ratios_are_over_the_best_peer_and_absent_without_one() -> None:
     found = detect.summary(with_peers, 10)["a"]
     assert (found["ratio"], found["ratio_any_window"], found["streams"], found["references"]) == (0.5, 0.75, 4, 2)
     assert found["capped"] == {"mmd_25": 1.0}
+    # Other windows are compared on the references that have them.
+    without = [{"delays": {"a": {"ours": [100], "mmd_25": [100], "lsdd_25": [100]}}}]
+    assert detect.summary(with_peers + without, 10)["a"]["ratio_any_window"] == 0.75
     assert "ratio" not in detect.summary([{"delays": {"a": {"ours": [2, 4]}}}], 10)["a"]
     assert detect.geometric([0.25, 1.0]) == 0.5
 
