@@ -2,5 +2,7 @@
 
 from detectors.drift.agreement import AgreementReference
 from detectors.drift.embedding import EmbeddingReference
+from detectors.drift.scan import OnsetRow, Scan, Scanned
+from detectors.drift.scan_reference import ScanReference
 
-__all__ = ["AgreementReference", "EmbeddingReference"]
+__all__ = ["AgreementReference", "EmbeddingReference", "OnsetRow", "Scan", "ScanReference", "Scanned"]
