@@ -124,8 +124,8 @@ def compare(
 
 def _sampled(session: Session, stream: Stream, from_us: int, to_us: int) -> list[SampleRow]:
     if not is_slice(stream.segment):
-        return evaluation.embedded_samples(session.store, from_us, to_us, stream.segment)
-    found = evaluation.embedded_samples(session.store, from_us, to_us)
+        return session.embedded_samples(from_us, to_us, stream.segment)
+    found = session.embedded_samples(from_us, to_us)
     return slices.members(found, stream.segment[len(SLICE_PREFIX) :], session.references[stream.segment])
 
 
