@@ -36,10 +36,10 @@ class DataAbsentError(FileNotFoundError):
 class Traces:
     """Tables of the traces. Sizes and latencies: float64[..., ATOMS] of values above 0.
 
-    ``step``, ``failed``: int64[sessions], of each session's first request, user-day by user-day from ``begin`` on.
+    ``hour``, ``failed``: int64[sessions], of each session's first request, user-day by user-day from ``begin`` on.
     """
 
-    step: Int64
+    hour: Int64  # of the day
     failed: Int64
     begin: Int64
     length: Int64
@@ -53,7 +53,7 @@ class Traces:
     @property
     def sessions_per_user_day(self) -> float:
         """Mean number of sessions of a user-day."""
-        return self.step.size / self.begin.size
+        return self.hour.size / self.begin.size
 
 
 def load(traces: Path) -> Traces:
@@ -74,19 +74,19 @@ def _user_days(traces: Path) -> tuple[Int64, Int64, Int64, Int64]:
     days: dict[tuple[str, object], list[gentd26.Request]] = defaultdict(list)
     for request in gentd26.requests(traces):
         days[request.user, request.time.date()].append(request)
-    step, failed, length = [], [], []
+    hour, failed, length = [], [], []
     for _, requests in sorted(days.items(), key=lambda item: (item[0][0], str(item[0][1]))):
         count, last = 0, None
         for request in requests:
             # Ingest counts the first request of a session.
             if last is None or (request.time - last).total_seconds() > GAP_SECONDS:
-                step.append((60 * request.time.hour + request.time.minute) // 5)
+                hour.append(request.time.hour)
                 failed.append(int(request.failed))
                 count += 1
             last = request.time
         length.append(count)
     lengths = np.array(length)
-    return np.array(step), np.array(failed), np.cumsum(lengths) - lengths, lengths
+    return np.array(hour), np.array(failed), np.cumsum(lengths) - lengths, lengths
 
 
 def _table(values: Float) -> Float:

@@ -225,10 +225,8 @@ def measure(incident: Incident, runs: int, world: Outcome, seed: int) -> dict[st
 
 def _learn(session: MemorySession, source: Planted, world: Outcome, until_us: int) -> None:
     config = session.config
-    hours: list[Cells] = []
-    for at in range(START_US, until_us, DAY_US):
-        hours.append(source.cells(at, at + DAY_US, session.decoder, session.bank).by_hour())
-    cells = added_runs(hours)
+    days = range(START_US, until_us, DAY_US)
+    cells = added_runs([source.cells(at, at + DAY_US, session.decoder, session.bank).by_hour() for at in days])
     for run, name in enumerate(source.names):
         reference = learn(
             name, "pages", cells, session.decoder.segments.code(name), session.decoder.labels,

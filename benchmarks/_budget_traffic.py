@@ -115,7 +115,9 @@ class Traffic:
         of = np.repeat(np.repeat(np.arange(n), many), length)
         ends = np.cumsum(length)
         at = np.arange(of.size) - np.repeat(ends - length, length) + np.repeat(traces.begin[which], length)
-        flat = of * STEPS + traces.step[at]
+        # The hour is kept, the minute is not: a large segment draws the same user-day several times a day, and its
+        # copies would come in the same five minutes.
+        flat = of * STEPS + 12 * traces.hour[at] + self.rng.integers(0, 12, of.size)
         count = np.bincount(flat, minlength=n * STEPS).reshape(n, STEPS)
         failed = np.bincount(flat, traces.failed[at], n * STEPS).reshape(n, STEPS).astype(np.int64)
         self._day = day, count, failed

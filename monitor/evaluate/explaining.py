@@ -42,7 +42,7 @@ from monitor.evaluate.references import Reference, is_slice
 from monitor.evaluate.sampled import rank, unpacked
 from monitor.evaluate.story import six
 from monitor.evaluate.streams import SLICE_PREFIX
-from monitor.store import evaluation, references
+from monitor.store import references
 from monitor.store.evaluation import SampleRow
 
 if TYPE_CHECKING:

@@ -19,7 +19,6 @@ from monitor.evaluate.calendar import HOUR_US
 from monitor.evaluate.cells import Cells
 from monitor.evaluate.sampled import agreements, session_vectors
 from monitor.evaluate.streams import SLICE_PREFIX
-from monitor.store import evaluation
 from monitor.store.evaluation import SampleRow
 
 if TYPE_CHECKING:

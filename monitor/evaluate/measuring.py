@@ -18,7 +18,6 @@ from monitor.evaluate.sampled import agreements, session_vectors
 from monitor.evaluate.sentences import sentence
 from monitor.evaluate.story import six
 from monitor.evaluate.streams import SLICE_PREFIX
-from monitor.store import evaluation
 
 if TYPE_CHECKING:
     from monitor.evaluate.session import Session
