@@ -32,6 +32,7 @@ TIERS = ("large", "small", "tiny")
 NUMBERS = ("latency_total", "latency_first_token", "input_tokens", "output_tokens", "cost")
 KINDS, DIMENSION = 8, 32
 SAMPLED = 12.0  # sessions an hour that are embedded, of a segment whose inputs are
+ROUNDING = 1e-9  # the exponential of a whole number's logarithm may lie just below it
 _LARGEST = buckets.largest().astype(np.float64)
 
 
@@ -188,7 +189,7 @@ class Traffic:
         if name == "confidence":
             bucket = np.minimum(np.floor(100.0 * expit(z)), 99).astype(np.int64)
         else:
-            bucket = buckets.codes(np.floor(np.exp(z)).astype(np.int64))
+            bucket = buckets.codes(np.floor(np.exp(z + ROUNDING)).astype(np.int64))
         ones = np.ones(seg.size, dtype=np.int64)
         return Cells(window, codes, *_what(name, decoder, seg.size), bucket, ones, ones)
 
@@ -200,7 +201,7 @@ class Traffic:
         seg, hour, n = drawn
         window, codes = place
         marks = self._marks(name, bank)  # [n, K] ascending
-        edges = logit((marks + 1) / 100.0) if name == "confidence" else np.log(_LARGEST[marks] + 1.0)
+        edges = logit((marks + 1) / 100.0) if name == "confidence" else np.log(_LARGEST[marks] + 1.0) - ROUNDING
         table = self.tables[name]
         edges = edges - self.moved[name][:, day, None]
         below = np.empty((marks.shape[0], hours.size, marks.shape[1]))
