@@ -41,9 +41,9 @@ class Outcome:
     seconds: float = 0.0
 
 
-def config_of() -> Config:
-    """The default configuration, with one route of high and one of medium stakes."""
-    return Config.model_validate(CONFIG)
+def config_of(learn: str = "7d") -> Config:
+    """The default configuration, with one route of high and one of medium stakes, and references of ``learn``."""
+    return Config.model_validate({**CONFIG, "reference": {"learn": learn}})
 
 
 def learn_days(config: Config) -> int:
@@ -51,10 +51,10 @@ def learn_days(config: Config) -> int:
     return -(-max(config.reference.learn, config.evaluation.min_history) // DAY_US)
 
 
-def run(traces: Traces, plan: Plan, days: int, seed: tuple[int, int]) -> Outcome:
-    """Learn, then judge ``days`` days."""
+def run(traces: Traces, plan: Plan, days: int, seed: tuple[int, int], learn: str = "7d") -> Outcome:
+    """Learn from ``learn``, then judge ``days`` days."""
     began = time.process_time()
-    config = config_of()
+    config = config_of(learn)
     learned = learn_days(config)
     traffic = Traffic(traces, plan, learned + days, seed)
     with tempfile.TemporaryDirectory() as folder:

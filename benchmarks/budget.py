@@ -50,9 +50,9 @@ def _traces() -> Traces:
     return load(TRACES)
 
 
-def _replicate(plan: Plan, days: int, seed: tuple[int, int]) -> Outcome:
+def _replicate(plan: Plan, days: int, seed: tuple[int, int], learn: str) -> Outcome:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
-    return run(_traces(), plan, days, seed)
+    return run(_traces(), plan, days, seed, learn)
 
 
 def _planted(incident: Incident, runs: int, world: Outcome, seed: int) -> dict[str, Any]:
@@ -114,12 +114,13 @@ def main() -> None:
     parser.add_argument("--days", type=int, help=f"judged days of a replicate (default: {DAYS})")
     parser.add_argument("--day-sd", type=float, default=Plan().day_sd, help="of verdicts, tiers, inputs, volume")
     parser.add_argument("--latency-sd", type=float, default=Plan().latency_sd, help="the same of latencies")
+    parser.add_argument("--learn", default="7d", help="what references are learned from, as reference.learn")
     parser.add_argument("--workers", type=int, default=2, help="processes")
     parser.add_argument("--only", choices=("null", "delays"), help="one half; delays then follow a short replicate")
     args = parser.parse_args()
     began = time.monotonic()
     plan = Plan(day_sd=args.day_sd, latency_sd=args.latency_sd)
-    days, replicates, runs, few = args.days or DAYS, args.replicates or REPLICATES, 60, 24
+    days, replicates, runs, few = args.days or DAYS, args.replicates or REPLICATES, 60, 16
     if args.quick:
         plan = Plan(12, 2, args.day_sd, args.latency_sd)
         days, replicates, runs, few = args.days or 7, args.replicates or 1, 12, 3
@@ -131,7 +132,7 @@ def main() -> None:
         print(f"benchmarks.budget cannot run without its data: {error}", file=sys.stderr)
         sys.exit(2)
     with concurrent.futures.ProcessPoolExecutor(args.workers) as pool:
-        futures = [pool.submit(_replicate, plan, days, (args.seed, number)) for number in range(replicates)]
+        futures = [pool.submit(_replicate, plan, days, (args.seed, number), args.learn) for number in range(replicates)]
         # What a new segment learns with and shares the budget with is the first replicate's.
         world = futures[0].result()
         planted = {}
@@ -150,7 +151,8 @@ def main() -> None:
     result["seeds"] = [[args.seed, number] for number in range(replicates)]
     result["settings"] = {
         "segments": plan.segments, "embedded_segments": plan.embedded, "days": days, "day_sd": plan.day_sd,
-        "latency_sd": plan.latency_sd, "runs": runs, "runs_of_embeddings": few, "quick": args.quick,
+        "latency_sd": plan.latency_sd, "learn": args.learn, "runs": runs,
+        "runs_of_embeddings": few, "quick": args.quick,
     }  # fmt: skip
     result["cpu_seconds"] = round(
         sum(outcome.seconds for outcome in outcomes) + sum(figures["seconds"] for figures in delays.values()), 1
