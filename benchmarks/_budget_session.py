@@ -14,11 +14,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from alerts.anomaly import Explanation, Fact
 from benchmarks._budget_rules import Rules
 from monitor.config.model import Config
 from monitor.evaluate import learning
-from monitor.evaluate.bank import Stream, StreamBank
+from monitor.evaluate.bank import StreamBank
 from monitor.evaluate.calendar import HOUR_US
 from monitor.evaluate.cells import Cells, Decoder
 from monitor.evaluate.references import Reference
@@ -97,6 +96,8 @@ class WatchedBank(StreamBank):
 class MemorySession(Session):
     """See the module."""
 
+    explains = False
+
     def __init__(
         self, store: Store, config: Config, source: Source, rules: Rules | None = None, fixed_share: float | None = None
     ) -> None:
@@ -154,10 +155,6 @@ class MemorySession(Session):
             for sample in self._hours.get(hour, ())
             if from_us <= sample.window_us < to_us and segment in (None, sample.segment)
         ]
-
-    def explain(self, stream: Stream, fact: Fact, end_us: int) -> Explanation:
-        """None: see the module."""
-        return Explanation(sentence="")
 
     # -- what it comes to -----------------------------------------------------------------------------------
 

@@ -64,6 +64,8 @@ def is_due(opened_us: int, now_us: int) -> bool:
 
 def explain(session: Session, stream: Stream, fact: Fact, end_us: int) -> Explanation:
     """Why the stream of ``fact`` changed, from what was sampled until ``end_us`` (event time); without its sentence."""
+    if not session.explains:
+        return Explanation(sentence="")
     reference = session.references[stream.segment]
     # The latest likely beginning: what came before it may be of the old kind.
     since = max(fact.since.high, end_us - MOST_US)

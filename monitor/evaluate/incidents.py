@@ -97,7 +97,7 @@ def alarm(session: Session, i: int, value: float, end: int, batch: Batch) -> Non
         effect=document(effect),
         sentence=said(session, stream, effect, middle(found.low_us, found.high_us)),
     )
-    explanation = session.explain(stream, fact, end)
+    explanation = explaining.explain(session, stream, fact, end)
     bank.open(i, end)
     home = _home(session, stream, fact, explanation, batch)
     if home is not None:
@@ -201,7 +201,7 @@ def review_open(session: Session, now: int, batch: Batch) -> None:
             anomaly = lifecycle.update(anomaly, fact.stream, at_us=now, effect=found, sentence=text)
             anomaly = _put(session, anomaly, batch)
         if fact.stream == anomaly.facts[0].stream and explaining.is_due(anomaly.opened, now):
-            again = session.explain(stream, fact, now)
+            again = explaining.explain(session, stream, fact, now)
             _put(session, lifecycle.explain(anomaly, again, at_us=now), batch)
 
 

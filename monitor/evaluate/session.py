@@ -15,10 +15,10 @@ import structlog
 from sqlalchemy import Connection
 
 from alerts import lifecycle
-from alerts.anomaly import Anomaly, Explanation, Fact, from_json, to_json
+from alerts.anomaly import Anomaly, from_json, to_json
 from monitor.config.model import Config
-from monitor.evaluate import explaining, incidents, judging, learning
-from monitor.evaluate.bank import Stream, StreamBank, shares
+from monitor.evaluate import incidents, judging, learning
+from monitor.evaluate.bank import StreamBank, shares
 from monitor.evaluate.calendar import HOUR_US, Calendar
 from monitor.evaluate.cells import Cells, Decoder, SummaryRow, added_runs
 from monitor.evaluate.counts import CountPlan
@@ -60,6 +60,8 @@ class Batch:
 
 class Session:
     """See the module. Raises StoreUnavailable from anything that reads."""
+
+    explains = True  # whether anomalies are explained, which reads stored sessions and summaries
 
     def __init__(self, store: Store, config: Config, lead: Lead) -> None:
         self.store = store
@@ -175,10 +177,6 @@ class Session:
     def embedded_samples(self, from_us: int, to_us: int, segment: str | None = None) -> list[SampleRow]:
         """Sampled sessions with from <= window < to. All that is judged or measured of samples is read here."""
         return evaluation.embedded_samples(self.store, from_us, to_us, segment)
-
-    def explain(self, stream: Stream, fact: Fact, end_us: int) -> Explanation:
-        """Why a stream changed, from what is known at ``end_us``."""
-        return explaining.explain(self, stream, fact, end_us)
 
     def _note_segments(self, rows: list[tuple[int, str, str]], at: int, stop: int) -> None:
         for window, route, segment in rows:
