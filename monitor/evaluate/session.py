@@ -230,7 +230,9 @@ class Session:
         volume = np.array([s.volume >= 0 for s in self.bank.streams], dtype=np.bool_)
         present = (self.bank.last_data > now - PRESENT_US) | volume
         present &= ~self.bank.sr.suspended
-        pots = {(s.owner, s.severity): self.ownership.allowance(s.owner, s.severity).per_us for s in self.bank.streams}
+        pots = {
+            pot: self.ownership.allowance(*pot).per_us for pot in {(s.owner, s.severity) for s in self.bank.streams}
+        }
         self.bank.share = shares(self.bank.streams, present, pots)
 
     def _results(self, end_us: int, batch: Batch) -> Results:
