@@ -64,7 +64,7 @@ def read_budget(
     lead = evaluation.standing(store)
     session = _Standing(store, config, lead)
     until = lead.done_until_us
-    watched = _Watched(session, until or 0)
+    watched = Watched(session, until or 0)
     chosen = [
         i
         for i, stream in enumerate(session.bank.streams)
@@ -85,7 +85,7 @@ def read_budget(
 
 
 @dataclass(slots=True)
-class _Watched:
+class Watched:
     """The streams of a session at ``now``, and how their allowances are divided there."""
 
     session: Session
@@ -222,7 +222,7 @@ class _Watched:
         mine = [i for i in chosen if bank.streams[i].spec.kind == "slice"]
         if not mine:
             return {}
-        samples = evaluation.embedded_samples(session.store, self.now - DAY_US, self.now)
+        samples = session.embedded_samples(self.now - DAY_US, self.now)
         members: dict[str, list[Any]] = {}
         found = {}
         for i in mine:

@@ -42,7 +42,7 @@ from monitor.evaluate.references import Reference, is_slice
 from monitor.evaluate.sampled import rank, unpacked
 from monitor.evaluate.story import six
 from monitor.evaluate.streams import SLICE_PREFIX
-from monitor.store import evaluation, references
+from monitor.store import references
 from monitor.store.evaluation import SampleRow
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ def is_due(opened_us: int, now_us: int) -> bool:
 
 def explain(session: Session, stream: Stream, fact: Fact, end_us: int) -> Explanation:
     """Why the stream of ``fact`` changed, from what was sampled until ``end_us`` (event time); without its sentence."""
+    if not session.explains:
+        return Explanation(sentence="")
     reference = session.references[stream.segment]
     # The latest likely beginning: what came before it may be of the old kind.
     since = max(fact.since.high, end_us - MOST_US)
@@ -124,8 +126,8 @@ def compare(
 
 def _sampled(session: Session, stream: Stream, from_us: int, to_us: int) -> list[SampleRow]:
     if not is_slice(stream.segment):
-        return evaluation.embedded_samples(session.store, from_us, to_us, stream.segment)
-    found = evaluation.embedded_samples(session.store, from_us, to_us)
+        return session.embedded_samples(from_us, to_us, stream.segment)
+    found = session.embedded_samples(from_us, to_us)
     return slices.members(found, stream.segment[len(SLICE_PREFIX) :], session.references[stream.segment])
 
 

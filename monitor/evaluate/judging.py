@@ -19,7 +19,6 @@ from monitor.evaluate.calendar import HOUR_US
 from monitor.evaluate.cells import Cells
 from monitor.evaluate.sampled import agreements, session_vectors
 from monitor.evaluate.streams import SLICE_PREFIX
-from monitor.store import evaluation
 from monitor.store.evaluation import SampleRow
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ def read_samples(session: Session, start_us: int, end_us: int) -> list[SampleRow
     if not looks and not session.segments:
         return []
     oldest = max(min([*looks, start_us]), start_us - DAY_US) // HOUR_US * HOUR_US
-    found = evaluation.embedded_samples(session.store, oldest, end_us)
+    found = session.embedded_samples(oldest, end_us)
     # A slice that its reference defines may get one within the batch; its members are looked for at the look.
     names = [name for name in session.config.slices.enabled if name != slices.CONFLICT]
     known = session.memberships

@@ -67,7 +67,7 @@ def learn_due(session: Session, hour: int, now: int, batch: Batch) -> None:
     sampled: dict[int, list[SampleRow]] = {}  # all routes' samples from a moment on, read once for all slices
     for name, begin in due:
         if is_slice(name) and begin not in sampled:
-            sampled[begin] = evaluation.embedded_samples(session.store, begin, hour)
+            sampled[begin] = session.embedded_samples(begin, hour)
         reference = (
             fit_slice(session, name, sampled[begin], begin, hour)
             if is_slice(name)
@@ -109,7 +109,7 @@ def fit(
         cells,
         session.decoder.segments.code(segment),
         session.decoder.labels,
-        evaluation.embedded_samples(session.store, begin, end, segment) if embedded else (),
+        session.embedded_samples(begin, end, segment) if embedded else (),
         from_us=begin,
         to_us=end,
         calendar=session.calendar,

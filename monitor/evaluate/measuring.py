@@ -18,7 +18,6 @@ from monitor.evaluate.sampled import agreements, session_vectors
 from monitor.evaluate.sentences import sentence
 from monitor.evaluate.story import six
 from monitor.evaluate.streams import SLICE_PREFIX
-from monitor.store import evaluation
 
 if TYPE_CHECKING:
     from monitor.evaluate.session import Session
@@ -35,7 +34,7 @@ def measure(session: Session, i: int, from_us: int, end: int) -> Effect:
     stream = bank.streams[i]
     fit = stream.fitted.fit
     if stream.spec.kind == "slice":
-        found = evaluation.embedded_samples(session.store, max(from_us, end - HOURLY_RING * HOUR_US), end)
+        found = session.embedded_samples(max(from_us, end - HOURLY_RING * HOUR_US), end)
         name = stream.segment[len(SLICE_PREFIX) :]
         return slices.slice_effect(slices.members(found, name, session.references[stream.segment]), stream.fitted)
     if isinstance(fit, RateReference):
@@ -49,7 +48,7 @@ def measure(session: Session, i: int, from_us: int, end: int) -> Effect:
         return fit.effect(counts, session.calendar.hours_of_week(starts))
     encoder = session.references[stream.segment].encoder
     earliest = max(from_us, end - HOURLY_RING * HOUR_US)
-    samples = evaluation.embedded_samples(session.store, earliest, end, stream.segment)
+    samples = session.embedded_samples(earliest, end, stream.segment)
     if isinstance(fit, AgreementReference):
         scores, _ = agreements([s for s in samples if s.encoder == encoder])
         return fit.effect(scores)

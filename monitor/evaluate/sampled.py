@@ -33,7 +33,8 @@ def session_vectors(
     for sample in distinct(samples) if modality == "image" else samples:
         parts = [np.frombuffer(v, dtype="<f2") for kind, v, _, _ in sample.parts if kind == modality and v is not None]
         if parts:
-            rows.append(np.mean(np.stack(parts).astype(np.float32), axis=0))
+            single = [part.astype(np.float32) for part in parts]
+            rows.append(single[0] if len(single) == 1 else np.mean(np.stack(single), axis=0))
             of.append(sample)
     return (np.stack(rows) if rows else np.zeros((0, 0), dtype=np.float32)), of
 

@@ -61,6 +61,8 @@ class Batch:
 class Session:
     """See the module. Raises StoreUnavailable from anything that reads."""
 
+    explains = True  # whether anomalies are explained, which reads stored sessions and summaries
+
     def __init__(self, store: Store, config: Config, lead: Lead) -> None:
         self.store = store
         self.config = config
@@ -173,6 +175,10 @@ class Session:
         rows = [(window, route, segment) for window, route, segment, _ in found if window >= start_us]
         return rows, added_runs([*before, cells])
 
+    def embedded_samples(self, from_us: int, to_us: int, segment: str | None = None) -> list[SampleRow]:
+        """Sampled sessions with from <= window < to. All that is judged or measured of samples is read here."""
+        return evaluation.embedded_samples(self.store, from_us, to_us, segment)
+
     def _note_segments(self, rows: list[tuple[int, str, str]], at: int, stop: int) -> None:
         for window, route, segment in rows:
             if at <= window < stop:
@@ -225,7 +231,9 @@ class Session:
         volume = np.array([s.volume >= 0 for s in self.bank.streams], dtype=np.bool_)
         present = (self.bank.last_data > now - PRESENT_US) | volume
         present &= ~self.bank.sr.suspended
-        pots = {(s.owner, s.severity): self.ownership.allowance(s.owner, s.severity).per_us for s in self.bank.streams}
+        pots = {
+            pot: self.ownership.allowance(*pot).per_us for pot in {(s.owner, s.severity) for s in self.bank.streams}
+        }
         self.bank.share = shares(self.bank.streams, present, pots)
 
     def _results(self, end_us: int, batch: Batch) -> Results:
