@@ -65,6 +65,10 @@ class Sessions:
         """Those at the positions ``kept``."""
         return Sessions([self.samples[i] for i in kept], [self.facts[i] for i in kept])
 
+    def embedded_by(self, encoder: str) -> Sessions:
+        """Those that an encoder embedded."""
+        return self.where([i for i, sample in enumerate(self.samples) if encoder and sample.encoder == encoder])
+
     @property
     def weights(self) -> Float:
         """1 / inclusion probability, float64[n]."""

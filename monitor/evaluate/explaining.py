@@ -8,7 +8,7 @@ to compare within, and is told as a coincidence in time.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -42,7 +42,7 @@ from monitor.evaluate.references import Reference, is_slice
 from monitor.evaluate.sampled import rank, unpacked
 from monitor.evaluate.story import six
 from monitor.evaluate.streams import SLICE_PREFIX
-from monitor.store import references
+from monitor.store import evaluation, references
 from monitor.store.evaluation import SampleRow
 
 if TYPE_CHECKING:
@@ -93,13 +93,10 @@ def compare(
 ) -> Explanation:
     """The explanation from sessions of the reference, of the day before the change, and since.
 
-    Everything that an encoder told is compared among sessions of the reference's encoder alone.
+    What an encoder told is compared among sessions of the reference's encoder alone.
     """
-    if reference.encoder:
-        before, recent, now = (
-            s.where([i for i, sample in enumerate(s.samples) if sample.encoder == reference.encoder])
-            for s in (before, recent, now)
-        )
+    if stream.spec.kind in ("embedding", "agreement"):
+        before, recent, now = (s.embedded_by(reference.encoder) for s in (before, recent, now))
     before, recent, now = with_users_named(before, recent, now)
     tried = {"sessions_before": len(before), "sessions_now": len(now)}
     if not len(before) or not len(now):
@@ -109,7 +106,7 @@ def compare(
     began, more = _beginnings(stream, recent, now)
     where = _carriers(before, now, carried)
     moved, looked_at = _conditions(stream, *where, rng)
-    words, bank = _concepts(stream, *where)
+    words, bank = _concepts(stream, *(s.embedded_by(reference.encoder) for s in where))
     return Explanation(
         sentence="",
         concepts=words,
@@ -125,10 +122,17 @@ def compare(
 
 
 def _sampled(session: Session, stream: Stream, from_us: int, to_us: int) -> list[SampleRow]:
-    if not is_slice(stream.segment):
-        return session.embedded_samples(from_us, to_us, stream.segment)
-    found = session.embedded_samples(from_us, to_us)
-    return slices.members(found, stream.segment[len(SLICE_PREFIX) :], session.references[stream.segment])
+    """The stream's sampled sessions of [from, to).
+
+    Ticks do not wait for the hour's samples to be embedded: of the hour under way only what was known when its windows
+    closed is taken (attributes, verdicts, numbers), so that the same input is explained alike in every run.
+    """
+    if is_slice(stream.segment):
+        found = session.embedded_samples(from_us, to_us)
+        return slices.members(found, stream.segment[len(SLICE_PREFIX) :], session.references[stream.segment])
+    hour = to_us // HOUR_US * HOUR_US
+    found = evaluation.all_samples(session.store, from_us, to_us, stream.segment)
+    return [s if s.window_us < hour else replace(s, parts=(), encoder="") for s in found]
 
 
 def _of_reference(session: Session, segment: str) -> list[SampleRow]:

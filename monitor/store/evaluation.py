@@ -185,7 +185,19 @@ class SampleRow:
 
 def embedded_samples(store: Store, from_us: int, to_us: int, segment: str | None = None) -> list[SampleRow]:
     """Embedded samples with from <= window < to, by window and id."""
-    span = [samples.c.window_us >= from_us, samples.c.window_us < to_us, samples.c.state == "embedded"]
+    return _samples(store, from_us, to_us, segment, embedded=True)
+
+
+def all_samples(store: Store, from_us: int, to_us: int, segment: str | None = None) -> list[SampleRow]:
+    """Samples in any state with from <= window < to, by window and id: their facts are there when the window closes,
+    vectors and conditions when they come."""
+    return _samples(store, from_us, to_us, segment, embedded=False)
+
+
+def _samples(store: Store, from_us: int, to_us: int, segment: str | None, *, embedded: bool) -> list[SampleRow]:
+    span = [samples.c.window_us >= from_us, samples.c.window_us < to_us]
+    if embedded:
+        span.append(samples.c.state == "embedded")
     if segment is not None:
         span.append(samples.c.segment == segment)
     query = (
@@ -203,7 +215,7 @@ def embedded_samples(store: Store, from_us: int, to_us: int, segment: str | None
             sample_parts.c.agreement,
             sample_parts.c.conditions,
         )
-        .join(sample_parts, sample_parts.c.sample_id == samples.c.sample_id)
+        .join(sample_parts, sample_parts.c.sample_id == samples.c.sample_id, isouter=not embedded)
         .where(*span)
         .order_by(samples.c.window_us, samples.c.sample_id, sample_parts.c.part)
     )
@@ -211,6 +223,8 @@ def embedded_samples(store: Store, from_us: int, to_us: int, segment: str | None
     with store.read() as connection:
         for row in connection.execute(query):
             entry = found.setdefault(row.sample_id, (row, []))
+            if row.modality is None:  # none of its parts is known yet, or ever
+                continue
             vector = None if row.vector is None else bytes(row.vector)
             entry[1].append((row.modality, vector, row.agreement, row.conditions))
     return [

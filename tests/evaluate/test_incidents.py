@@ -17,7 +17,7 @@ from monitor.evaluate.status import streams
 from monitor.evaluate.story import MAX_CHARACTERS, story
 from monitor.evaluate.worker import EvaluateWorker
 from monitor.store.engine import Store, open_store
-from monitor.store.tables import outbox
+from monitor.store.tables import outbox, sample_parts, samples
 from tests.evaluate.test_embeddings import write_samples
 from tests.evaluate.test_worker import SINKS, config, evaluate, opened
 from tests.evaluate.traffic import DAY_US, HOUR_US, MINUTE_US, START_US, Change, Segment, set_watermark, write
@@ -181,6 +181,32 @@ def test_an_explanation_that_fails_holds_up_no_alarm(store: Store, monkeypatch: 
     assert row.document["explanation"]["sentence"].startswith(row.document["facts"][0]["sentence"])
     assert worker.unexplained > 1
     worker.close()
+
+
+def test_an_alarm_within_the_hour_is_explained_alike_whether_its_samples_are_embedded_or_not(
+    store: Store, tmp_path: Path
+) -> None:
+    """Ticks do not wait for the hour's samples; what the explanation says may not depend on how far embedding is."""
+    other = open_store(f"sqlite:///{tmp_path / 'other.db'}")
+    hours, until = (AT - START_US) // HOUR_US, AT + 50 * MINUTE_US
+    for each in (store, other):
+        write(each, [Segment("bad", 200.0, changes=(Change(AT, rates={"schema_violation": 0.5}),))], days=9)
+        write_samples(each, "bad", START_US, hours, prompt="14", conditions={"contrast": 0.8})
+        write_samples(each, "bad", AT, 2, prompt="15", conditions={"contrast": 0.4})
+        set_watermark(each, until)
+    with other.write() as connection:
+        pending = samples.c.window_us >= AT
+        connection.execute(samples.update().where(pending).values(state="pending", encoder=""))
+        late = samples.select().with_only_columns(samples.c.sample_id).where(pending)
+        connection.execute(sample_parts.delete().where(sample_parts.c.sample_id.in_(late)))
+    for each in (store, other):
+        evaluate(each, config(), until)
+    (row,) = opened(store)
+    assert AT < row.opened_us < AT + HOUR_US
+    began = [(a["attribute"], a["value"]) for a in row.document["explanation"]["attributes"]]
+    assert began == [("prompt", "extract 15")]
+    assert [found.document for found in opened(other)] == [row.document]
+    other.close()
 
 
 def test_beginnings_that_may_be_one() -> None:
