@@ -167,10 +167,13 @@ def _rate_lines(
         wanted = [min(max(p * size if unit == "x" else size, 1e-6), 0.999) for unit, size in asked if unit != "sd"]
         up, down = [w for w in wanted if w > p], [w for w in wanted if w < p]
     base = float(logit(p))
-    above = Line(i, "rate", words("rise", 1.0), [float(logit(w)) - base for w in up], True, "up")
+    # Of a share that is bet on both ways, the minimum effect makes the rarer outcome more frequent: a rise from 90 to
+    # 95 % is none that anybody waits for where a fall to 60 % is asked about as well.
+    falls = bool(down) and stream.spec.direction == "both" and (p > 0.5 or not up)
+    above = Line(i, "rate", words("rise", 1.0), [float(logit(w)) - base for w in up], not falls, "up")
     if stream.spec.direction != "both":
         return [above]
-    return [above, Line(i, "rate", words("fall", -1.0), [base - float(logit(w)) for w in down], not up, "down")]
+    return [above, Line(i, "rate", words("fall", -1.0), [base - float(logit(w)) for w in down], falls, "down")]
 
 
 def _volume_lines(i: int, asked: Sequence[tuple[str, float]] | None) -> list[Line]:
