@@ -81,8 +81,11 @@ def is_historic(opened_us: int, detected_us: int, rules: SendingRules) -> bool:
     return detected_us - opened_us > rules.max_age_us
 
 
-def join(anomaly: Anomaly, fact: Fact) -> Anomaly:
-    """The open anomaly with another fact; one that is over already is replaced by its stream's new one."""
+def join(anomaly: Anomaly, fact: Fact, *, historic: bool = False) -> Anomaly:
+    """The open anomaly with another fact; one that is over already is replaced by its stream's new one.
+
+    ``historic``: whether the fact was detected too late to tell anybody. With one that was not, nor is the anomaly.
+    """
     kept = [known for known in anomaly.facts if known.stream != fact.stream or known is anomaly.facts[0]]
     if kept[0].stream == fact.stream:
         # The opener's stream is back before the others are over: what it opened with stays told.
@@ -92,7 +95,7 @@ def join(anomaly: Anomaly, fact: Fact) -> Anomaly:
         changed = msgspec.structs.replace(anomaly, facts=kept, effect=fact.effect)
     else:
         changed = msgspec.structs.replace(anomaly, facts=[*kept, fact])
-    return msgspec.structs.replace(changed, updated=fact.opened)
+    return msgspec.structs.replace(changed, updated=fact.opened, historic=anomaly.historic and historic)
 
 
 def update(anomaly: Anomaly, stream: tuple[str, str], *, at_us: int, effect: Effect, sentence: str) -> Anomaly:

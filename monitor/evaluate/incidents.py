@@ -2,8 +2,8 @@
 
 A stream that alarms joins an open anomaly of its owner if both began at the same time and have the same root: the same
 segment; the same signal, where a slice sees what its sessions' segment sees; or the same attribute value behind them.
-Joining tells nobody again, so it may only lower the number of notifications that the budget promises. A stream that is
-at stake higher than the anomaly, or that would join one which nobody was told of, opens one of its own.
+Joining tells nobody again, so it may only lower the number of notifications that the budget promises; where nobody was
+told, since the anomaly was found too late, they are then. A stream at stake higher than the anomaly opens its own.
 """
 
 from __future__ import annotations
@@ -100,9 +100,12 @@ def alarm(session: Session, i: int, value: float, end: int, batch: Batch) -> Non
     )
     explanation = _explained(session, stream, fact, end)
     bank.open(i, end)
-    home = _home(session, stream, fact, explanation, batch)
+    home = _home(session, stream, fact, explanation)
     if home is not None:
-        changed = _put(session, lifecycle.join(home, fact), batch)
+        historic = lifecycle.is_historic(fact.opened, batch.now_us, session.rules)
+        changed = _put(session, lifecycle.join(home, fact, historic=historic), batch)
+        if home.historic and not changed.historic and not session.rules.send_historic:
+            batch.told[changed.id] = changed  # nobody was: it began too long ago, and goes on
         log.info("a change joined an open anomaly", id=changed.id, fact=fact.sentence)
         return
     anomaly = lifecycle.open_anomaly(
@@ -129,13 +132,10 @@ def _explained(session: Session, stream: Stream, fact: Fact, end: int) -> Explan
         return Explanation(sentence="")
 
 
-def _home(session: Session, stream: Stream, fact: Fact, explanation: Explanation, batch: Batch) -> Anomaly | None:
-    """The oldest open anomaly that the fact belongs to."""
-    told = not lifecycle.is_historic(fact.opened, batch.now_us, session.rules) or session.rules.send_historic
+def _home(session: Session, stream: Stream, fact: Fact, explanation: Explanation) -> Anomaly | None:
+    """The oldest open anomaly that the fact belongs to. The wall clock has no part in it."""
     for anomaly in sorted(session.open.by_id.values(), key=lambda a: (a.opened, a.id)):
         if anomaly.owner != stream.owner or RANK[anomaly.severity] < RANK[stream.severity]:
-            continue
-        if anomaly.historic and told and not session.rules.send_historic:
             continue
         if len(anomaly.facts) >= MAX_FACTS and fact.stream not in {known.stream for known in anomaly.facts}:
             continue

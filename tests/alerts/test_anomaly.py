@@ -177,3 +177,15 @@ def test_a_stream_that_comes_back_takes_its_facts_place(signal: str) -> None:
     assert sorted(each.signal for each in back.facts) == ["cost_p95", "error_rate"]
     assert all(each.resolved is None for each in back.facts)
     assert back.facts[0].opened == back.opened == T
+
+
+def test_an_old_anomaly_that_goes_on_is_told_with_the_fact_that_is_not_old() -> None:
+    rules = SendingRules(sinks=("a",), max_age_us=6 * HOUR_US)
+    old = opened(T + 9 * HOUR_US, rules=rules)
+    later = fact(signal="cost_p95", opened_us=T + 5 * HOUR_US)
+    assert lifecycle.join(old, later, historic=True).historic
+    told = lifecycle.join(old, later, historic=False)
+    assert not told.historic
+    assert [message.key for message in lifecycle.messages(told, rules, T)] == [old.id]
+    fresh = opened(T, rules=rules)
+    assert not lifecycle.join(fresh, later, historic=True).historic
