@@ -333,6 +333,12 @@ INTERNALS = RowSpec(
             (Query("sum(rate(driftline_evaluation_seconds_total[$__rate_interval]))", "busy"),),
         ),
         PanelSpec(
+            "Explanations that failed",
+            "Could a change not be explained? The alarm went out all the same; the log says why.",
+            "short",
+            (Query("sum(increase(driftline_explanations_failed_total[$__rate_interval]))", "failed"),),
+        ),
+        PanelSpec(
             "Outbox",
             "Is something not delivered? Deliveries that wait or were refused, by sink; none is healthy.",
             "short",

@@ -185,7 +185,9 @@ class Workers:
                     "failures": 0,
                 }
             ),
-            "evaluate": SimpleNamespace(describe=lambda: {"ticks": n, "tick_seconds": 0.2 * n, "leading": True}),
+            "evaluate": SimpleNamespace(
+                describe=lambda: {"ticks": n, "tick_seconds": 0.2 * n, "leading": True, "unexplained": 0}
+            ),
             "dispatch": SimpleNamespace(counts=Counter({("oncall", "sent"): n, ("oncall", "retry"): 1})),
         }
 
