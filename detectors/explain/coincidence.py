@@ -2,19 +2,20 @@
 
 A release that reaches everybody leaves nothing to compare it with: no session is without it, so that no test can tell
 whether it carries the change (detectors/explain/attributes.py leaves it out). That it came at the same time is what can
-be said, and is said as such. Fisher's exact test on the effective sessions, Holm over all values tried.
+be said, and is said as such. Fisher's exact test on the effective sessions, Bonferroni over all values there are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import hypergeom
 
-from detectors.explain.holm import LEVEL, holm
+from detectors.explain.attributes import MISSING
+from detectors.explain.holm import LEVEL
 from detectors.explain.weighted import Share, checked_weights
 
 HARDLY_ANY = 0.05
@@ -31,7 +32,7 @@ class Beginning:
     value: str
     before: float
     now: float
-    adjusted: float  # p by Holm
+    adjusted: float  # p times the number of values tried
 
 
 def began_with(
@@ -60,24 +61,23 @@ def began_with(
     if n < MIN_BEFORE or m < MIN_NOW:
         return ()
     u, v = checked_weights(before_weights, n, "before_weights"), checked_weights(now_weights, m, "now_weights")
-    found: list[tuple[str, str, float, float, float]] = []
-    for name in sorted({*before, *now}):
-        first = np.array([None] * n if name not in before else list(before[name]), dtype=object)
-        last = np.array([None] * m if name not in now else list(now[name]), dtype=object)
-        for value in sorted({text for text in last.tolist() if text is not None}):
-            was, is_ = Share.of(first == value, u), Share.of(last == value, v)
-            (a, b), (c, d) = was.table(), is_.table()
-            # One-sided: that so many of the value's sessions would be of now.
-            p = float(hypergeom.sf(c - 1, a + b + c + d, a + c, c + d))
-            found.append((name, value, was.value, is_.value, min(1.0, p)))
-    if not found:
-        return ()
-    adjusted = holm([entry[-1] for entry in found])
-    named = [
-        Beginning(name, value, was, is_, float(q))
-        for (name, value, was, is_, _), q in zip(found, adjusted, strict=True)
-        if q <= level and was <= HARDLY_ANY and is_ >= NEARLY_ALL
-    ]
+    found: list[Beginning] = []
+    tried = 0
+    for name in sorted(now):
+        values, codes = np.unique([MISSING if text is None else text for text in now[name]], return_inverse=True)
+        tried += values.size
+        # Nearly all sessions have at most one value, so that only the commonest is worth a test.
+        code = int(np.argmax(np.bincount(codes, v)))
+        value = str(values[code])
+        first = [text == value for text in before[name]] if name in before else [False] * n
+        was, is_ = Share.of(first, u), Share.of(codes == code, v)
+        if value == MISSING or was.value > HARDLY_ANY or is_.value < NEARLY_ALL:
+            continue
+        (a, b), (c, d) = was.table(), is_.table()
+        # One-sided: that so many of the value's sessions would be of now.
+        p = float(hypergeom.sf(c - 1, a + b + c + d, a + c, c + d))
+        found.append(Beginning(name, value, was.value, is_.value, p))
+    named = [replace(one, adjusted=min(1.0, one.adjusted * tried)) for one in found if one.adjusted * tried <= level]
     return tuple(sorted(named, key=lambda b: (b.before - b.now, b.adjusted, b.attribute, b.value)))
 
 

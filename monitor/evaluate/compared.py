@@ -17,6 +17,7 @@ from monitor.store.evaluation import SampleRow
 
 Float = NDArray[np.float64]
 
+MOST_TEXT = 120  # characters of a value
 MAX_ATTRIBUTES = 24  # those that most sessions have
 USER: Final = "user"
 
@@ -177,7 +178,7 @@ def _among(sessions: Sessions, chosen: Sequence[SampleRow]) -> Sessions:
 
 
 def _attributes(sample: SampleRow, facts: dict[str, Any], segment: bool) -> dict[str, str]:
-    found = {str(k): str(v) for k, v in facts.get("attributes", {}).items() if v is not None}
+    found = {printable(k): printable(str(v)) for k, v in facts.get("attributes", {}).items() if v is not None}
     prompt = facts.get("prompt") or {}
     for name, value in (
         ("model", facts.get("model")),
@@ -187,8 +188,14 @@ def _attributes(sample: SampleRow, facts: dict[str, Any], segment: bool) -> dict
         ("segment", sample.segment if segment else ""),
     ):
         if value:
-            found[name] = str(value)
+            found[name] = printable(str(value))
     return found
+
+
+def printable(text: str) -> str:
+    """What may stand in a sentence, on a terminal or in a page: no control characters, none that turn the direction of
+    writing, and not too much."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in text[:MOST_TEXT])
 
 
 def _column(rows: Sequence[dict[str, Any]], name: str) -> Float:

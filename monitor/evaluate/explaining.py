@@ -7,6 +7,7 @@ to compare within, and is told as a coincidence in time.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -15,9 +16,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from alerts.anomaly import Explanation, Fact, anomaly_id
+from alerts.anomaly import Anomaly, Explanation, Fact, anomaly_id
 from detectors.drift.embedding import EmbeddingReference
-from detectors.explain.attributes import attribute
+from detectors.explain.attributes import MIN_SESSIONS as VALUE_NEEDS
+from detectors.explain.attributes import MISSING, POOLED, attribute
 from detectors.explain.coincidence import MIN_BEFORE, began_with
 from detectors.explain.concepts import Concept, concepts
 from detectors.explain.conditions import MIN_SESSIONS as CONDITIONS_NEED
@@ -54,12 +56,14 @@ DAY_US = 24 * HOUR_US
 MOST_US = 4 * DAY_US  # of a change that is looked at
 MAX_SESSIONS = 2000  # of each period
 EXEMPLARS = 4  # of each role
+MOST_SHARES = 12  # values told of a change in volume
 HOURS = (1, 2, 4, 8, 16, 24)  # after the opening: explained again, from more sessions
 
 
-def is_due(opened_us: int, now_us: int) -> bool:
-    """Whether an anomaly is to be explained again at a full hour."""
-    return (now_us - opened_us) // HOUR_US in HOURS
+def is_due(anomaly: Anomaly, now_us: int) -> bool:
+    """Whether an anomaly is to be explained at a full hour: again from more sessions, or for the first time."""
+    age = (now_us - anomaly.opened) // HOUR_US
+    return age in HOURS or (not anomaly.explanation.tried and age <= HOURS[-1])
 
 
 def explain(session: Session, stream: Stream, fact: Fact, end_us: int) -> Explanation:
@@ -202,9 +206,10 @@ def _both(
 ) -> tuple[dict[str, list[str | None]], dict[str, list[str | None]]]:
     """Attributes of both periods under the same names."""
     first, last = before.attributes(segment=segment), now.attributes(segment=segment)
+    names = sorted({*first, *last})
     return (
-        {name: first.get(name, [None] * len(before)) for name in {*first, *last}},
-        {name: last.get(name, [None] * len(now)) for name in {*first, *last}},
+        {name: first.get(name, [None] * len(before)) for name in names},
+        {name: last.get(name, [None] * len(now)) for name in names},
     )
 
 
@@ -214,13 +219,16 @@ def _shares(before: Sessions, now: Sessions) -> tuple[list[dict[str, Any]], int]
     found: list[tuple[str, Concept]] = []
     tried = 0
     for name in sorted(first):
-        words = [["(not given)" if text is None else text for text in of[name]] for of in (first, last)]
         told = concepts(
-            *words, before_weights=before.weights, now_weights=now.weights, level=LEVEL / max(1, len(first))
+            *_common(first[name], last[name]),
+            before_weights=before.weights,
+            now_weights=now.weights,
+            level=LEVEL / max(1, len(first)),
         )
         tried += len(told.gained) + len(told.lost)
         found += [(name, value) for value in told.named]
     found.sort(key=lambda pair: (-abs(pair[1].change.value), pair[0], pair[1].name))
+    found = found[:MOST_SHARES]
     named = [
         {
             "attribute": name, "value": value.name, "how": "share", "before": six(value.before.value),
@@ -229,6 +237,16 @@ def _shares(before: Sessions, now: Sessions) -> tuple[list[dict[str, Any]], int]
         for name, value in found
     ]  # fmt: skip
     return named, tried
+
+
+def _common(before: Sequence[str | None], now: Sequence[str | None]) -> tuple[list[str], list[str]]:
+    """Values, those of few sessions under one name: what is different in every session is no value to compare."""
+    count = Counter([*before, *now])
+    first, last = (
+        [MISSING if text is None else text if count[text] >= VALUE_NEEDS else POOLED for text in of]
+        for of in (before, now)
+    )
+    return first, last
 
 
 def _beginnings(stream: Stream, recent: Sessions, now: Sessions) -> tuple[list[dict[str, Any]], int]:

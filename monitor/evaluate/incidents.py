@@ -47,6 +47,7 @@ FAMILIES = {
     "routing": ("routing_mix",),
     "confidence": ("confidence",),
 }
+MOST_AN_HOUR = 24  # anomalies explained anew at a full hour, of those that are due
 RANK = {"report": 0, "ticket": 1, "page": 2}
 RECENT_HOURS = (1, 3, 6, 12, 24)
 SURE = 0.999  # an hourly question, asked for days after the change is gone
@@ -98,9 +99,12 @@ def alarm(session: Session, i: int, value: float, end: int, batch: Batch) -> Non
         effect=document(effect),
         sentence=said(session, stream, effect, middle(found.low_us, found.high_us)),
     )
-    explanation = _explained(session, stream, fact, end)
     bank.open(i, end)
-    home = _home(session, stream, fact, explanation)
+    # What joins for its place or its family need not be explained; of a flood of alarms the first are at once.
+    home, explanation = _home(session, stream, fact, None), Explanation(sentence="")
+    if home is None and session.may_explain(end):
+        explanation = _explained(session, stream, fact, end)
+        home = _home(session, stream, fact, explanation)
     if home is not None:
         historic = lifecycle.is_historic(fact.opened, batch.now_us, session.rules)
         changed = _put(session, lifecycle.join(home, fact, historic=historic), batch)
@@ -132,8 +136,11 @@ def _explained(session: Session, stream: Stream, fact: Fact, end: int) -> Explan
         return Explanation(sentence="")
 
 
-def _home(session: Session, stream: Stream, fact: Fact, explanation: Explanation) -> Anomaly | None:
-    """The oldest open anomaly that the fact belongs to. The wall clock has no part in it."""
+def _home(session: Session, stream: Stream, fact: Fact, explanation: Explanation | None) -> Anomaly | None:
+    """The oldest open anomaly that the fact belongs to; attribute values are compared where there is an explanation.
+
+    The wall clock has no part in it.
+    """
     for anomaly in sorted(session.open.by_id.values(), key=lambda a: (a.opened, a.id)):
         if anomaly.owner != stream.owner or RANK[anomaly.severity] < RANK[stream.severity]:
             continue
@@ -147,9 +154,9 @@ def _home(session: Session, stream: Stream, fact: Fact, explanation: Explanation
         if not known or fact.since.high < anomaly.since.low:
             continue
         soon = fact.opened - anomaly.opened <= GROWING_US
-        if _carriers(anomaly.explanation) & _carriers(explanation) or (
-            soon and family(fact.signal) in {family(other.signal) for other in known}
-        ):
+        if soon and family(fact.signal) in {family(other.signal) for other in known}:
+            return anomaly
+        if explanation is not None and _carriers(anomaly.explanation) & _carriers(explanation):
             return anomaly
     return None
 
@@ -167,12 +174,12 @@ def same_start(one: Since, other: Since) -> bool:
     return one.low - SLACK_US <= other.high and other.low - SLACK_US <= one.high
 
 
-def _same_root(anomaly: Anomaly, fact: Fact, explanation: Explanation) -> bool:
+def _same_root(anomaly: Anomaly, fact: Fact, explanation: Explanation | None) -> bool:
     if any(known.subject == fact.subject for known in anomaly.facts):
         return True
     if is_slice(fact.subject) and any(known.signal == fact.signal for known in anomaly.facts):
         return True
-    return bool(_roots(anomaly.explanation) & _roots(explanation))
+    return explanation is not None and bool(_roots(anomaly.explanation) & _roots(explanation))
 
 
 def _roots(explanation: Explanation) -> set[tuple[str, str]]:
@@ -187,6 +194,7 @@ def review_open(session: Session, now: int, batch: Batch) -> None:
     """Every hour: open facts get their present effect, and are over where the change is gone."""
     bank = session.bank
     patience = session.config.evaluation.resolve_after
+    due: list[tuple[str, Stream]] = []
     for key, anomaly, fact in session.open.facts():
         anomaly = session.open.by_id[anomaly.id]  # as its facts before left it
         if fact.signal == NEW_SEGMENT:
@@ -211,9 +219,18 @@ def review_open(session: Session, now: int, batch: Batch) -> None:
             text = said(session, stream, effect, middle(fact.since.low, fact.since.high))
             anomaly = lifecycle.update(anomaly, fact.stream, at_us=now, effect=found, sentence=text)
             anomaly = _put(session, anomaly, batch)
-        if fact.stream == anomaly.facts[0].stream and explaining.is_due(anomaly.opened, now):
-            again = _explained(session, stream, fact, now)
-            _put(session, lifecycle.explain(anomaly, again, at_us=now), batch)
+        if fact.stream == anomaly.facts[0].stream and explaining.is_due(anomaly, now):
+            due.append((anomaly.id, stream))
+    # Those that have no explanation yet come first, then those that matter most.
+    due.sort(key=lambda one: _urgency(session.open.by_id[one[0]]))
+    for identity, stream in due[:MOST_AN_HOUR]:
+        anomaly = session.open.by_id[identity]
+        again = _explained(session, stream, anomaly.facts[0], now)
+        _put(session, lifecycle.explain(anomaly, again, at_us=now), batch)
+
+
+def _urgency(anomaly: Anomaly) -> tuple[bool, int, int, str]:
+    return bool(anomaly.explanation.tried), -RANK[anomaly.severity], anomaly.opened, anomaly.id
 
 
 def note_new(session: Session, cells: Cells, hour: int, batch: Batch) -> None:

@@ -32,6 +32,7 @@ log = structlog.stdlib.get_logger("driftline.evaluate")
 
 FORMAT = 1
 DAY_US = 24 * HOUR_US
+MOST_A_TICK = 8  # explanations made at once
 PRESENT_US = DAY_US  # a stream without data for this long gets no funding
 
 Step = Callable[[Connection], None]
@@ -82,6 +83,7 @@ class Session:
         self._hour: tuple[int, Cells] | None = None  # the begun hour's cells, so that a tick need not read it again
         self.rules = judging.sending_rules(config)
         self.unexplained = 0  # explanations that failed
+        self._explained = (0, 0)  # the tick that explanations were last made at, and how many
         self._load(lead)
 
     # -- reading --------------------------------------------------------------------------------------------
@@ -189,6 +191,14 @@ class Session:
                         self.segments.setdefault(SLICE_PREFIX + name, SegmentInfo("", window))
                 elif info.route != route:
                     info.route = ""
+
+    def may_explain(self, end_us: int) -> bool:
+        """Whether another explanation may be made at the tick that ends at ``end_us``: some at once, so that a flood
+        of alarms is not held up by them; the others follow at full hours."""
+        tick, made = self._explained
+        made = made if tick == end_us else 0
+        self._explained = (end_us, made + 1)
+        return self.explains and made < MOST_A_TICK
 
     def plan(self) -> CountPlan:
         if self._plan is None or not self._plan.fits(self.bank, self.decoder):

@@ -13,6 +13,8 @@ from scipy.stats import binom
 
 from alerts.anomaly import Explanation
 from detectors.drift.embedding import EmbeddingReference
+from detectors.explain.concepts import concepts
+from monitor.evaluate import explaining
 from monitor.evaluate.bank import Stream
 from monitor.evaluate.compared import Sessions
 from monitor.evaluate.explaining import compare
@@ -247,6 +249,40 @@ def test_few_sessions_explain_little_and_break_nothing(n: int) -> None:
     assert [a for a in found.attributes if a["how"] == "carries"] == []
     assert bool(found.conditions) == (n == 19)
     assert found.share is None
+
+
+def test_values_that_only_one_session_has_are_pooled_and_cost_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An attribute like a request's id: thousands of values, none of which is compared."""
+    asked: list[int] = []
+
+    def counted(before: Any, now: Any, **over: Any) -> Any:
+        asked.append(len({*before, *now}))
+        return concepts(before, now, **over)
+
+    monkeypatch.setattr(explaining, "concepts", counted)
+
+    def numbered(rng: np.random.Generator) -> dict[str, Any]:
+        found = usual(rng)
+        found["attributes"] |= {"request": f"{rng.integers(0, 2**60):x}", "tenant": "acme"}
+        return found
+
+    found = explained("volume", numbered)
+    named = {(a["attribute"], a["value"]) for a in found.attributes}
+    assert ("tenant", "acme") in named
+    assert max(asked) < 10
+
+
+def test_hostile_values_are_told_without_what_moves_the_cursor_or_turns_the_text() -> None:
+    def hostile(rng: np.random.Generator) -> dict[str, Any]:
+        found = release(rng)
+        found["attributes"]["client"] = "\x1b[31mred\u202e\n" + "x" * 5000
+        return found
+
+    found = explained("error_rate", hostile, n=30)
+    text = why(found, "EUR")
+    assert "client \ufffd[31mred\ufffd\ufffdxxx" in text
+    assert text.isprintable()
+    assert all(len(a["value"]) <= 120 for a in found.attributes)
 
 
 def test_sessions_without_facts_break_nothing() -> None:
