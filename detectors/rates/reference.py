@@ -15,7 +15,7 @@ are divided by the dispersion found).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -196,6 +196,13 @@ class RateReference:
             temper=temper,
             seasonal=seasonal,
         )
+
+    def complement(self) -> RateReference:
+        """The reference of the share that does not count: misses for hits."""
+        return replace(
+            self, rate=1.0 - self.rate, hits=self.trials - self.hits, baseline=1.0 - self.baseline,
+            upper=1.0 - self.lower, lower=1.0 - self.upper,
+        )  # fmt: skip
 
     def to_state(self) -> bytes:
         """Versioned bytes."""

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from detectors.explain.conditions import Condition
 from monitor.evaluate.sampled import agreements, parsed, session_vectors
 from monitor.evaluate.streams import StreamSpec
+from monitor.events.segments import value_text
 from monitor.store.evaluation import SampleRow
 
 Float = NDArray[np.float64]
 
-MOST_TEXT = 120  # characters of a value
 MAX_ATTRIBUTES = 24  # those that most sessions have
 USER: Final = "user"
 
@@ -178,7 +178,7 @@ def _among(sessions: Sessions, chosen: Sequence[SampleRow]) -> Sessions:
 
 
 def _attributes(sample: SampleRow, facts: dict[str, Any], segment: bool) -> dict[str, str]:
-    found = {printable(k): printable(str(v)) for k, v in facts.get("attributes", {}).items() if v is not None}
+    found = {value_text(k): value_text(v) for k, v in facts.get("attributes", {}).items() if v is not None}
     prompt = facts.get("prompt") or {}
     for name, value in (
         ("model", facts.get("model")),
@@ -188,14 +188,8 @@ def _attributes(sample: SampleRow, facts: dict[str, Any], segment: bool) -> dict
         ("segment", sample.segment if segment else ""),
     ):
         if value:
-            found[name] = printable(str(value))
+            found[name] = value_text(value)
     return found
-
-
-def printable(text: str) -> str:
-    """What may stand in a sentence, on a terminal or in a page: no control characters, none that turn the direction of
-    writing, and not too much."""
-    return "".join(c if c.isprintable() else "\ufffd" for c in text[:MOST_TEXT])
 
 
 def _column(rows: Sequence[dict[str, Any]], name: str) -> Float:

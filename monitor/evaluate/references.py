@@ -33,7 +33,7 @@ from monitor.store.references import ReferenceSample
 Int64 = NDArray[np.int64]
 Fit = RateReference | VolumeReference | EmbeddingReference | AgreementReference
 
-FORMAT = 1
+FORMAT = 2  # 1: routing_mix counted what is not routed to its tier
 MIN_EMBEDDED_HALF = 40
 KINDRED = 3  # other segments that must have a signal before they tell how much its days differ
 
@@ -102,9 +102,9 @@ class Reference:
             version = found["format"]
         except (msgspec.DecodeError, KeyError, TypeError) as error:
             raise ReferenceFormatError(f"not a reference: {error}; build it again") from None
-        if version != FORMAT:
+        if version not in (1, FORMAT):
             raise ReferenceFormatError(
-                f"the reference has format {version}, this driftline reads {FORMAT}; build it again"
+                f"the reference has format {version}, this driftline reads 1 to {FORMAT}; build it again"
             )
         reference = cls(
             found["segment"], found["route"], found["from_us"], found["to_us"], found["encoder"],
@@ -114,7 +114,10 @@ class Reference:
             spec = spec_of(signal, label)
             if is_slice(reference.segment):
                 spec = replace(spec, kind="slice", direction="up")
-            reference.streams[signal] = FittedStream(spec, _TYPES[kind].from_state(state), threshold)
+            fit = _TYPES[kind].from_state(state)
+            if version == 1 and spec.kind == "mix":
+                fit = fit.complement()
+            reference.streams[signal] = FittedStream(spec, fit, threshold)
         return reference
 
 

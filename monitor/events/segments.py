@@ -31,7 +31,8 @@ _NO_PROMPT = Prompt()
 _NO_ATTRIBUTES: dict[str, Any] = {}
 _TEXTS = {str, type(None)}
 _FIELD = re.compile(r"\{([^{}]+)\}")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# What moves a cursor, breaks a line or turns the direction of writing: these texts go to terminals, pages and alerts.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def value_text(value: Any) -> str:

@@ -282,7 +282,7 @@ def test_hostile_values_are_told_without_what_moves_the_cursor_or_turns_the_text
     text = why(found, "EUR")
     assert "client \ufffd[31mred\ufffd\ufffdxxx" in text
     assert text.isprintable()
-    assert all(len(a["value"]) <= 120 for a in found.attributes)
+    assert all(len(a["value"]) <= 100 for a in found.attributes)
 
 
 def test_sessions_without_facts_break_nothing() -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
+from detectors.rates import RateReference, log_bets
 from detectors.summaries.catalogue import BY_NAME
 from monitor.cli.reference import reference
 from monitor.config.model import Config
-from monitor.evaluate.references import Reference, ReferenceFormatError
+from monitor.evaluate.references import FittedStream, Reference, ReferenceFormatError
 from monitor.evaluate.streams import CATALOGUE, Ownership, spec_of
 from monitor.evaluate.worker import EvaluateWorker
 from monitor.store import references
@@ -116,8 +118,8 @@ def test_contents_come_back_and_newer_ones_are_refused(home: Path) -> None:
     (row,) = stored(home)
     found = Reference.from_content(row.content)
     assert found.to_content() == row.content
-    newer = {**msgspec.msgpack.decode(row.content), "format": 2}
-    with pytest.raises(ReferenceFormatError, match="format 2"):
+    newer = {**msgspec.msgpack.decode(row.content), "format": 3}
+    with pytest.raises(ReferenceFormatError, match="format 3"):
         Reference.from_content(msgspec.msgpack.encode(newer))
     with pytest.raises(ReferenceFormatError, match="build it again"):
         Reference.from_content(b"\xc1")
@@ -132,6 +134,20 @@ def test_a_changed_content_is_noticed(home: Path) -> None:
     with pytest.raises(references.ReferenceFault, match="damaged"):
         references.get(store, row.reference_id)
     store.close()
+
+
+def test_a_reference_of_the_first_format_counted_what_is_not_routed_to_its_tier() -> None:
+    hits, trials = [20] * 14, [100] * 14
+    fit = RateReference.fit(hits, trials, min_effect=1.5)
+    kept = Reference("s", "r", 0, 1, streams={"routing_mix": FittedStream(spec_of("routing_mix", "cheap"), fit)})
+    content = msgspec.msgpack.decode(kept.to_content())
+    now = Reference.from_content(msgspec.msgpack.encode(content)).streams["routing_mix"].fit
+    before = Reference.from_content(msgspec.msgpack.encode({**content, "format": 1})).streams["routing_mix"].fit
+    assert isinstance(now, RateReference) and isinstance(before, RateReference)
+    assert (now.rate, before.rate) == pytest.approx((0.2, 0.8))
+    assert (before.p_minus, before.p_plus) == pytest.approx((1.0 - now.p_plus, 1.0 - now.p_minus))
+    # The usual traffic bets nothing on either side.
+    assert (log_bets([80], [100], [before.p_plus], [before.p_minus], direction="both") < 0).all()
 
 
 def test_every_stream_is_a_signal_of_the_catalogue() -> None:
