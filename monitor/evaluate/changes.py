@@ -13,6 +13,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from alerts.anomaly import from_document
 from detectors.evidence import Effect
 from detectors.evidence.fdr import StoppedEBH
 from monitor.config.model import Config
@@ -24,13 +25,15 @@ from monitor.evaluate.references import Reference
 from monitor.evaluate.sentences import sentence
 from monitor.evaluate.session import Session
 from monitor.store import coverage, evaluation, reads, references
-from monitor.store.anomalies import AnomalyRow, list_anomalies
+from monitor.store.anomalies import list_anomalies
 from monitor.store.engine import Store
 from monitor.store.evaluation import Lead
 from monitor.store.references import ReferenceSet
 from monitor.times import iso
 
 Float = NDArray[np.float64]
+
+KnownFact = tuple[str, tuple[str, str, str], int, int | None]  # anomaly, stream, opened, resolved
 
 BATCH_US = 24 * HOUR_US  # event time read at once
 IN_USE = ("active", "retired")
@@ -159,7 +162,13 @@ class _Past(Session):
     def result(self) -> Changes:
         """What was named, by evidence."""
         with self.store.read() as connection:
-            known = list_anomalies(connection, to_us=self.end, limit=None)
+            rows = list_anomalies(connection, to_us=self.end, limit=None)
+        # An incident is one anomaly, of which any fact may be the stream's.
+        known = [
+            (row.anomaly_id, (row.owner, *fact.stream), fact.opened, fact.resolved)
+            for row in rows
+            for fact in from_document(row.document).facts
+        ]
         values = self._evidence.values
         found = sorted(self._named, key=lambda i: (-values[i], self.bank.streams[i].key))
         seen = set(self.decoder.segments.names)
@@ -173,7 +182,7 @@ class _Past(Session):
             gaps=[(iso(low), iso(high)) for low, high in self.gaps],
         )
 
-    def _change(self, i: int, value: float, known: list[AnomalyRow]) -> Change:
+    def _change(self, i: int, value: float, known: list[KnownFact]) -> Change:
         bank, config = self.bank, self.config
         stream = bank.streams[i]
         hour, effect, low, high = self._named[i]
@@ -184,11 +193,11 @@ class _Past(Session):
         last = self.end if until is None else until
         anomaly = next(
             (
-                row.anomaly_id
-                for row in known
-                if (row.owner, row.segment, row.signal) == stream.key
-                and row.opened_us <= last + config.evaluation.resolve_after
-                and (row.resolved_us is None or row.resolved_us > low)
+                identity
+                for identity, key, opened, resolved in known
+                if key == stream.key
+                and opened <= last + config.evaluation.resolve_after
+                and (resolved is None or resolved > low)
             ),
             None,
         )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+from collections import Counter
 from typing import Any, Literal
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 
+from alerts.anomaly import from_json
 from detectors.summaries import Selection
 from detectors.summaries.signals import Measurement, measure, measure_all, signal
 from detectors.summaries.summary import Summary as Measured
@@ -191,8 +193,11 @@ def _unit(name: str) -> str:
 
 
 def _open_by_segment(connection: Connection) -> dict[str, int]:
-    query = select(anomalies.c.segment, func.count()).where(anomalies.c.state == "open").group_by(anomalies.c.segment)
-    return {str(row[0]): int(row[1]) for row in connection.execute(query)}
+    """Open anomalies by the segments and slices that they show in."""
+    found: Counter[str] = Counter()
+    for document in connection.execute(select(anomalies.c.document).where(anomalies.c.state == "open")).scalars():
+        found.update({fact.subject for fact in from_json(document).facts if fact.resolved is None})
+    return dict(found)
 
 
 def _sample_head(row: Any) -> models.SampleHead:

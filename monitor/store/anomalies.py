@@ -59,13 +59,12 @@ def list_anomalies(
 ) -> list[AnomalyRow]:
     """Anomalies that match every given value, newest opening first.
 
+    ``segment`` and ``signal`` are those of any of an anomaly's facts: an incident is found wherever it shows.
     ``from_us``/``to_us`` bound the opening (event time, µs; the end is exclusive).
     """
     query = select(anomalies)
     equals: Sequence[tuple[Any, Any]] = (
         (anomalies.c.state, state),
-        (anomalies.c.segment, segment),
-        (anomalies.c.signal, signal),
         (anomalies.c.owner, owner),
         (anomalies.c.severity, severity),
         (anomalies.c.historic, historic),
@@ -73,6 +72,13 @@ def list_anomalies(
     for column, value in equals:
         if value is not None:
             query = query.where(column == value)
+    for column, key, value in ((anomalies.c.segment, "subject", segment), (anomalies.c.signal, "signal", signal)):
+        if value is not None:
+            # Documents are canonical JSON: within a text a quote would be escaped, so that this is a fact's own field.
+            fact = f'"{key}":{json.dumps(value, ensure_ascii=False)}'
+            query = query.where(
+                (column == value) | (func.replace(anomalies.c.document, fact, "") != anomalies.c.document)
+            )
     if from_us is not None:
         query = query.where(anomalies.c.opened_us >= from_us)
     if to_us is not None:

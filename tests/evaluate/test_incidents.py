@@ -16,6 +16,7 @@ from monitor.evaluate.incidents import OpenAnomalies, same_start
 from monitor.evaluate.status import streams
 from monitor.evaluate.story import MAX_CHARACTERS, story
 from monitor.evaluate.worker import EvaluateWorker
+from monitor.store.anomalies import list_anomalies
 from monitor.store.engine import Store, open_store
 from monitor.store.tables import outbox, sample_parts, samples
 from tests.evaluate.test_embeddings import write_samples
@@ -168,6 +169,13 @@ def test_a_release_that_breaks_two_segments_is_one_anomaly(store: Store, release
     assert told == [{"a", "b"}]
     sentence = found[0].document["explanation"]["sentence"]
     assert "It began with prompt extract 15 (0 % of sessions the day before, 100 % now)." in sentence
+    # It is found where it shows, not only where it was opened; a part of a name is no name.
+    with store.read() as connection:
+        for name, signal in (("a", None), ("b", None), (None, "schema_violation_rate")):
+            rows = list_anomalies(connection, segment=name, signal=signal)
+            assert [row.anomaly_id for row in rows] == [found[0].anomaly_id]
+        assert list_anomalies(connection, segment="A") == list_anomalies(connection, segment="_") == []
+        assert list_anomalies(connection, signal="schema") == []
     assert f"schema_violation_rate in {'b' if found[0].segment == 'a' else 'a'} (2" in sentence
 
 
