@@ -311,7 +311,9 @@ def _learn_embeddings(
         reference.streams["agreement"] = FittedStream(
             spec_of("agreement"), AgreementReference.fit(scores, days, confidence, hours=slots % 24)
         )
-    reference.rows = [ReferenceSample(s.sample_id, halves[s.sample_id], packed(s)) for s in chosen if has_vector(s)]
+    reference.rows = [
+        ReferenceSample(s.sample_id, halves[s.sample_id], packed(s), s.user) for s in chosen if has_vector(s)
+    ]
 
 
 def _totals(cells: Cells) -> dict[str, Any]:

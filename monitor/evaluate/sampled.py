@@ -92,7 +92,7 @@ def packed(sample: SampleRow) -> bytes:
     return msgspec.msgpack.encode(
         {
             "format": FORMAT, "window_us": sample.window_us, "route": sample.route, "segment": sample.segment,
-            "pi": sample.pi, "encoder": sample.encoder, "facts": sample.facts, "user": sample.user,
+            "pi": sample.pi, "encoder": sample.encoder, "facts": sample.facts,
             "parts": sample.parts,
         }
     )  # fmt: skip
@@ -105,7 +105,7 @@ def unpacked(row: ReferenceSample) -> SampleRow | None:
         return None
     return SampleRow(
         row.sample_id, found["window_us"], found["route"], found["segment"], found["pi"], found["encoder"],
-        found["facts"], tuple((m, v, a, c) for m, v, a, c in found["parts"]), found["user"],
+        found["facts"], tuple((m, v, a, c) for m, v, a, c in found["parts"]), row.user,
     )  # fmt: skip
 
 

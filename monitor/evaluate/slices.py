@@ -150,7 +150,7 @@ def learn_slice(
     mine = members(samples, name, reference)
     reference.sessions = len(mine)
     kept = sorted(mine, key=rank)[:KEPT_SESSIONS]
-    reference.rows = [ReferenceSample(s.sample_id, "held", packed(s)) for s in kept]
+    reference.rows = [ReferenceSample(s.sample_id, "held", packed(s), s.user) for s in kept]
     counted: list[tuple[StreamSpec, Float, Float, float]] = []
     for spec in specs():
         x, weight, of = verdicts(mine, spec.metric)

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import msgspec
@@ -16,6 +15,7 @@ from monitor.events.native import Event
 from monitor.events.redaction import UserHasher
 from monitor.events.segments import MAX_ATTRIBUTES
 from monitor.ingest.settings import Settings
+from monitor.store.samples import sample_id
 from monitor.store.secrets import rendered
 from samplers.embedding import chosen_parts
 
@@ -49,12 +49,6 @@ _NUMBERS = (
     "confidence",
     "retries",
 )
-
-
-def sample_id(topic: str, partition: int, event_id: str) -> str:
-    """The same in every run over the same input."""
-    text = f"{topic}\x00{partition}\x00{event_id}".encode("utf-8", "surrogatepass")
-    return hashlib.blake2b(text, digest_size=16).hexdigest()
 
 
 def session_key(event: Event, time_us: int, user: int, hasher: UserHasher) -> str:

@@ -14,12 +14,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Table, delete, func, or_, select, text
+from sqlalchemy import Column, ColumnElement, Connection, Table, delete, false, func, or_, select, text
 
 from monitor.config.model import Config
 from monitor.store import coverage
 from monitor.store.engine import Store
 from monitor.store.partitions import forgotten_event_key
+from monitor.store.samples import sample_id
 from monitor.store.secrets import hash_key, rendered, user_key
 from monitor.store.tables import (
     dead_letters,
@@ -40,7 +41,8 @@ _CHUNK = 500
 def forget_user(store: Store, config: Config, user_id: str) -> dict[str, int]:
     """Erase a user. Returns the rows deleted per table; all 0 when nothing was stored. Raises StoreUnavailable."""
     key = rendered(user_key(hash_key(store, config.privacy.hash_key), user_id))
-    return _forget(store, "user", key, samples.c.user_key == key, dead_letters.c.user_key == key, None)
+    of_user = samples.c.user_key == key, reference_samples.c.user_key == key, dead_letters.c.user_key == key
+    return _forget(store, "user", key, *of_user, None)
 
 
 def forget_event(store: Store, event_id: str) -> dict[str, int]:
@@ -50,6 +52,7 @@ def forget_event(store: Store, event_id: str) -> dict[str, int]:
         "event",
         forgotten_event_key(event_id),
         samples.c.event_id == event_id,
+        false(),
         dead_letters.c.event_id == event_id,
         event_id,
     )
@@ -60,6 +63,7 @@ def _forget(
     kind: str,
     key: str,
     of_sample: ColumnElement[bool],
+    of_reference: ColumnElement[bool],
     of_letter: ColumnElement[bool],
     event_id: str | None,
 ) -> dict[str, int]:
@@ -74,12 +78,17 @@ def _forget(
         found = connection.execute(select(samples.c.sample_id, samples.c.event_id).where(of_sample)).all()
         ids = [row.sample_id for row in found]
         events = [row.event_id for row in found] + ([] if event_id is None else [event_id])
+        # References keep sessions longer than samples are kept.
+        places = connection.execute(select(partitions.c.topic, partitions.c.partition)).all()
+        known = [] if event_id is None else [sample_id(row.topic, row.partition, event_id) for row in places]
+        copied = sorted({*ids, *known})
         items = _values(connection, review_items.c.item_id, review_items.c.sample_id, ids)
         counts = {
             "labels": _delete(connection, labels, labels.c.item_id, items)
             + _delete(connection, labels, labels.c.event_id, events),
             "review_items": _delete(connection, review_items, review_items.c.item_id, items),
-            "reference_samples": _delete(connection, reference_samples, reference_samples.c.sample_id, ids),
+            "reference_samples": _delete(connection, reference_samples, reference_samples.c.sample_id, copied)
+            + connection.execute(delete(reference_samples).where(of_reference)).rowcount,
             "sample_content": _delete(connection, sample_content, sample_content.c.sample_id, ids),
             "sample_parts": _delete(connection, sample_parts, sample_parts.c.sample_id, ids),
             "samples": _delete(connection, samples, samples.c.sample_id, ids),

@@ -42,6 +42,7 @@ class ReferenceSample:
     sample_id: str
     split: str  # fit | held
     vectors: bytes | None
+    user: str = ""  # keyed hash
 
 
 def digest(content: bytes) -> str:
@@ -97,7 +98,13 @@ def add(
         connection.execute(
             insert(reference_samples),
             [
-                {"reference_id": identity, "sample_id": s.sample_id, "split": s.split, "vectors": s.vectors}
+                {
+                    "reference_id": identity,
+                    "sample_id": s.sample_id,
+                    "split": s.split,
+                    "vectors": s.vectors,
+                    "user_key": s.user,
+                }
                 for s in samples
             ],
         )
@@ -145,7 +152,10 @@ def sample_rows(store: Store, identity: str, limit: int | None = None) -> list[R
         .limit(limit)
     )
     with store.read() as connection:
-        return [ReferenceSample(row.sample_id, row.split, row.vectors) for row in connection.execute(query)]
+        return [
+            ReferenceSample(row.sample_id, row.split, row.vectors, row.user_key or "")
+            for row in connection.execute(query)
+        ]
 
 
 def approve(store: Store, identity: str) -> ReferenceSet:

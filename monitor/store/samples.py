@@ -8,6 +8,7 @@ completion is conditional on the sample still being pending, so a repeated or ov
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -15,6 +16,12 @@ from sqlalchemy import Connection, and_, bindparam, delete, func, select, update
 
 from monitor.store.engine import Store
 from monitor.store.tables import sample_content, sample_parts, samples
+
+
+def sample_id(topic: str, partition: int, event_id: str) -> str:
+    """The same in every run over the same input."""
+    text = f"{topic}\x00{partition}\x00{event_id}".encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(text, digest_size=16).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

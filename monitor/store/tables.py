@@ -187,7 +187,9 @@ reference_samples = Table(
     Column("reference_id", String(64), primary_key=True),
     Column("sample_id", String(64), primary_key=True),
     Column("split", String(5), nullable=False),  # fit | held
-    Column("vectors", LargeBinary),  # copied, so that retention of samples does not change a reference
+    Column("vectors", LargeBinary),  # the session, copied, so that retention of samples does not change a reference
+    Column("user_key", String(32)),  # as in samples; null in rows from before 0002, which hold vectors alone
+    Index(None, "user_key"),
 )
 
 stream_states = Table(

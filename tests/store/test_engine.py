@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import func, insert, select, text
+from sqlalchemy import create_engine, func, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
-from monitor.store import engine, migrations
+from monitor.store import engine, migrations, references
 from monitor.store.engine import SchemaMismatch, Store, StoreUnavailable, open_store, parse_url
 from monitor.store.tables import metadata, secrets
 
@@ -33,6 +34,22 @@ def test_the_migrations_make_the_tables_of_the_code(store: Store) -> None:
     with store.read() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
         assert migrations.revision(connection) == migrations.head()
+
+
+def test_a_store_of_the_first_schema_is_brought_up_to_date_with_what_it_holds(store_url: str) -> None:
+    bare = create_engine(parse_url(store_url))
+    with bare.begin() as connection:
+        config = migrations._config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.execute(text("INSERT INTO reference_samples VALUES ('r', 's', 'fit', NULL)"))
+    bare.dispose()
+    store = open_store(store_url)
+    with store.read() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    (row,) = references.sample_rows(store, "r")
+    assert (row.sample_id, row.user) == ("s", "")
+    store.close()
 
 
 def test_migrating_from_several_processes_at_once_makes_one_schema(store_url: str) -> None:

@@ -16,11 +16,13 @@ from monitor.store.engine import Store, open_store
 from monitor.store.export import export
 from monitor.store.forget import forget_event, forget_user, is_forgotten
 from monitor.store.partitions import PartitionCommit, claim, commit
+from monitor.store.samples import sample_id
 from monitor.store.secrets import hash_key, rendered, secret, user_key
 from monitor.store.tables import (
     anomalies,
     dead_letters,
     labels,
+    partitions,
     reference_samples,
     review_items,
     sample_content,
@@ -131,6 +133,24 @@ def record(store: Store, offset: int, sample_rows: list[Any], content_rows: list
 def rows_of(store: Store, table: Any) -> int:
     with store.read() as connection:
         return int(connection.execute(select(func.count()).select_from(table)).scalar_one())
+
+
+@pytest.mark.parametrize("by", ["user", "event"])
+def test_what_a_reference_keeps_is_erased_though_retention_took_the_sample(store: Store, by: str) -> None:
+    key = rendered(user_key(hash_key(store, None), "alice"))
+    record(store, 20, [], [], [])
+    with store.read() as connection:
+        place = connection.execute(select(partitions.c.topic, partitions.c.partition)).first()
+    assert place is not None
+    rows = [(sample_id(place.topic, place.partition, "e1"), key), ("another", "b" * 16), ("older", None)]
+    with store.write() as connection:
+        for identity, user in rows:
+            row = {"reference_id": "f", "sample_id": identity, "split": "fit", "vectors": b"x", "user_key": user}
+            connection.execute(insert(reference_samples).values(row))
+    erased = forget_user(store, Config(), "alice") if by == "user" else forget_event(store, "e1")
+    assert erased["reference_samples"] == 1
+    with store.read() as connection:
+        assert set(connection.execute(select(reference_samples.c.sample_id)).scalars()) == {"another", "older"}
 
 
 def test_a_forgotten_user_is_erased_everywhere_and_not_stored_again(store: Store) -> None:
