@@ -86,11 +86,17 @@ def summary(document: Mapping[str, Any]) -> str:
 
 
 def description(document: Mapping[str, Any]) -> str:
-    """What each fact says, one a line, and what the finding rests on."""
-    sentences = [str(fact["sentence"]) for fact in document.get("facts") or () if fact.get("sentence")]
-    others = [text for text in sentences if text != (document.get("explanation") or {}).get("sentence")]
+    """What each fact says, one a line, but the one that the summary begins with; and what the finding rests on."""
+    said = str((document.get("explanation") or {}).get("sentence") or "")
+    others = [_fact(fact) for fact in document.get("facts") or () if fact.get("sentence")]
+    others = [text for text in others if not said.startswith(text)]
     basis = f"Found by {document['detector']}: {evidence_text(document['evidence'])}."
     return "\n".join([*others, basis])
+
+
+def _fact(fact: Mapping[str, Any]) -> str:
+    over = fact.get("resolved")
+    return str(fact["sentence"]) + ("" if over is None else f" Over since {_minute(over)}.")
 
 
 def effect_text(effect: Mapping[str, Any]) -> str:

@@ -27,7 +27,7 @@ from monitor.evaluate.calendar import HOUR_US
 from monitor.evaluate.cells import Cells
 from monitor.evaluate.measuring import document, measure, middle, said
 from monitor.evaluate.references import is_slice
-from monitor.evaluate.story import story
+from monitor.evaluate.story import story, why
 
 if TYPE_CHECKING:
     from monitor.evaluate.session import Batch, Session
@@ -129,7 +129,9 @@ def alarm(session: Session, i: int, value: float, end: int, batch: Batch) -> Non
 def _explained(session: Session, stream: Stream, fact: Fact, end: int) -> Explanation:
     """Why; nothing where that fails: an alarm is never held up by what would explain it."""
     try:
-        return explaining.explain(session, stream, fact, end)
+        found = explaining.explain(session, stream, fact, end)
+        why(found, session.config.prices.currency)  # what cannot be put into words is no explanation either
+        return found
     except (ValueError, ArithmeticError, LookupError, TypeError, np.linalg.LinAlgError):
         session.unexplained += 1
         log.exception("a change could not be explained", segment=stream.segment, signal=stream.signal)

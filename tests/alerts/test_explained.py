@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from alerts import explained, lifecycle
 from alerts.anomaly import Explanation, to_document
+from alerts.rendering import description
 from tests.alerts.test_anomaly import HOUR_US, T, fact, opened
 
 FOUND: dict[str, Any] = {
@@ -83,3 +84,13 @@ def test_nothing_found_is_told_and_nothing_asked_is_not() -> None:
     nothing = text()
     assert "Behind it" not in nothing
     assert "nothing found" not in nothing
+
+
+def test_a_description_repeats_nothing_of_the_summary_and_says_what_is_over() -> None:
+    anomaly = lifecycle.join(opened(), replace(fact(signal="cost_p95", opened_us=T + HOUR_US), sentence="Dearer."))
+    anomaly = lifecycle.resolve(anomaly, ("extract/acme", "cost_p95"), at_us=T + 2 * HOUR_US)
+    story = f"{anomaly.facts[0].sentence} It began with prompt 15. With it changed: cost_p95."
+    anomaly = replace(anomaly, explanation=Explanation(sentence=story))
+    lines = description(to_document(anomaly)).splitlines()
+    assert lines[0] == "Dearer. Over since 2026-01-05 02:00 UTC."
+    assert len(lines) == 2
