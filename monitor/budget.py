@@ -27,7 +27,7 @@ from monitor.evaluate.learning import learning_segments, period
 from monitor.evaluate.power import HORIZON_HOURS, Line, Situation, answer, lines_of, usual
 from monitor.evaluate.references import FittedStream, Reference
 from monitor.evaluate.sentences import number, percent
-from monitor.evaluate.session import PRESENT_US, Session
+from monitor.evaluate.session import Session
 from monitor.evaluate.streams import SLICE_PREFIX, severity_of
 from monitor.serve.models import Budget, BudgetPot, BudgetStream, Detection, Waiting
 from monitor.store import evaluation, references
@@ -91,17 +91,11 @@ class Watched:
     session: Session
     now: int
 
-    def present(self) -> NDArray[np.bool_]:
-        """Who is funded: as the evaluator decides it every hour."""
-        bank = self.session.bank
-        volume = np.array([stream.volume >= 0 for stream in bank.streams], dtype=np.bool_)
-        return np.asarray(((bank.last_data > self.now - PRESENT_US) | volume) & ~bank.sr.suspended)
-
     def members(self) -> Counter[tuple[str, str]]:
         """How many streams share each allowance, by owner and severity."""
         return Counter(
             (stream.owner, stream.severity)
-            for stream, here in zip(self.session.bank.streams, self.present(), strict=True)
+            for stream, here in zip(self.session.bank.streams, self.session.present(self.now), strict=True)
             if here
         )
 
@@ -154,7 +148,7 @@ class Watched:
     def found(self, chosen: list[int], effects: Mapping[str, Sequence[tuple[str, float]]] | None) -> list[BudgetStream]:
         """The chosen streams with what they would find."""
         session, bank, config = self.session, self.session.bank, self.session.config
-        present, members = self.present(), self.members()
+        present, members = self.session.present(self.now), self.members()
         situations, sources, shares = [], [], []
         weights = self._weights(chosen)
         for i in chosen:

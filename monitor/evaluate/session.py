@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import structlog
+from numpy.typing import NDArray
 from sqlalchemy import Connection
 
 from alerts import lifecycle
@@ -236,11 +237,15 @@ class Session:
         learning.learn_due(self, hour, now, batch)
         self._share_out(now)
 
+    def present(self, now: int) -> NDArray[np.bool_]:
+        """Which streams are funded: those with data in the last day (volume speaks without any), unless one is open."""
+        volume = np.array([s.volume >= 0 for s in self.bank.streams], dtype=np.bool_)
+        heard = (self.bank.last_data > now - PRESENT_US) | volume
+        return np.asarray(heard & ~self.bank.sr.suspended, dtype=np.bool_)
+
     def _share_out(self, now: int) -> None:
         """Who is funded in the hour that begins, and with how much: known before its looks."""
-        volume = np.array([s.volume >= 0 for s in self.bank.streams], dtype=np.bool_)
-        present = (self.bank.last_data > now - PRESENT_US) | volume
-        present &= ~self.bank.sr.suspended
+        present = self.present(now)
         pots = {
             pot: self.ownership.allowance(*pot).per_us for pot in {(s.owner, s.severity) for s in self.bank.streams}
         }
