@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 from scipy.special import betaincinv, chdtri, chndtr
 
-from detectors.drift.location import LocationNull, Movement
+from detectors.drift.location import LocationNull, Movement, pull
 from detectors.drift.noncentral import log_density
 from detectors.evidence.effect import Effect, Verdict
 from detectors.evidence.packing import pack, unpack
@@ -131,7 +131,7 @@ class EmbeddingReference:
             whiten, z_all, z_held = whiten / scale, z_all / scale, z_held / scale
         norms = np.linalg.norm(z_held, axis=1)
         radius = float(np.quantile(norms, RADIUS)) if k else 0.0
-        pulled = _pull(z_all, radius)
+        pulled = pull(z_all, radius)
         middle = pulled.mean(axis=0)
         y = pulled[fit.shape[0] :] - middle
         null = LocationNull.fit(y, rng)
@@ -240,7 +240,7 @@ class EmbeddingReference:
         z, off = self._coordinates(x)
         score = np.maximum(0.0, off / self.off_limit - 1.0)
         if self.components and x.shape[0]:
-            y = _pull(z, self.radius) - self.middle
+            y = pull(z, self.radius) - self.middle
             mean = y.mean(axis=0)
             length = float(np.linalg.norm(mean))
             along = y @ mean / length if length > 0 else np.zeros(x.shape[0])
@@ -285,7 +285,7 @@ class EmbeddingReference:
     def _location(self, z: Float) -> tuple[float, float, float]:
         """q less the offset of its null, and that null's unit and degrees of freedom."""
         m = z.shape[0]
-        mean = (_pull(z, self.radius) - self.middle).mean(axis=0)
+        mean = (pull(z, self.radius) - self.middle).mean(axis=0)
         offset, unit, df = self.null.at(m)
         return max(float(m * (mean @ mean)) - offset, 1e-9 * unit), unit, df
 
@@ -331,13 +331,6 @@ def _coordinates(x: Float, centre: Float32, axes: Float32, whiten: Float) -> tup
     inside = centred @ axes
     rest = centred - inside @ axes.T
     return inside.astype(np.float64) * whiten, np.linalg.norm(rest.astype(np.float64), axis=1)
-
-
-def _pull(z: Float, radius: float) -> Float:
-    """Rows beyond the radius, pulled in to it."""
-    norm = np.linalg.norm(z, axis=1)
-    factor = np.where(norm > radius, radius / np.maximum(norm, 1e-300), 1.0)
-    return np.asarray(z * factor[:, None], dtype=np.float64)
 
 
 def _noncentrality(x: float, df: float, probability: float) -> float:

@@ -9,13 +9,14 @@ bets live on is too light.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 Float = NDArray[np.float64]
+F = TypeVar("F", NDArray[np.float32], NDArray[np.float64])
 Int64 = NDArray[np.int64]
 
 NEAR = 5  # rows at which the third cumulant is measured; it goes to its Gaussian value as 1 / m
@@ -107,3 +108,11 @@ class Movement:
     def limit(self, confidence: float) -> float:
         """Upper limit of the length of a day's shift. They may differ along one direction: then it is a Student t."""
         return float(np.sqrt(self.between) * stdtrit(self.df, confidence))
+
+
+def pull(z: F, radius: float) -> F:
+    """Rows of float[m, k] beyond the radius, pulled in to it, so that a few far rows cannot pretend to be a shift of
+    all. In the precision of the rows."""
+    norm = np.linalg.norm(z, axis=1)
+    factor = np.where(norm > radius, radius / np.maximum(norm, np.finfo(z.dtype).tiny), 1.0)
+    return z * factor[:, None].astype(z.dtype)

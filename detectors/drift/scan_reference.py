@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import eigh
 
+from detectors.drift.location import pull
 from detectors.drift.scan_evidence import HYPOTHESES, combined, location, novelty_logs, shiryaev_roberts
 from detectors.drift.tails import UpperTail
 from detectors.evidence.packing import pack, unpack
@@ -196,13 +197,6 @@ def coordinates(x: Float32, centre: Float32, axes: Float32, whiten: Float32) -> 
     # The difference of two squares holds nothing below the rounding of the larger.
     off[off < 2e-3 * np.sqrt(square)] = 0.0
     return np.asarray(inside * whiten, dtype=np.float32), np.asarray(off, dtype=np.float64)
-
-
-def pull(z: Float32, radius: float) -> Float32:
-    """Rows beyond the radius, pulled in to it."""
-    norm = np.linalg.norm(z, axis=1)
-    factor = np.where(norm > radius, radius / np.maximum(norm, 1e-30), 1.0).astype(np.float32)
-    return z * factor[:, None]
 
 
 def _whitening(fit: Float32, most: int) -> tuple[Float32, Float32]:

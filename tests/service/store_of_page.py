@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import insert
 
-from alerts.anomaly import anomaly_id
+from alerts.anomaly import Anomaly, Effect, Evidence, Explanation, Fact, Since, anomaly_id, to_json
 from monitor.store.engine import Store
 from monitor.store.tables import anomalies, dead_letters, partitions, sample_content, sample_parts, samples, summaries
 
@@ -74,12 +74,42 @@ def _summary(window: int, state: bytes, late: bool) -> dict[str, Any]:
 
 
 def _anomaly(anomaly: str, state: str) -> dict[str, Any]:
-    document = {
-        "id": anomaly,
-        "route": "extract",
-        "since": {"low": NOON, "high": NOON},
-        "explanation": {"sentence": f"Errors grew in {HOSTILE}"},
-    }
+    since = Since(low=NOON, high=NOON)
+    evidence, effect = (
+        Evidence(kind="sr", value=2.0, threshold=1.0),
+        Effect(value=0.2, unit="share", low=0.1, high=0.3, baseline=0.05),
+    )
+    resolved, sentence = NOON + MINUTE if state == "resolved" else None, f"Errors grew in {HOSTILE}"
+    document = Anomaly(
+        id=anomaly,
+        owner="default",
+        segment=HOSTILE,
+        route="extract",
+        signal="error_rate",
+        detector="rate",
+        facts=[
+            Fact(
+                subject=HOSTILE,
+                signal="error_rate",
+                detector="rate",
+                opened=NOON,
+                since=since,
+                evidence=evidence,
+                effect=effect,
+                sentence=sentence,
+                resolved=resolved,
+            )
+        ],
+        state="resolved" if resolved else "open",
+        severity="page",
+        since=since,
+        opened=NOON,
+        updated=NOON,
+        resolved=resolved,
+        evidence=evidence,
+        effect=effect,
+        explanation=Explanation(sentence=sentence),
+    )
     return {
         "anomaly_id": anomaly,
         "owner": "default",
@@ -90,8 +120,8 @@ def _anomaly(anomaly: str, state: str) -> dict[str, Any]:
         "historic": False,
         "opened_us": NOON,
         "updated_us": NOON,
-        "resolved_us": NOON + MINUTE if state == "resolved" else None,
-        "document": json.dumps(document),
+        "resolved_us": resolved,
+        "document": to_json(document),
     }
 
 

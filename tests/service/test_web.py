@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 from openapi_spec_validator import validate
+from sqlalchemy import update
 from starlette.routing import Route
 
 from detectors.summaries.summary import Summary
@@ -24,6 +25,7 @@ from monitor.serve.endpoints import ENDPOINTS
 from monitor.serve.openapi import document, text
 from monitor.store import tokens
 from monitor.store.engine import Store, open_store
+from monitor.store.tables import anomalies
 from monitor.supervise import PartState
 from tests.service.store_of_page import HOSTILE, fill
 
@@ -298,6 +300,16 @@ def test_status(store: Store) -> None:
     assert found["samples"] == {"pending": 0, "embedded": 1, "missing": 0}
     assert found["anomalies"] == {"open": 1, "resolved": 1}
     assert found["watermarks"] == {"inference": {"0": "2025-11-02T12:10:00Z"}}
+
+
+def test_an_anomaly_of_another_version_takes_no_page_away(store: Store) -> None:
+    """It cannot be read here; it is counted where its row says it is."""
+    with store.write() as connection:
+        connection.execute(update(anomalies).values(document='{"format": 99}'))
+    asked = client(store)
+    assert asked.get("/").status_code == 200
+    found = asked.get("/api/segments").json()["segments"]
+    assert [row["open_anomalies"] for row in found if row["name"] == HOSTILE] == [1]
 
 
 def test_the_budget_asks_about_effects_and_says_how_to_write_them(store: Store) -> None:
