@@ -93,6 +93,7 @@ class StreamBank:
         self.sr = FundedSR(0, BETS)
         self.recovery = Recovery(0, BETS)
         self.volume = VolumeBets()
+        self.composition = 0  # counts up whenever streams come or go; equal numbers may be other streams
         self._known: _Arrays | None = None
         self.share = np.zeros(0)  # alarms per µs of event time that the stream is funded with in this hour
         self.last_look = np.zeros(0, dtype=np.int64)
@@ -133,6 +134,7 @@ class StreamBank:
         for name in _SINCE:
             getattr(self, name)[first:] = now_us
         self._known = None
+        self.composition += 1
         return list(range(first, n))
 
     def _stream(
@@ -193,7 +195,13 @@ class StreamBank:
         self.streams = [self.streams[i] for i in kept]
         self.index = {stream.key: i for i, stream in enumerate(self.streams)}
         self._known = None
+        self.composition += 1
         return keys
+
+    def evidence_of(self, owner: str, segment: str) -> float:
+        """The greatest evidence of a segment's streams now; 0 without any."""
+        mine = [i for i, s in enumerate(self.streams) if s.segment == segment and s.owner == owner]
+        return float(self.sr.value[mine].max(initial=0.0))
 
     # -- ticks ----------------------------------------------------------------------------------------------
 

@@ -13,10 +13,11 @@ Int64 = NDArray[np.int64]
 
 
 class CountPlan:
-    """Where each cell counts: made for one set of streams, segments and labels, and used until one of them grows."""
+    """Where each cell counts: made for one set of streams, segments and labels, and used until one of them changes."""
 
     def __init__(self, bank: StreamBank, decoder: Decoder) -> None:
         self.streams = len(bank)
+        self.composition = bank.composition
         self.segments = len(decoder.segments)
         self.labels = len(decoder.labels)
         groups: dict[tuple[str, str, str], list[int]] = {}
@@ -51,7 +52,8 @@ class CountPlan:
 
     def fits(self, bank: StreamBank, decoder: Decoder) -> bool:
         """Whether the plan still covers everything."""
-        return (self.streams, self.segments, self.labels) == (len(bank), len(decoder.segments), len(decoder.labels))
+        made_for = (self.composition, self.segments, self.labels)
+        return made_for == (bank.composition, len(decoder.segments), len(decoder.labels))
 
     def count(self, cells: Cells, start_us: int, tick_us: int, ticks: int) -> tuple[Int64, Int64]:
         """(hits, trials), int64[ticks, streams], of cells with windows in [start, start + ticks x tick)."""

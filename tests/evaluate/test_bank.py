@@ -6,7 +6,10 @@ import numpy as np
 
 from detectors.evidence.packing import unpack
 from detectors.rates import RateReference, VolumeReference
+from detectors.summaries.metrics import METRICS
 from monitor.evaluate.bank import _PER_STREAM, StreamBank
+from monitor.evaluate.cells import Cells, Decoder, added_runs
+from monitor.evaluate.counts import CountPlan
 from monitor.evaluate.references import FittedStream, Reference
 from monitor.evaluate.streams import spec_of
 
@@ -97,3 +100,26 @@ def test_streams_that_come_later_leave_the_others_as_they_are() -> None:
     bank.add_reference(reference("s0", 0), "ref0", "default", "page", 9)
     assert (bank.trials[-3:] == 0).all()
     run(bank, 2, np.random.default_rng(3), 21)  # every array has a row per stream
+
+
+def test_a_new_reference_with_as_many_streams_is_counted_in_its_own_place() -> None:
+    """The streams of a replaced reference come last: what was where before is no longer there."""
+    bank, decoder = StreamBank(TICK), Decoder()
+    codes = [decoder.segments.code(f"s{i}") for i in range(3)]
+    for i in range(3):
+        bank.add_reference(reference(f"s{i}", i), f"ref{i}", "default", "page", 0)
+    plan = CountPlan(bank, decoder)
+    assert plan.fits(bank, decoder)
+    bank.drop_segment("default", "s0")
+    bank.add_reference(reference("s0", 9), "another", "default", "page", 0)
+    assert not plan.fits(bank, decoder)
+    one = np.ones(1, dtype=np.int64)
+    errors = [
+        Cells(0 * one, code * one, METRICS["error"].id * one, 0 * one, 0 * one, (10 + k) * one, one)
+        for k, code in enumerate(codes)
+    ]
+    _, trials = CountPlan(bank, decoder).count(added_runs(errors), 0, TICK, 1)
+    found = {
+        stream.segment: int(trials[0, i]) for i, stream in enumerate(bank.streams) if stream.signal == "error_rate"
+    }
+    assert found == {"s0": 10, "s1": 11, "s2": 12}
