@@ -90,7 +90,7 @@ class Planted:
 
     # -- rates and tails ------------------------------------------------------------------------------------
 
-    def cells(self, start_us: int, end_us: int, decoder: Decoder, bank: StreamBank) -> Cells:
+    def cells(self, start_us: int, end_us: int, decoder: Decoder, bank: StreamBank, *, whole: bool) -> Cells:
         """Thinned cells of [start, end), full hours."""
         incident, rng = self.incident, self.rng
         if incident.embedded:

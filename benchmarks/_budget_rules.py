@@ -56,20 +56,26 @@ class Rules:
         self.alarms = {name: {"page": 0, "ticket": 0} for name in NAMES}
         self.hours = {"page": 0, "ticket": 0}  # of streams, with data
         self._flagged: dict[str, Bool] = {}
-        self._streams = -1
+        self._keys: list[tuple[str, str, str]] = []
+        self._composition = -1
 
     def look(self, bank: StreamBank, hour_us: int) -> None:
         """The hour that ends at ``hour_us``, as the bank remembers it."""
-        if len(bank) != self._streams:
-            self._streams = len(bank)
+        if bank.composition != self._composition:
+            self._composition = bank.composition
             fits = [stream.fitted.fit if not stream.hourly else None for stream in bank.streams]
             self._mine = np.array([isinstance(fit, RateReference) for fit in fits], dtype=np.bool_)
             rates = [fit for fit in fits if isinstance(fit, RateReference)]
             self._rate = np.array([fit.rate for fit in rates])
             self._known = np.array([fit.trials for fit in rates], dtype=np.float64)
             self._page = np.array([s.severity == "page" for s in bank.streams], dtype=np.bool_)[self._mine]
-            self._flagged = {name: np.zeros(len(rates), dtype=np.bool_) for name in NAMES}
-        if not self._streams:
+            keys = [stream.key for stream, mine in zip(bank.streams, self._mine, strict=True) if mine]
+            was = {name: dict(zip(self._keys, flags.tolist(), strict=True)) for name, flags in self._flagged.items()}
+            self._flagged = {
+                name: np.array([was.get(name, {}).get(key, False) for key in keys], dtype=np.bool_) for name in NAMES
+            }
+            self._keys = keys
+        if not self._keys:
             return
         slot = (hour_us // HOUR_US) % HOURLY_RING
         hits = bank.hour_hits[self._mine, slot].astype(np.float64)

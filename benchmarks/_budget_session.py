@@ -19,7 +19,7 @@ from monitor.config.model import Config
 from monitor.evaluate import learning
 from monitor.evaluate.bank import StreamBank
 from monitor.evaluate.calendar import HOUR_US
-from monitor.evaluate.cells import Cells, Decoder
+from monitor.evaluate.cells import Cells, Decoder, added_runs
 from monitor.evaluate.references import Reference
 from monitor.evaluate.session import Batch, Session, Step
 from monitor.store.engine import Store
@@ -31,7 +31,8 @@ Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
 
 BATCH_US = 6 * HOUR_US
-KEPT_US = 5 * DAY_US  # of samples, once no slice learns any more
+KEPT_US = 5 * DAY_US  # of samples, once nothing is learned any more
+LEARNED_US = 7 * DAY_US  # beyond evaluation.history, in which references may still grow
 
 
 class Source(Protocol):
@@ -40,8 +41,8 @@ class Source(Protocol):
     names: list[str]
     routes: list[str]
 
-    def cells(self, start_us: int, end_us: int, decoder: Decoder, bank: StreamBank) -> Cells:
-        """Thinned cells of [start, end)."""
+    def cells(self, start_us: int, end_us: int, decoder: Decoder, bank: StreamBank, *, whole: bool) -> Cells:
+        """Thinned cells of [start, end); not ``whole``: a tail's values may be counts between its thresholds."""
 
     def samples(self, start_us: int, end_us: int) -> list[SampleRow]:
         """Sampled sessions of [start, end), by window."""
@@ -72,14 +73,18 @@ class WatchedBank(StreamBank):
     def __init__(self, tick_us: int, noted: Noted) -> None:
         super().__init__(tick_us)
         self.noted = noted
-        self.spent = np.zeros(0)
+        self.spent: dict[str, float] = {"page": 0.0, "ticket": 0.0}
+        self._severities = (-1, np.zeros(0, dtype=np.bool_))  # which streams page, of a composition
 
     def step(self, logs: Float, looking: Bool, end_us: int) -> tuple[Int64, Float]:
         """One tick, as the bank steps it."""
-        if self.spent.size != len(self):
-            self.spent = np.concatenate([self.spent, np.zeros(len(self) - self.spent.size)])
         since = np.minimum(end_us - self.last_look, HOUR_US)
-        self.spent += np.where(looking & ~self.sr.suspended, self.share * since, 0.0)
+        spent = np.where(looking & ~self.sr.suspended, self.share * since, 0.0)
+        if self._severities[0] != self.composition:
+            pages = np.array([stream.severity == "page" for stream in self.streams], dtype=np.bool_)
+            self._severities = (self.composition, pages)
+        self.spent["page"] += float(spent[self._severities[1]].sum())
+        self.spent["ticket"] += float(spent[~self._severities[1]].sum())
         alarms, values = super().step(logs, looking, end_us)
         for i in alarms.tolist():
             stream = self.streams[i]
@@ -89,8 +94,7 @@ class WatchedBank(StreamBank):
 
     def funded(self, severity: str) -> float:
         """Alarms that the streams of a severity were funded with."""
-        mine = np.array([stream.severity == severity for stream in self.streams], dtype=np.bool_)
-        return float(self.spent[mine].sum())
+        return self.spent[severity]
 
 
 class MemorySession(Session):
@@ -107,6 +111,7 @@ class MemorySession(Session):
         self.simple = rules
         self._fixed_share = fixed_share
         self._hours: dict[int, list[SampleRow]] = {}
+        self._kept: list[Cells] = []  # by hour, while references grow
         super().__init__(store, config, Lead("benchmark", 1, None, b""))
 
     def _load(self, lead: Lead) -> None:
@@ -139,13 +144,31 @@ class MemorySession(Session):
     def _read(self, start_us: int, end_us: int) -> tuple[list[tuple[int, str, str]], Cells]:
         for sample in self.source.samples(start_us, end_us):
             self._hours.setdefault(sample.window_us // HOUR_US, []).append(sample)
-        if start_us - START_US > self.config.evaluation.history:
+        growing = self.config.reference.grow
+        cells = self.source.cells(start_us, end_us, self.decoder, self.bank, whole=growing)
+        if growing:
+            self._kept.append(cells.by_hour())
+        if start_us - START_US > self.config.evaluation.history + LEARNED_US:
+            # From here on only what is looked at is drawn, which nothing can be learned from.
             kept = (start_us - KEPT_US) // HOUR_US
             self._hours = {hour: samples for hour, samples in self._hours.items() if hour >= kept}
-        cells = self.source.cells(start_us, end_us, self.decoder, self.bank)
+            self._kept = []
+            reference = self.config.reference.model_copy(update={"grow": False})
+            self.config = self.config.model_copy(update={"reference": reference})
         new = [name for name in self.source.names if name not in self.segments]
         routes = dict(zip(self.source.names, self.source.routes, strict=True))
         return [(start_us, routes[name], name) for name in new], cells
+
+    def stored_hours(self, from_us: int, to_us: int, segment: str) -> Cells:
+        """Of what the source gave."""
+        code = self.decoder.segments.code(segment)
+        return added_runs(
+            [
+                cells.where((cells.segment == code) & (cells.window >= from_us) & (cells.window < to_us))
+                for cells in self._kept
+                if len(cells) and cells.window.min() < to_us and cells.window.max() >= from_us
+            ]
+        )
 
     def embedded_samples(self, from_us: int, to_us: int, segment: str | None = None) -> list[SampleRow]:
         """Of what the source gave."""

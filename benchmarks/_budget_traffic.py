@@ -131,7 +131,7 @@ class Traffic:
 
     # -- cells ----------------------------------------------------------------------------------------------
 
-    def cells(self, start_us: int, end_us: int, decoder: Decoder, bank: StreamBank) -> Cells:
+    def cells(self, start_us: int, end_us: int, decoder: Decoder, bank: StreamBank, *, whole: bool) -> Cells:
         """Thinned cells of [start, end), full hours within one day."""
         day, first = divmod((start_us - START_US) // STEP_US, STEPS)
         count, failed = self.sessions(day)
@@ -159,7 +159,7 @@ class Traffic:
             hits = np.where(mine, self.rng.binomial(n, chance[seg, v, hour]), 0)
             parts.append(part(verdict, mine, n, hits))
         parts += self._tier_cells(part, day, seg, n, decoder)
-        make = self._counted if len(bank) else self._single
+        make = self._single if whole or not len(bank) else self._counted
         for name in self.tables:
             parts.append(make(name, day, hours, (seg, hour, n), (window, codes), decoder, bank))
         return added_runs(parts)

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import betaincinv, chdtri, expit, logit, ndtri, stdtrit
+from scipy.special import betaincinv, chdtr, chdtri, expit, logit, ndtri, stdtrit
 
 from detectors.evidence.effect import Verdict
 from detectors.evidence.packing import pack, unpack
@@ -34,6 +34,7 @@ SEASON_DAYS = 21
 # How many days of its own a pooled day effect is worth to a stream. More would be worth more if streams varied alike;
 # a segment's do not (the tails of latency vary three times as much as its rates), and they share their days.
 PRIOR_DAYS = 4
+STEADIER = 0.01  # chance of days as steady as a stream's own, below which what is lent to it counts for less
 # A day that exceeds its limit is no error of the estimate but the null itself happening, day after day: one in
 # 20,000 rather than one in 500, since 600 streams live 72,000 days in 120 and one such day may alarm.
 DAY_CONFIDENCE = 0.99995
@@ -303,6 +304,9 @@ def _day_sd(x: Float, expected: Float, variance: Float, p: float, prior: float |
     # A prior that the stream's own days contradict is worth less: the steady rates of a segment say nothing of a
     # latency whose days differ plainly.
     worth = PRIOR_DAYS * min(1.0, prior**2 / between) if between > 0 else float(PRIOR_DAYS)
+    # So is one whose days would have differed more than these, hardly ever less: many days that agree.
+    usual = 1.0 + c * (prior * (1.0 - p)) ** 2 / df
+    worth *= min(1.0, float(chdtr(df, q / usual)) / STEADIER)
     mixed = np.sqrt((df * between + worth * prior**2) / (df + worth))
     return float(max(own, mixed)), df + worth
 

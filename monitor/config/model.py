@@ -295,6 +295,11 @@ class Reference(Section):
         "judged from 3 days on, volume from 5.",
     )
     skip: Duration = Field(written("0s"), description="Event time left out before learning starts.")
+    grow: bool = Field(
+        True,
+        description="Learn a learned reference again whenever twice its length has passed without an anomaly, up to "
+        "`evaluation.history`. Not those of slices, nor any built by hand; only with `auto_activate`.",
+    )
     min_rows: int = Field(200, ge=20, description="Fewest sampled sessions for a reference of embeddings.")
     max_rows: int = Field(5000, ge=20, description="Most sampled sessions kept in a reference.")
     auto_activate: bool = Field(True, description="Activate a learned reference without approval.")

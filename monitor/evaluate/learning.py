@@ -1,7 +1,14 @@
-"""Learning a segment's reference from its own first days, when it has none."""
+"""Learning a segment's reference from its own first days, and again from more of them while nothing changes.
+
+A week tells little of how much days differ, and nothing of the hours of a week: limits are wide. A learned reference is
+therefore learned again when the segment has been free of anomalies for twice its length (`reference.grow`), until it
+holds `evaluation.history`. What is bet from then on is decided before it is seen, as always, so that the budget holds
+through it; streams begin again from zero evidence, and so wait while any has some.
+"""
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -12,10 +19,10 @@ from sqlalchemy import Connection
 from detectors.rates.reference import MIN_TRIALS
 from monitor.config.model import Config
 from monitor.evaluate.calendar import HOUR_US
-from monitor.evaluate.cells import Cells, SummaryRow, added_runs
+from monitor.evaluate.cells import Cells, added_runs
 from monitor.evaluate.references import Reference, is_slice, kindred, learn
 from monitor.evaluate.slices import learn_slice
-from monitor.store import evaluation, references
+from monitor.store import references
 from monitor.store.evaluation import NotLeader, SampleRow
 
 if TYPE_CHECKING:
@@ -24,6 +31,7 @@ if TYPE_CHECKING:
 log = structlog.stdlib.get_logger("driftline.evaluate")
 
 DAY_US = 24 * HOUR_US
+DOUBT = 0.05  # evidence, of the 1 that opens an anomaly, with which a segment's reference stays as it is
 
 
 def period(config: Config, info: SegmentInfo) -> tuple[int, int]:
@@ -81,6 +89,39 @@ def learn_due(session: Session, hour: int, now: int, batch: Batch) -> None:
         keep(session, reference, now, batch)
 
 
+def grow_due(session: Session, hour: int, now: int, batch: Batch) -> None:
+    """Learn again what is due for it at ``hour``, from all of a segment's hours without an anomaly."""
+    if not (session.config.reference.grow and session.config.reference.auto_activate):
+        return
+    for name in sorted(session.learned):
+        if is_slice(name) or not _turn(name, hour):
+            continue
+        used, (first, _) = session.references[name], period(session.config, session.segments[name])
+        clean = -(-session.segments[name].clean_us // HOUR_US) * HOUR_US
+        begin = max(first, clean, hour - session.config.evaluation.history)
+        length = used.to_us - used.from_us
+        if hour - begin < min(2 * length, session.config.evaluation.history) or hour - begin <= length:
+            continue
+        if session.bank.evidence_of(session.ownership.owner(name), name) > DOUBT:
+            continue
+        found = fit(session, name, begin, hour, kindred(session.references.values(), name))
+        lost = judged(used) - judged(found)
+        if lost:
+            log.info("a longer reference judges less and is not used", segment=name, signals=sorted(lost))
+        else:
+            keep(session, found, now, batch)
+
+
+def judged(reference: Reference) -> set[str]:
+    """The signals that a reference supports."""
+    return {signal for signal, stream in reference.streams.items() if stream.enough}
+
+
+def _turn(name: str, hour: int) -> bool:
+    """Whether ``hour`` is the segment's own of the day: segments that began together do not all come at once."""
+    return (hour // HOUR_US + zlib.crc32(name.encode())) % 24 == 0
+
+
 def _due(name: str, hour: int, begin: int, end: int) -> bool:
     """Whether ``hour`` is one at which learning is tried: daily, for slices (all samples are read) more rarely."""
     if not is_slice(name):
@@ -91,10 +132,10 @@ def _due(name: str, hour: int, begin: int, end: int) -> bool:
 
 def hour_cells(session: Session, segment: str, begin: int, end: int) -> Cells:
     """Thinned cells by hour of a segment's hours in [begin, end)."""
-    if session.history_from_us is not None and session.history_from_us <= begin:
+    kept = session.history_from_us
+    if segment not in session.active and kept is not None and kept <= begin:
         return added_runs(session.history)
-    rows = evaluation.on_time_hours(session.store, begin, end, segment)
-    return session.decoder.decode(SummaryRow(*row) for row in rows).by_hour()
+    return session.stored_hours(begin, end, segment)
 
 
 def fit(
@@ -137,6 +178,8 @@ def keep(session: Session, reference: Reference, now: int, batch: Batch) -> None
     content = reference.to_content()
     with session.store.read() as connection:
         version = references.next_version(connection, reference.segment)
+    version = max(version, batch.versions.get(reference.segment, 0) + 1)
+    batch.versions[reference.segment] = version
     identity = references.reference_id(reference.segment, version, content)
     activate = session.config.reference.auto_activate
 
@@ -158,11 +201,12 @@ def keep(session: Session, reference: Reference, now: int, batch: Batch) -> None
 
     batch.steps.append(write)
     if activate:
-        batch.dropped += session.activate(reference, identity, now)
+        batch.dropped += session.activate(reference, identity, now, learned=True)
     else:
         session.segments[reference.segment].drafted = True
     log.info(
-        "learned a reference from the first days" + ("" if activate else "; it waits for approval"),
+        ("learned a reference again, from more days" if version > 1 else "learned a reference from the first days")
+        + ("" if activate else "; it waits for approval"),
         segment=reference.segment,
         reference=identity,
         sessions=reference.sessions,

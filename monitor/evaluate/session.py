@@ -31,7 +31,7 @@ from monitor.store.evaluation import Lead, Results, SampleRow, StreamState
 
 log = structlog.stdlib.get_logger("driftline.evaluate")
 
-FORMAT = 1
+FORMAT = 2  # 1: without `clean_us`
 DAY_US = 24 * HOUR_US
 MOST_A_TICK = 8  # explanations made at once
 PRESENT_US = DAY_US  # a stream without data for this long gets no funding
@@ -41,11 +41,13 @@ Step = Callable[[Connection], None]
 
 @dataclass(slots=True)
 class SegmentInfo:
-    """What is known of a segment beside its streams. ``drafted``: a learned reference waits for approval."""
+    """What is known of a segment beside its streams. ``drafted``: a learned reference waits for approval.
+    ``clean_us``: since when no anomaly was open in it."""
 
     route: str
     first_us: int
     drafted: bool = False
+    clean_us: int = 0
 
 
 @dataclass(slots=True)
@@ -58,6 +60,7 @@ class Batch:
     told: dict[str, Anomaly] = field(default_factory=dict)
     dropped: list[tuple[str, str, str]] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
+    versions: dict[str, int] = field(default_factory=dict)  # the newest reference of a segment, of those in steps
 
 
 class Session:
@@ -75,6 +78,7 @@ class Session:
         self.segments: dict[str, SegmentInfo] = {}
         self.references: dict[str, Reference] = {}  # active, by segment
         self.active: dict[str, str] = {}
+        self.learned: set[str] = set()  # segments whose active reference was learned, not built
         self.open = incidents.OpenAnomalies()
         self.history: list[Cells] = []  # hours of segments that are learning, since history_from_us
         self.history_from_us: int | None = None
@@ -90,17 +94,19 @@ class Session:
     # -- reading --------------------------------------------------------------------------------------------
 
     def _load(self, lead: Lead) -> None:
+        at_us = lead.done_until_us or 0
         if lead.state:
             state = msgspec.json.decode(lead.state)
-            if state.get("format") != FORMAT:
+            if state.get("format") not in (1, FORMAT):
                 raise ValueError(
-                    f"the evaluation's state has format {state.get('format')!r}, this driftline reads {FORMAT}; "
+                    f"the evaluation's state has format {state.get('format')!r}, this driftline reads 1 to {FORMAT}; "
                     "it was written by a newer version: use that one"
                 )
+            # Format 1 did not say when a segment was free of anomalies: from here on it is known.
             self.segments = {
-                name: SegmentInfo(route, first, drafted) for name, (route, first, drafted) in state["segments"].items()
+                name: SegmentInfo(*([*found, at_us] if len(found) == 3 else found))
+                for name, found in state["segments"].items()
             }
-        at_us = lead.done_until_us or 0
         self._take_references(references.active_ids(self.store), at_us)
         for row in evaluation.stream_rows(self.store):
             i = self.bank.index.get((row.owner, row.segment, row.signal))
@@ -118,9 +124,12 @@ class Session:
             if self.active.get(segment) == active[segment]:
                 continue
             row = references.get(self.store, active[segment])
-            self.activate(Reference.from_content(row.content), active[segment], at_us)
+            learned = row.origin == "learned"
+            self.activate(Reference.from_content(row.content), active[segment], at_us, learned=learned)
 
-    def activate(self, reference: Reference, identity: str, at_us: int) -> list[tuple[str, str, str]]:
+    def activate(
+        self, reference: Reference, identity: str, at_us: int, *, learned: bool = False
+    ) -> list[tuple[str, str, str]]:
         """Streams of a reference, in place of those of the one before; returns the keys that went."""
         segment = reference.segment
         owner = self.ownership.owner(segment)
@@ -128,6 +137,7 @@ class Session:
         severity = severity_of(self.ownership.stakes(segment, reference.route))
         self.bank.add_reference(reference, identity, owner, severity, at_us)
         self.references[segment], self.active[segment] = reference, identity
+        (self.learned.add if learned else self.learned.discard)(segment)
         for key in gone:
             # The change was found against another reference: whether it is still there is asked of the new one.
             if key in self.open.of and (i := self.bank.index.get(key)) is not None:
@@ -146,6 +156,7 @@ class Session:
             owner = self.ownership.owner(segment)
             batch.dropped += self.bank.drop_segment(owner, segment)
             del self.active[segment], self.references[segment]
+            self.learned.discard(segment)
             self.history, self.history_from_us = [], None  # it learns again, from hours that were not kept
         known = dict(self.active)
         self._take_references(active, start_us)
@@ -181,6 +192,11 @@ class Session:
     def embedded_samples(self, from_us: int, to_us: int, segment: str | None = None) -> list[SampleRow]:
         """Sampled sessions with from <= window < to. All that is judged or measured of samples is read here."""
         return evaluation.embedded_samples(self.store, from_us, to_us, segment)
+
+    def stored_hours(self, from_us: int, to_us: int, segment: str) -> Cells:
+        """Thinned cells by hour of a segment's hours in [from, to), as they are stored."""
+        rows = evaluation.on_time_hours(self.store, from_us, to_us, segment)
+        return self.decoder.decode(SummaryRow(*row) for row in rows).by_hour()
 
     def _note_segments(self, rows: list[tuple[int, str, str]], at: int, stop: int) -> None:
         for window, route, segment in rows:
@@ -233,8 +249,12 @@ class Session:
         judging.note_hour(self, hour, batch)
         incidents.review_open(self, now, batch)
         incidents.note_new(self, cells, hour, batch)
+        for _, _, fact in self.open.facts():
+            if fact.subject in self.segments:
+                self.segments[fact.subject].clean_us = now
         learning.keep_history(self, cells, hour)
         learning.learn_due(self, hour, now, batch)
+        learning.grow_due(self, hour, now, batch)
         self._share_out(now)
 
     def present(self, now: int) -> NDArray[np.bool_]:
@@ -254,7 +274,7 @@ class Session:
     def _results(self, end_us: int, batch: Batch) -> Results:
         state = {
             "format": FORMAT,
-            "segments": {n: [s.route, s.first_us, s.drafted] for n, s in sorted(self.segments.items())},
+            "segments": {n: [s.route, s.first_us, s.drafted, s.clean_us] for n, s in sorted(self.segments.items())},
         }
         results = Results(end_us, msgspec.json.encode(state), dropped=batch.dropped)
         results.streams = [

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy.stats import binom
 
 from detectors.evidence import Effect, Verdict
@@ -97,6 +98,23 @@ def test_streams_together_show_a_day_effect_that_seven_days_of_one_hide() -> Non
     assert min(alone) < 0.025 < 0.04 < min(together)
     with pytest.raises(ValueError, match="prior_day_sd"):
         RateReference.fit(moving[0], trials[0], prior_day_sd=np.nan)
+
+
+def test_many_days_that_agree_outweigh_what_is_lent_and_few_do_not() -> None:
+    """What other streams' days differ by is held against a stream's own days: 28 that are steady say it is not so."""
+    rng = np.random.default_rng(8)
+
+    def found(days: int, sd: float, runs: int = 400) -> NDArray[np.float64]:
+        trials = np.full((runs, days), 2400)
+        hits = rng.binomial(trials, 0.01 * np.exp(rng.normal(0, sd, trials.shape)))
+        return np.array([RateReference.fit(row, trials[0], prior_day_sd=0.25).day_sd for row in hits])
+
+    assert np.median(found(28, 0.0)) < 0.05
+    assert np.median(found(7, 0.0)) > 0.13
+    # Where the others are right, a stream is told otherwise by chance in 1 of 100 at most.
+    moving = found(7, 0.25, 2000)
+    assert (moving < 0.13).sum() <= binom.ppf(0.999, moving.size, 0.01)
+    assert np.quantile(found(28, 0.25), 0.01) > 0.25 / 3
 
 
 def test_few_days_give_wider_limits_than_many() -> None:

@@ -88,7 +88,7 @@ def test_counts_between_thresholds_are_as_values_of_single_sessions(traces: Trac
     plan, shares = CountPlan(session.bank, session.decoder), []
     for make in (traffic._counted, traffic._single):
         traffic._counted = make  # type: ignore[method-assign]
-        cells = traffic.cells(day, day + DAY_US, session.decoder, session.bank)
+        cells = traffic.cells(day, day + DAY_US, session.decoder, session.bank, whole=False)
         hits, trials = plan.count(cells, day, HOUR_US, 24)
         shares.append((hits.sum(axis=0), trials.sum(axis=0)))
     tails = [i for i, stream in enumerate(session.bank.streams) if stream.spec.kind == "tail"]
