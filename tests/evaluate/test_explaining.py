@@ -322,5 +322,6 @@ def test_the_same_sessions_give_the_same_explanation() -> None:
 
 def test_sessions_in_a_reference_come_back_whole() -> None:
     (sample,) = sessions(usual, 1, 1).samples
-    assert unpacked(ReferenceSample(sample.sample_id, "fit", packed(sample))) == sample
+    assert sample.user
+    assert unpacked(ReferenceSample(sample.sample_id, "fit", packed(sample), sample.user)) == sample
     assert unpacked(ReferenceSample("x", "fit", None)) is None
