@@ -226,7 +226,8 @@ def measure(incident: Incident, runs: int, world: Outcome, seed: int) -> dict[st
 def _learn(session: MemorySession, source: Planted, world: Outcome, until_us: int) -> None:
     config = session.config
     days = range(START_US, until_us, DAY_US)
-    cells = added_runs([source.cells(at, at + DAY_US, session.decoder, session.bank, whole=True).by_hour() for at in days])
+    parts = [source.cells(at, at + DAY_US, session.decoder, session.bank, whole=True) for at in days]
+    cells = added_runs([part.by_hour() for part in parts])
     for run, name in enumerate(source.names):
         reference = learn(
             name, "pages", cells, session.decoder.segments.code(name), session.decoder.labels,
