@@ -151,10 +151,10 @@ def embedding_world(
             groups=np.concatenate([of_day[::2], of_day[1::2]]),
             hours=np.concatenate([of_hour[::2], of_hour[1::2]]),
         )
-        procedure = FundedSR(1, reference.K)
+        procedure, heading = FundedSR(1, reference.K), reference.heading()
         shift = rng.normal(size=days)
         for hour in range(days * 24):
-            bets = reference.log_bets(draw(rng, 30) + moved(shift[[hour // 24]], hour % 24))
+            bets = reference.log_bets(draw(rng, 30) + moved(shift[[hour // 24]], hour % 24), heading)
             alarms += int(procedure.step(bets[None], [alpha]).alarms[0])
     return {"alarms": alarms, "funded": alpha * n * days * 24}
 
@@ -200,7 +200,7 @@ def embedding_delay(rng: np.random.Generator, change: str, runs: int) -> float:
 
         rows = draw(1000)
         reference = EmbeddingReference.fit(rows[::2], rows[1::2], rng=rng)
-        procedure = FundedSR(1, reference.K)
+        procedure, heading = FundedSR(1, reference.K), reference.heading()
         hours = 0
         while hours < 240:
             hours += 1
@@ -209,7 +209,7 @@ def embedding_delay(rng: np.random.Generator, change: str, runs: int) -> float:
                 look += float(change[:-2]) * direction
             else:
                 look[rng.random(60) < float(change[:-1]) / 100] += cluster
-            if procedure.step(reference.log_bets(look)[None], [alpha]).alarms[0]:
+            if procedure.step(reference.log_bets(look, heading)[None], [alpha]).alarms[0]:
                 break
         found.append(hours)
     return float(np.median(found))

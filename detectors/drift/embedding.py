@@ -4,12 +4,14 @@ Fit half: principal components, whitened with a ridge. All rows: the centre. Hel
 which a row is pulled in (so that a few far rows cannot pretend to be a shift of all), the moments of the mean of m
 rows, and the novelty thresholds. The fit never touches the rows that calibrate.
 
-Two channels, bet on together:
+Three channels, bet on together:
   * location: q = m |mean|^2 in whitened space. Its null is a scaled noncentral chi-square, matched to three
     cumulants that the held-out rows give for this m; its noncentrality covers the reference's own error and the
     movement between the reference's days, and hours of the day. Bets: shifts of 0.5, 1 and 2 sd.
   * novelty: the share of rows farther from the centre, or farther off the subspace, than nearly all held-out rows,
     as a rate with its own upper limit. This is what sees a rare new cluster.
+  * heading: rows of this look along the direction in which those before it moved (`detectors.drift.heading`). This is
+    what sees a small shift that stays, as of the mixture of kinds.
 The unit is the session: one row (or the mean of its rows) per session, in reference and stream alike.
 """
 
@@ -23,6 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 from scipy.special import betaincinv, chdtri, chndtr
 
+from detectors.drift.heading import Heading
 from detectors.drift.location import LocationNull, Movement, pull
 from detectors.drift.noncentral import log_density
 from detectors.evidence.effect import Effect, Verdict
@@ -64,7 +67,7 @@ class EmbeddingReference:
     novelty_limit: float  # p+ of novelty, days that move included
     rows: int
 
-    K = len(DELTAS) + len(ODDS)
+    K = len(DELTAS) + len(ODDS) + 1
 
     @property
     def dimension(self) -> int:
@@ -179,14 +182,15 @@ class EmbeddingReference:
             rows=total,
         )
 
-    def log_bets(self, rows: ArrayLike) -> Float:
+    def log_bets(self, rows: ArrayLike, heading: Heading | None = None) -> Float:
         """Log payoffs of one look.
 
         Args:
             rows: float[m, d], one per session. Fewer than 5: no evidence.
+            heading: of the looks before, as it began with `heading`; takes this one in. None: nothing is bet on it.
 
         Returns:
-            float64[7]: shifts of 0.5, 1, 2 sd, then novelty at odds x1.5, 2.5, 5, 12.
+            float64[8]: shifts of 0.5, 1, 2 sd, then novelty at odds x1.5, 2.5, 5, 12, then the heading.
 
         Raises:
             ValueError: NaN, infinities, another dimension.
@@ -198,13 +202,23 @@ class EmbeddingReference:
         z, off = self._coordinates(x)
         m = x.shape[0]
         if self.components and self.null.trace > 0:
-            q, unit, df = self._location(z)
-            null = m * (np.sqrt(self.error) + np.sqrt(self.moving)) ** 2 / unit
+            y = self._pulled(z)
+            q, unit, df = self._location(y)
+            limit = float(np.sqrt(self.error) + np.sqrt(self.moving))
+            null = m * limit**2 / unit
             shifts = null + m * np.square(DELTAS) / unit
             bets[: len(DELTAS)] = log_density(q / unit, df, shifts) - log_density(q / unit, df, null)
+            if heading is not None:
+                bound = self.radius + float(np.linalg.norm(self.middle))
+                bets[-1] = heading.bet(y, self.null.trace, self.null.trace_square, limit, bound)
+                heading.update(y)
         hits = int(self._novel(z, off).sum())
-        bets[len(DELTAS) :] = rate_bets([hits], [m], [self.novelty_limit], temper=self.novelty.temper)[0]
+        bets[len(DELTAS) : -1] = rate_bets([hits], [m], [self.novelty_limit], temper=self.novelty.temper)[0]
         return bets
+
+    def heading(self) -> Heading:
+        """That of a stream before its first look."""
+        return Heading.none(self.components)
 
     def verdict(self, rows: int) -> Verdict:
         """Whether a look of so many rows is evidence."""
@@ -226,7 +240,7 @@ class EmbeddingReference:
         if m == 0 or not self.components or self.null.trace <= 0:
             return Effect(0.0, 0.0, float("inf") if m == 0 else 0.0, 0.0, "sd")
         z, _ = self._coordinates(x)
-        q, unit, df = self._location(z)
+        q, unit, df = self._location(self._pulled(z))
         tail = (1.0 - confidence) / 2.0
         value = float(np.sqrt(max(0.0, (q - unit * df) / m - self.null.trace / self.rows)))
         low = float(np.sqrt(_noncentrality(q / unit, df, 1.0 - tail) * unit / m))
@@ -240,7 +254,7 @@ class EmbeddingReference:
         z, off = self._coordinates(x)
         score = np.maximum(0.0, off / self.off_limit - 1.0)
         if self.components and x.shape[0]:
-            y = pull(z, self.radius) - self.middle
+            y = self._pulled(z)
             mean = y.mean(axis=0)
             length = float(np.linalg.norm(mean))
             along = y @ mean / length if length > 0 else np.zeros(x.shape[0])
@@ -282,10 +296,13 @@ class EmbeddingReference:
             far = far | (np.linalg.norm(z, axis=1) > self.norm_limit)
         return np.asarray(far, dtype=np.bool_)
 
-    def _location(self, z: Float) -> tuple[float, float, float]:
+    def _pulled(self, z: Float) -> Float:
+        return pull(z, self.radius) - self.middle
+
+    def _location(self, y: Float) -> tuple[float, float, float]:
         """q less the offset of its null, and that null's unit and degrees of freedom."""
-        m = z.shape[0]
-        mean = (pull(z, self.radius) - self.middle).mean(axis=0)
+        m = y.shape[0]
+        mean = y.mean(axis=0)
         offset, unit, df = self.null.at(m)
         return max(float(m * (mean @ mean)) - offset, 1e-9 * unit), unit, df
 

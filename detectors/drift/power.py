@@ -25,7 +25,8 @@ _WEIGHT = _WEIGHT / _WEIGHT.sum()
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingPower:
-    """Bets on ``n`` embedding streams, ready to be asked about many changes."""
+    """Bets on ``n`` embedding streams, ready to be asked about many changes. The bet along the heading is left out: a
+    small shift is found sooner than is told."""
 
     rows: Float  # float[n], sessions per look
     look: Float  # float[n], hours

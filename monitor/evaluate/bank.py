@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from detectors.drift.agreement import AgreementReference
 from detectors.drift.embedding import EmbeddingReference
+from detectors.drift.heading import Heading
 from detectors.evidence import FundedSR, Onset, Recovery, onset, rate_onset
 from detectors.evidence.packing import pack_bytes, unpack
 from detectors.rates import RateReference, log_bets
@@ -58,6 +59,7 @@ class Stream:
     bets: int
     code: int = 0  # of the tail's threshold bucket
     volume: int = -1  # position among the volume bets
+    heading: Heading | None = None  # of embeddings: where the last looks moved
 
     @property
     def spec(self) -> StreamSpec:
@@ -150,6 +152,8 @@ class StreamBank:
             stream.code = bucket_of(spec.metric, fitted.threshold)
         if isinstance(fitted.fit, VolumeReference):
             stream.volume = self.volume.append(fitted.fit)
+        if isinstance(fitted.fit, EmbeddingReference):
+            stream.heading = fitted.fit.heading()
         return stream
 
     @property
@@ -357,6 +361,12 @@ class StreamBank:
                 counts = ("<i8", (HOURLY_RING,), self.counts[i].tobytes())
                 looks = ("<f4", (HOURLY_RING, BETS), self.looks[i].tobytes())
                 arrays = {"alive": kept, "counts": counts, "looks": looks, "recovery": sums}
+                if stream.heading is not None:
+                    heading = stream.heading.to_state()
+                    arrays = {
+                        "alive": kept, "counts": counts, "heading": ("<f8", heading.shape, heading.tobytes()),
+                        "looks": looks, "recovery": sums,
+                    }  # fmt: skip
             else:
                 span, day = (begins[i], begins[i + 1]), (i * HOURLY_RING, (i + 1) * HOURLY_RING)
                 arrays = {
@@ -380,6 +390,8 @@ class StreamBank:
         self.recovery.sums[i], self.alive[i] = arrays["recovery"], arrays["alive"]
         if stream.hourly:
             self.looks[i], self.counts[i] = arrays["looks"], arrays["counts"]
+            if stream.heading is not None and "heading" in arrays:
+                stream.heading = Heading.from_state(arrays["heading"])
         elif arrays["at"].size == 0 or int(arrays["at"].max()) < self.ring:
             self.hits[i, arrays["at"]] = arrays["hits"]
             self.trials[i, arrays["at"]] = arrays["trials"]

@@ -147,7 +147,7 @@ def _embedding_bets(session: Session, stream: Stream, samples: list[SampleRow]) 
     rows, _ = session_vectors(samples, stream.spec.metric, encoder)
     if len(rows) == 0 or fit.verdict(len(rows)) != "ok":
         return 0, none
-    return len(rows), fit.log_bets(rows)
+    return len(rows), fit.log_bets(rows, stream.heading)
 
 
 # -- evidence rows ------------------------------------------------------------------------------------------

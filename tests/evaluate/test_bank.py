@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from detectors.evidence.packing import unpack
+from detectors.drift import EmbeddingReference
+from detectors.evidence.packing import pack, unpack
 from detectors.rates import RateReference, VolumeReference
 from detectors.summaries.metrics import METRICS
 from monitor.evaluate.bank import _PER_STREAM, StreamBank
@@ -100,6 +101,34 @@ def test_streams_that_come_later_leave_the_others_as_they_are() -> None:
     bank.add_reference(reference("s0", 0), "ref0", "default", "page", 9)
     assert (bank.trials[-3:] == 0).all()
     run(bank, 2, np.random.default_rng(3), 21)  # every array has a row per stream
+
+
+def test_a_heading_is_kept_with_its_stream() -> None:
+    rng = np.random.default_rng(3)
+    rows = rng.normal(size=(600, 12))
+    embedding = EmbeddingReference.fit(rows[::2], rows[1::2], rng=rng)
+    with_inputs = reference("s0", 0)
+    with_inputs.streams["image_drift"] = FittedStream(spec_of("image_drift"), embedding)
+    first, second, before = StreamBank(TICK), StreamBank(TICK), StreamBank(TICK)
+    for bank in (first, second, before):
+        bank.add_reference(with_inputs, "ref", "default", "page", 0)
+    i = first.index["default", "s0", "image_drift"]
+    heading = first.streams[i].heading
+    assert heading is not None
+    for _ in range(3):
+        embedding.log_bets(rng.normal(size=(30, 12)) + 0.3, heading)
+    (state,) = [state for k, state in enumerate(first.to_states()) if k == i]
+    assert second.from_state(i, state)
+    again = second.streams[i].heading
+    assert again is not None and again.rows[0] > 60
+    np.testing.assert_array_equal(again.to_state(), heading.to_state())
+    assert second.to_states()[i] == state
+    # A state from before headings were kept: the stream goes on from none.
+    scalars, arrays = unpack("stream", state)
+    del arrays["heading"]
+    assert before.from_state(i, pack("stream", scalars, arrays))
+    none = before.streams[i].heading
+    assert none is not None and not none.rows.any()
 
 
 def test_a_new_reference_with_as_many_streams_is_counted_in_its_own_place() -> None:
