@@ -53,6 +53,8 @@ class Incident:
     after: float = 0.0
     shift: float = 0.0  # of vectors, sd of one of the equal directions
     cluster: float = 0.0  # share of sessions of a new kind
+    usual: float = 0.0  # share of that kind before: then it is not new, and the mixture changes
+    ramp_hours: int = 0  # over which the change comes
 
     @property
     def embedded(self) -> bool:
@@ -67,6 +69,9 @@ INCIDENTS = (
     Incident("embedding_1sd", "image_drift", 60.0, 120, shift=1.0),
     Incident("cluster_20", "image_drift", 60.0, 120, cluster=0.20),
     Incident("cluster_5", "image_drift", 60.0, 120, cluster=0.05),
+    Incident("embedding_03sd", "image_drift", 60.0, 240, shift=0.3),
+    Incident("mixture_10_to_20", "image_drift", 60.0, 240, usual=0.10, cluster=0.20),
+    Incident("ramp_1sd_7d", "image_drift", 60.0, 240, shift=1.0, ramp_hours=168),
 )
 
 
@@ -123,13 +128,13 @@ class Planted:
 
     # -- vectors --------------------------------------------------------------------------------------------
 
-    def drawn(self, run: int, size: int, changed: bool) -> Float:
-        """Vectors of sessions of a run, [size, DIMENSION]."""
-        rng = self.rng
+    def drawn(self, run: int, size: int, part: float) -> Float:
+        """Vectors of sessions of a run, [size, DIMENSION], with that part of the change."""
+        rng, incident = self.rng, self.incident
         rows = rng.normal(size=(size, DIRECTIONS)) @ self.mix[run] + 0.1 * rng.normal(size=(size, DIMENSION))
-        if changed:
-            rows += self.incident.shift * self.direction[run]
-            rows[rng.random(size) < self.incident.cluster] += self.cluster[run]
+        if part or incident.usual:
+            rows += part * incident.shift * self.direction[run]
+            rows[rng.random(size) < incident.usual + part * (incident.cluster - incident.usual)] += self.cluster[run]
         return np.asarray(rows)
 
     def sampled(self, run: int, windows: Int64, vectors: Float) -> list[SampleRow]:
@@ -148,7 +153,7 @@ class Planted:
         if not self.incident.embedded:
             return []
         windows = START_US + np.sort(self.rng.integers(0, HISTORY_DAYS * 24, most)) * HOUR_US
-        rows = self.drawn(run, most, changed=False)
+        rows = self.drawn(run, most, 0.0)
         self.rows[run, -1] = rows
         return self.sampled(run, windows, rows)
 
@@ -158,8 +163,10 @@ class Planted:
         if not self.incident.embedded:
             return found
         for hour_us in range(start_us, end_us, HOUR_US):
+            hours = (hour_us - CHANGE_US) / HOUR_US + 1
+            part = float(np.clip(hours / max(1, self.incident.ramp_hours), 0.0, 1.0))
             for run in range(len(self.names)):
-                rows = self.drawn(run, int(self.rng.poisson(self.incident.per_hour)), hour_us >= CHANGE_US)
+                rows = self.drawn(run, int(self.rng.poisson(self.incident.per_hour)), part)
                 self.rows[run, hour_us // HOUR_US] = rows
                 found += self.sampled(run, np.full(len(rows), hour_us), rows)
         return found
