@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -89,7 +90,9 @@ def test_a_null_fortnight_raises_nothing_and_every_hour_has_its_evidence(sqlite:
     assert {row.resolution for row in rows} == {"hour"}
     assert len(rows) > 8 * 24 * 2 * 10
     assert max(row.value for row in rows) < 1.0
-    assert {row.state for row in references.list_references(sqlite)} == {"active"}
+    by_state = Counter((row.segment, row.state) for row in references.list_references(sqlite))
+    # Learned on the seventh day, and again on the fourteenth.
+    assert by_state == {(name, state): 1 for name in ("a", "b") for state in ("active", "retired")}
 
 
 def test_a_planted_change_is_found_told_updated_and_resolved(store: Store) -> None:
