@@ -9,7 +9,9 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +25,7 @@ from detectors.rates.volume import VolumeReference
 from monitor.config.model import Config
 from monitor.evaluate import slices
 from monitor.evaluate.bank import Stream
-from monitor.evaluate.learning import learning_segments, period
+from monitor.evaluate.learning import growth, learning_segments, period
 from monitor.evaluate.power import HORIZON_HOURS, Line, Situation, answer, lines_of, usual
 from monitor.evaluate.references import FittedStream, Reference
 from monitor.evaluate.sentences import number, percent
@@ -173,8 +175,18 @@ class Watched:
         for at, i in enumerate(chosen):
             mine = sorted(by_stream.get(at, ()), key=lambda line: not line.minimum)
             state = "open" if bank.sr.suspended[i] else "ok" if present[i] else "no_data"
-            found.append(_stream(situations[at], mine, state, shares[at], float(value[i]), sources[at]))
+            grows = self._grows(bank.streams[i].segment)
+            found.append(_stream(situations[at], mine, state, shares[at], float(value[i]), sources[at], grows))
         return found
+
+    def _grows(self, segment: str) -> str:
+        """What is said of a reference that is learned again by itself."""
+        found = growth(self.session, segment)
+        if found is None:
+            return ""
+        days = (found.due_us - found.clean_us) / DAY_US
+        at = datetime.fromtimestamp(found.due_us / 1e6, ZoneInfo(self.session.config.timezone))
+        return f"; its reference is learned again from {days:g} days on {at:%Y-%m-%d}, if no anomaly opens"
 
     def too_short(self) -> list[BudgetStream]:
         """Signals whose reference does not support a judgement: they have no stream."""
@@ -184,7 +196,8 @@ class Watched:
             for signal, fitted in sorted(reference.streams.items()):
                 if not fitted.enough:
                     owner = session.ownership.owner(segment)
-                    found.append(_unjudged(owner, segment, signal, severity, fitted, reference))
+                    grows = self._grows(segment)
+                    found.append(_unjudged(owner, segment, signal, severity, fitted, reference, grows))
         return found
 
     def _traffic(self, i: int) -> tuple[float, str]:
@@ -231,7 +244,7 @@ class Watched:
 
 
 def _stream(
-    situation: Situation, lines: list[Line], state: str, share: float, evidence: float, source: str
+    situation: Situation, lines: list[Line], state: str, share: float, evidence: float, source: str, grows: str
 ) -> BudgetStream:
     stream, per_hour = situation.stream, situation.per_hour
     detects = [
@@ -254,7 +267,7 @@ def _stream(
         sessions_per_hour=per_hour,
         traffic=source,
         enough=enough,
-        why="" if enough or not detects else _why(stream, per_hour, lines[0]),
+        why="" if enough or not detects else _why(stream, per_hour, lines[0]) + grows,
         sentence=_sentence(stream.segment, detects[0], per_hour) if detects else "",
         detects=detects,
         smallest=smallest,
@@ -262,7 +275,7 @@ def _stream(
 
 
 def _unjudged(
-    owner: str, segment: str, signal: str, severity: str, fitted: FittedStream, reference: Reference
+    owner: str, segment: str, signal: str, severity: str, fitted: FittedStream, reference: Reference, grows: str
 ) -> BudgetStream:
     fit = fitted.fit
     hours = max(1.0, (reference.to_us - reference.from_us) / HOUR_US)
@@ -278,8 +291,9 @@ def _unjudged(
         per_hour = float(fit.mean.mean())
         why = f"its reference has {fit.days} days of {number(per_hour)} sessions/h; 5 days and 24 sessions are needed"
     return BudgetStream(
-        owner, segment, signal, severity, "not_enough_data", 0.0, 0.0, per_hour, "reference", False, why, "", [], None
-    )
+        owner, segment, signal, severity, "not_enough_data", 0.0, 0.0, per_hour, "reference", False, why + grows, "",
+        [], None,
+    )  # fmt: skip
 
 
 def _why(stream: Stream, per_hour: float, line: Line) -> str:

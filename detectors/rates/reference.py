@@ -34,7 +34,7 @@ SEASON_DAYS = 21
 # How many days of its own a pooled day effect is worth to a stream. More would be worth more if streams varied alike;
 # a segment's do not (the tails of latency vary three times as much as its rates), and they share their days.
 PRIOR_DAYS = 4
-STEADIER = 0.01  # chance of days as steady as a stream's own, below which what is lent to it counts for less
+STEADIER = 0.05  # chance of days as steady as a stream's own, below which what is lent to it counts for less
 # A day that exceeds its limit is no error of the estimate but the null itself happening, day after day: one in
 # 20,000 rather than one in 500, since 600 streams live 72,000 days in 120 and one such day may alarm.
 DAY_CONFIDENCE = 0.99995

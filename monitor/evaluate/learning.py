@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import structlog
@@ -89,27 +89,42 @@ def learn_due(session: Session, hour: int, now: int, batch: Batch) -> None:
         keep(session, reference, now, batch)
 
 
+class Growth(NamedTuple):
+    """A reference that is to be learned again: from when on its hours are free of anomalies, and when there are enough
+    of them (the segment's turn comes within the day). Event time, µs."""
+
+    clean_us: int
+    due_us: int
+
+
+def growth(session: Session, name: str) -> Growth | None:
+    """When a segment's reference is learned again if no anomaly opens; None where it stays as it is."""
+    settings, history = session.config.reference, session.config.evaluation.history
+    if not (settings.grow and settings.auto_activate) or name not in session.learned or is_slice(name):
+        return None
+    used, (first, _) = session.references[name], period(session.config, session.segments[name])
+    length = used.to_us - used.from_us
+    if length >= history:
+        return None
+    clean = max(first, -(-session.segments[name].clean_us // HOUR_US) * HOUR_US)
+    return Growth(clean, clean + min(2 * length, history))
+
+
 def grow_due(session: Session, hour: int, now: int, batch: Batch) -> None:
     """Learn again what is due for it at ``hour``, from all of a segment's hours without an anomaly."""
-    if not (session.config.reference.grow and session.config.reference.auto_activate):
-        return
     for name in sorted(session.learned):
-        if is_slice(name) or not _turn(name, hour):
-            continue
-        used, (first, _) = session.references[name], period(session.config, session.segments[name])
-        clean = -(-session.segments[name].clean_us // HOUR_US) * HOUR_US
-        begin = max(first, clean, hour - session.config.evaluation.history)
-        length = used.to_us - used.from_us
-        if hour - begin < min(2 * length, session.config.evaluation.history) or hour - begin <= length:
+        found = growth(session, name)
+        if found is None or found.due_us > hour or not _turn(name, hour):
             continue
         if session.bank.evidence_of(session.ownership.owner(name), name) > DOUBT:
             continue
-        found = fit(session, name, begin, hour, kindred(session.references.values(), name))
-        lost = judged(used) - judged(found)
+        begin = max(found.clean_us, hour - session.config.evaluation.history)
+        longer = fit(session, name, begin, hour, kindred(session.references.values(), name))
+        lost = judged(session.references[name]) - judged(longer)
         if lost:
             log.info("a longer reference judges less and is not used", segment=name, signals=sorted(lost))
         else:
-            keep(session, found, now, batch)
+            keep(session, longer, now, batch)
 
 
 def judged(reference: Reference) -> set[str]:

@@ -111,10 +111,10 @@ def test_many_days_that_agree_outweigh_what_is_lent_and_few_do_not() -> None:
 
     assert np.median(found(28, 0.0)) < 0.05
     assert np.median(found(7, 0.0)) > 0.13
-    # Where the others are right, a stream is told otherwise by chance in 1 of 100 at most.
+    # Where the others are right, a stream is told otherwise by chance in 1 of 20 at most.
     moving = found(7, 0.25, 2000)
-    assert (moving < 0.13).sum() <= binom.ppf(0.999, moving.size, 0.01)
-    assert np.quantile(found(28, 0.25), 0.01) > 0.25 / 3
+    assert (moving < 0.13).sum() <= binom.ppf(0.999, moving.size, 0.05)
+    assert np.quantile(found(28, 0.25), 0.05) > 0.25 / 2
 
 
 def test_few_days_give_wider_limits_than_many() -> None:

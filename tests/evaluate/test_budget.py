@@ -126,9 +126,13 @@ def test_streams_with_too_little_data_say_why(judged: tuple[Store, Config]) -> N
     assert all(one.why for one in poor)
     limited = stream(budget, "quiet", "error_rate")
     assert "is no change" in limited.why
+    # It will be known better: it had sessions enough after eight days, and is learned again from twice as many.
+    assert limited.why.endswith("; its reference is learned again from 16 days on 2026-01-21, if no anomaly opens")
     assert "would not be found within 7 d" in limited.sentence
     near = read_budget(*judged, effects=parse_effects("error_rate=1.6%"))
-    assert stream(near, "receipts", "error_rate").why.endswith("what was asked is too near")
+    assert "what was asked is too near" in stream(near, "receipts", "error_rate").why
+    fixed = judged[1].model_copy(update={"reference": judged[1].reference.model_copy(update={"grow": False})})
+    assert "learned again" not in stream(read_budget(judged[0], fixed), "quiet", "error_rate").why
     good = sum(one.enough for one in budget.streams)
     assert budget.summary[0] == f"{good} of {len(budget.streams)} streams would find their minimum effect within 7 d."
 
