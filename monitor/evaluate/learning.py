@@ -113,8 +113,8 @@ def growth(session: Session, name: str) -> Growth | None:
 def grow_due(session: Session, hour: int, now: int, batch: Batch) -> None:
     """Learn again what is due for it at ``hour``, from all of a segment's hours without an anomaly."""
     for name in sorted(session.learned):
-        found = growth(session, name)
-        if found is None or found.due_us > hour or not _turn(name, hour):
+        found = growth(session, name) if _turn(name, hour) else None
+        if found is None or found.due_us > hour:
             continue
         if session.bank.evidence_of(session.ownership.owner(name), name) > DOUBT:
             continue
