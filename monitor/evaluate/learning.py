@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 log = structlog.stdlib.get_logger("driftline.evaluate")
 
 DAY_US = 24 * HOUR_US
-DOUBT = 0.05  # evidence, of the 1 that opens an anomaly, with which a segment's reference stays as it is
+# Evidence, of the 1 that opens an anomaly, with which a segment's reference stays as it is. Without a change it is what was
+# funded on average, which is a tenth where few streams share a budget.
+DOUBT = 0.2
 
 
 def period(config: Config, info: SegmentInfo) -> tuple[int, int]:

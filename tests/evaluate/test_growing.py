@@ -145,7 +145,7 @@ def test_evidence_holds_it_back(sqlite: Store, monkeypatch: pytest.MonkeyPatch) 
     real = StreamBank.evidence_of
 
     def some(bank: StreamBank, owner: str, segment: str) -> float:
-        return 0.06 if segment == "a" else real(bank, owner, segment)
+        return 0.21 if segment == "a" else real(bank, owner, segment)
 
     monkeypatch.setattr(StreamBank, "evidence_of", some)
     evaluate(sqlite, config(), end)
