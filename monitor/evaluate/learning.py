@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 log = structlog.stdlib.get_logger("driftline.evaluate")
 
 DAY_US = 24 * HOUR_US
-# Evidence, of the 1 that opens an anomaly, with which a segment's reference stays as it is. Without a change it is what was
-# funded on average, which is a tenth where few streams share a budget.
+# Evidence, of the 1 that opens an anomaly, with which a segment's reference stays as it is. Without a change it is
+# about what was funded, which may be a tenth where few streams share a budget.
 DOUBT = 0.2
 
 
