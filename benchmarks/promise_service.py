@@ -104,6 +104,8 @@ def judge(store: Store, config: Config, end_us: int, learned_us: int, population
     with store.read() as connection:
         rows = sorted(list_anomalies(connection), key=lambda row: row.opened_us)
     for row in rows:
+        if row.severity not in SEVERITIES:
+            continue  # recorded and told to nobody, as a segment that is new
         if row.signal == "volume" and row.opened_us > ended.get(row.segment, 2**62):
             outcome.endings += 1
             continue
