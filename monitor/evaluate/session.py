@@ -250,7 +250,7 @@ class Session:
         incidents.review_open(self, now, batch)
         incidents.note_new(self, cells, hour, batch)
         for _, _, fact in self.open.facts():
-            if fact.subject in self.segments:
+            if fact.subject in self.segments and fact.signal != incidents.NEW_SEGMENT:
                 self.segments[fact.subject].clean_us = now
         learning.keep_history(self, cells, hour)
         learning.learn_due(self, hour, now, batch)

@@ -80,6 +80,17 @@ def test_no_reference_holds_an_incident(sqlite: Store) -> None:
     assert rate(second, "schema_violation_rate").rate < 0.03
 
 
+def test_that_a_segment_was_new_is_no_incident(sqlite: Store) -> None:
+    """What is recorded of its first hour is open until it has a reference; its first days are as good as any."""
+    late = START_US + 4 * DAY_US
+    write(sqlite, [Segment("new", 60.0)], days=8, start_us=late)
+    end = write(sqlite, [Segment("old", 60.0)], days=12)
+    evaluate(sqlite, config(), end)
+    assert [row.signal for row in opened(sqlite) if row.segment == "new"] == ["new_segment"]
+    first, second = of(sqlite, "new")
+    assert second.from_us == first.from_us == late
+
+
 def test_while_a_change_lasts_nothing_is_learned(sqlite: Store) -> None:
     begun = START_US + 4 * DAY_US
     end = write(sqlite, [Segment("bad", 80.0, changes=(Change(begun, rates={"schema_violation": 0.2}),))], days=14)
