@@ -298,7 +298,8 @@ class Reference(Section):
     grow: bool = Field(
         True,
         description="Learn a learned reference again whenever twice its length has passed without an anomaly, up to "
-        "`evaluation.history`. Not those of slices, nor any built by hand; only with `auto_activate`.",
+        "`evaluation.history` and what `retention.hour` keeps. Not those of slices, nor any built by hand; only with "
+        "`auto_activate`.",
     )
     min_rows: int = Field(200, ge=20, description="Fewest sampled sessions for a reference of embeddings.")
     max_rows: int = Field(5000, ge=20, description="Most sampled sessions kept in a reference.")

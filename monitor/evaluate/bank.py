@@ -360,13 +360,11 @@ class StreamBank:
             if stream.hourly:
                 counts = ("<i8", (HOURLY_RING,), self.counts[i].tobytes())
                 looks = ("<f4", (HOURLY_RING, BETS), self.looks[i].tobytes())
-                arrays = {"alive": kept, "counts": counts, "looks": looks, "recovery": sums}
+                arrays = {"alive": kept, "counts": counts}
                 if stream.heading is not None:
                     heading = stream.heading.to_state()
-                    arrays = {
-                        "alive": kept, "counts": counts, "heading": ("<f8", heading.shape, heading.tobytes()),
-                        "looks": looks, "recovery": sums,
-                    }  # fmt: skip
+                    arrays["heading"] = ("<f8", heading.shape, heading.tobytes())
+                arrays |= {"looks": looks, "recovery": sums}
             else:
                 span, day = (begins[i], begins[i + 1]), (i * HOURLY_RING, (i + 1) * HOURLY_RING)
                 arrays = {

@@ -99,9 +99,14 @@ class Growth(NamedTuple):
     due_us: int
 
 
+def kept_history(config: Config) -> int:
+    """How much history a reference may grow to, µs: hours that retention has taken, or is about to, are no silence."""
+    return min(config.evaluation.history, (config.retention.hour - DAY_US) // HOUR_US * HOUR_US)
+
+
 def growth(session: Session, name: str) -> Growth | None:
     """When a segment's reference is learned again if no anomaly opens; None where it stays as it is."""
-    settings, history = session.config.reference, session.config.evaluation.history
+    settings, history = session.config.reference, kept_history(session.config)
     if not (settings.grow and settings.auto_activate) or name not in session.learned or is_slice(name):
         return None
     used, (first, _) = session.references[name], period(session.config, session.segments[name])
@@ -120,7 +125,7 @@ def grow_due(session: Session, hour: int, now: int, batch: Batch) -> None:
             continue
         if session.bank.evidence_of(session.ownership.owner(name), name) > DOUBT:
             continue
-        begin = max(found.clean_us, hour - session.config.evaluation.history)
+        begin = max(found.clean_us, hour - kept_history(session.config))
         longer = fit(session, name, begin, hour, kindred(session.references.values(), name))
         lost = judged(session.references[name]) - judged(longer)
         if lost:

@@ -30,6 +30,7 @@ def anomaly(
     severity: str = "ticket",
     opened: int = NOW - 10 * MINUTE,
     value: float = 0.14,
+    sentence: str | None = None,
 ) -> dict[str, Any]:
     """A complete document, as the evaluator writes it."""
     since, evidence = (
@@ -37,9 +38,9 @@ def anomaly(
         Evidence(kind="funded_sr", value=5230.0, threshold=1e3),
     )
     effect = Effect(value=value, unit="share", low=0.11, high=0.18, baseline=0.02)
-    sentence = f"{signal} in {segment} rose from 0.02 to {value} since 09:14 UTC."
+    sentence = sentence or f"{signal} in {segment} rose from 0.02 to {value} since 09:14 UTC."
     fact = Fact(
-        subject="extract/acme",
+        subject=segment,
         signal=signal,
         detector="rate",
         opened=opened,

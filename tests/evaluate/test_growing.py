@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -25,13 +24,6 @@ from tests.evaluate.test_worker import evaluate, everything, opened
 from tests.evaluate.traffic import DAY_US, HOUR_US, MINUTE_US, START_US, Change, Segment, set_watermark, write
 
 DAYS = {"reference": {"learn": "3d"}, "evaluation": {"min_history": "3d", "history": "12d"}}
-
-
-@pytest.fixture
-def sqlite(tmp_path: Any) -> Iterator[Store]:
-    found = open_store(f"sqlite:///{tmp_path / 'driftline.db'}")
-    yield found
-    found.close()
 
 
 def config(**over: Any) -> Config:
@@ -135,6 +127,15 @@ def test_asked_not_to_grow_it_does_not(sqlite: Store, over: dict[str, Any]) -> N
     end = write(sqlite, [Segment("a", 40.0)], days=14)
     evaluate(sqlite, config(reference=over), end)
     assert len(of(sqlite, "a")) == 1
+
+
+def test_hours_that_retention_took_are_no_silence(sqlite: Store) -> None:
+    """Seven days of hours are kept, of which the oldest may go at any moment: six are learned from."""
+    end = write(sqlite, [Segment("a", 40.0)], days=14)
+    evaluate(sqlite, config(retention={"hour": "7d"}), end)
+    first, second = of(sqlite, "a")
+    assert second.to_us - second.from_us == 6 * DAY_US
+    assert second.from_us > first.from_us
 
 
 def test_what_was_built_by_hand_stays(sqlite: Store) -> None:

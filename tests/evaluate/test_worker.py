@@ -42,13 +42,6 @@ def store(store_url: str) -> Iterator[Store]:
     found.close()
 
 
-@pytest.fixture
-def sqlite(tmp_path: Any) -> Iterator[Store]:
-    found = open_store(f"sqlite:///{tmp_path / 'driftline.db'}")
-    yield found
-    found.close()
-
-
 def config(**over: Any) -> Config:
     return Config.model_validate(over)
 

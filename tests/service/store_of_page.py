@@ -7,9 +7,10 @@ from typing import Any
 
 from sqlalchemy import insert
 
-from alerts.anomaly import Anomaly, Effect, Evidence, Explanation, Fact, Since, anomaly_id, to_json
+from alerts.anomaly import anomaly_id
 from monitor.store.engine import Store
 from monitor.store.tables import anomalies, dead_letters, partitions, sample_content, sample_parts, samples, summaries
+from tests.alerts.parts import anomaly as anomaly_document
 
 HOSTILE = "<script>alert('x')</script>\"&{{ 7*7 }}\x1b[31m"
 NOON = 1_762_084_800_000_000  # 2025-11-02T12:00Z
@@ -74,41 +75,9 @@ def _summary(window: int, state: bytes, late: bool) -> dict[str, Any]:
 
 
 def _anomaly(anomaly: str, state: str) -> dict[str, Any]:
-    since = Since(low=NOON, high=NOON)
-    evidence, effect = (
-        Evidence(kind="sr", value=2.0, threshold=1.0),
-        Effect(value=0.2, unit="share", low=0.1, high=0.3, baseline=0.05),
-    )
-    resolved, sentence = NOON + MINUTE if state == "resolved" else None, f"Errors grew in {HOSTILE}"
-    document = Anomaly(
-        id=anomaly,
-        owner="default",
-        segment=HOSTILE,
-        route="extract",
-        signal="error_rate",
-        detector="rate",
-        facts=[
-            Fact(
-                subject=HOSTILE,
-                signal="error_rate",
-                detector="rate",
-                opened=NOON,
-                since=since,
-                evidence=evidence,
-                effect=effect,
-                sentence=sentence,
-                resolved=resolved,
-            )
-        ],
-        state="resolved" if resolved else "open",
-        severity="page",
-        since=since,
-        opened=NOON,
-        updated=NOON,
-        resolved=resolved,
-        evidence=evidence,
-        effect=effect,
-        explanation=Explanation(sentence=sentence),
+    resolved = NOON + MINUTE if state == "resolved" else None
+    document = anomaly_document(
+        HOSTILE, "error_rate", state=state, severity="page", opened=NOON, sentence=f"Errors grew in {HOSTILE}"
     )
     return {
         "anomaly_id": anomaly,
@@ -121,7 +90,7 @@ def _anomaly(anomaly: str, state: str) -> dict[str, Any]:
         "opened_us": NOON,
         "updated_us": NOON,
         "resolved_us": resolved,
-        "document": to_json(document),
+        "document": json.dumps(document),
     }
 
 
