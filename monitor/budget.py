@@ -267,7 +267,7 @@ def _stream(
         sessions_per_hour=per_hour,
         traffic=source,
         enough=enough,
-        why="" if enough or not detects else _why(stream, per_hour, lines[0]) + grows,
+        why="" if enough or not detects else _why(stream, per_hour, lines[0], grows),
         sentence=_sentence(stream.segment, detects[0], per_hour) if detects else "",
         detects=detects,
         smallest=smallest,
@@ -296,7 +296,8 @@ def _unjudged(
     )  # fmt: skip
 
 
-def _why(stream: Stream, per_hour: float, line: Line) -> str:
+def _why(stream: Stream, per_hour: float, line: Line, grows: str) -> str:
+    """``grows`` is said where the reference is what stands in the way; of too little traffic it changes little."""
     fit = stream.fitted.fit
     median = line.found[0][0]
     if per_hour <= 0:
@@ -311,10 +312,10 @@ def _why(stream: Stream, per_hour: float, line: Line) -> str:
         asked = float(expit(base + (line.sizes[0] if rises else -line.sizes[0])))
         known = f"after {fit.trials:,} sessions on {fit.days} days"
         told = f"{known}, {'up' if rises else 'down'} to {percent(limit)} is no change"
-        return f"{told}, and what was asked is too near" if (asked > limit) == rises else told
+        return (f"{told}, and what was asked is too near" if (asked > limit) == rises else told) + grows
     if isinstance(fit, VolumeReference):
-        return f"its days differ by {percent(fit.day_sd)} and {fit.days} of them are known"
-    return "its reference allows as much without a change"
+        return f"its days differ by {percent(fit.day_sd)} and {fit.days} of them are known{grows}"
+    return f"its reference allows as much without a change{grows}"
 
 
 def _hours(hours: float) -> float | None:

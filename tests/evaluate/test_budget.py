@@ -129,6 +129,9 @@ def test_streams_with_too_little_data_say_why(judged: tuple[Store, Config]) -> N
     # It will be known better: it had sessions enough after eight days, and is learned again from twice as many.
     assert limited.why.endswith("; its reference is learned again from 16 days on 2026-01-21, if no anomaly opens")
     assert "would not be found within 7 d" in limited.sentence
+    slow = stream(budget, "quiet", "latency_total_p95")
+    assert slow.why.startswith("it would take ")
+    assert "learned again" not in slow.why  # traffic is what it lacks
     near = read_budget(*judged, effects=parse_effects("error_rate=1.6%"))
     assert "what was asked is too near" in stream(near, "receipts", "error_rate").why
     fixed = judged[1].model_copy(update={"reference": judged[1].reference.model_copy(update={"grow": False})})
