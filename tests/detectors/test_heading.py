@@ -7,11 +7,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.stats import poisson
+from scipy.stats import binom, poisson
 
 from detectors.drift.embedding import EmbeddingReference
 from detectors.drift.heading import Heading
 from detectors.evidence import FundedSR
+from detectors.evidence.since import onset
 
 Float = NDArray[np.float64]
 Draw = Callable[[np.random.Generator, int], Float]
@@ -108,6 +109,26 @@ def test_a_large_shift_is_found_as_soon() -> None:
 
 def test_a_slow_ramp_is_found_sooner() -> None:
     assert hours_to_alarm(0.5, along=True, ramp_hours=168) < hours_to_alarm(0.5, along=False, ramp_hours=168)
+
+
+@pytest.mark.parametrize("size", [0.3, 0.5])
+def test_since_when_is_covered_though_the_direction_is_learned_late(size: float) -> None:
+    """Looks in which nothing was bet yet take no side, so that the interval reaches back over them."""
+    runs, covered = 12, 0
+    shift = size * np.random.default_rng(9).normal(size=K) / np.sqrt(K)
+    for run in range(runs):
+        rng = np.random.default_rng([7, run])
+        fitted = reference(gaussian, 300 + run, 4000)
+        heading, procedure, logs = fitted.heading(), FundedSR(1, fitted.K), []
+        hours = range(-48, 240)
+        for hour in hours:
+            logs.append(fitted.log_bets(gaussian(rng, 40) + (shift if hour >= 0 else 0.0), heading))
+            if procedure.step(logs[-1][None], [1e-6]).alarms[0]:
+                break
+        kept = np.array(logs[-96:])
+        found = onset(kept, np.array(hours[: len(logs)])[-96:])
+        covered += found.low_us <= 0 <= found.high_us
+    assert covered >= binom.ppf(0.001, runs, 0.9)
 
 
 def test_state_round_trip_goes_on_alike_and_no_heading_bets_nothing() -> None:
