@@ -35,7 +35,7 @@ FIRST_SHARE = 0.2  # of the error probability, for the first draw's error
 
 @dataclass(frozen=True, slots=True)
 class Sequence:
-    """Limits of one pool's error rate after each label, float64[n] each, in the order of work; narrowing only."""
+    """Limits of one pool's error rate after each label, float64[n] each, in the order of work."""
 
     low: Float64
     high: Float64
@@ -107,7 +107,9 @@ def confidence_sequence(
     low, high = _by_betting(estimates, lowest, highest, ~certain, error, float(pool.drawn[0]), guess)
     low, high = np.maximum(low, sure_low), np.minimum(high, sure_high)
     low, high = np.maximum.accumulate(low), np.minimum.accumulate(high)
-    low = np.minimum(low, high)
+    # Limits that contradict each other have failed, as they may: what labels leave is all that is known then.
+    failed = low > high
+    low, high = np.where(failed, sure_low, low), np.where(failed, sure_high, high)
     if share:
         low, high = _with_first_draw(low, high, pool, (1 - confidence) * share)
     return Sequence(np.clip(low, 0, 1), np.clip(high, 0, 1))
@@ -132,25 +134,32 @@ def _by_betting(
     until = np.maximum(planned, np.arange(n) + 1)
     bold = np.sqrt(2 * np.log(2 / error) / (np.maximum(spread, 1e-12) * until))
     stakes = np.where(drawn, bold, 0.0)[:, None] * STAKES  # [n, k]
-    more, less = np.zeros((len(STAKES), len(GRID))), np.zeros((len(STAKES), len(GRID)))
+    grid = GRID
+    more, less = np.zeros((len(STAKES), len(grid))), np.zeros((len(STAKES), len(grid)))
     low, high = np.zeros(n), np.ones(n)
     limit = np.log(2 / error)
     for start in range(0, n, CHUNK):
         part = slice(start, min(start + CHUNK, n))
-        gain = estimates[part, None] - GRID  # [c, rates]
+        gain = estimates[part, None] - grid  # [c, rates]
         # Wealth never falls below 1 - MOST_AT_RISK of itself in one bet, whatever the estimate may still be.
-        up = np.minimum(stakes[part, :, None], MOST_AT_RISK / np.maximum(GRID - lowest[part, None], 1e-12)[:, None])
-        down = np.minimum(stakes[part, :, None], MOST_AT_RISK / np.maximum(highest[part, None] - GRID, 1e-12)[:, None])
+        up = np.minimum(stakes[part, :, None], MOST_AT_RISK / np.maximum(grid - lowest[part, None], 1e-12)[:, None])
+        down = np.minimum(stakes[part, :, None], MOST_AT_RISK / np.maximum(highest[part, None] - grid, 1e-12)[:, None])
         wealth_more = more + np.cumsum(np.log1p(up * gain[:, None]), axis=0)
         wealth_less = less + np.cumsum(np.log1p(-down * gain[:, None]), axis=0)
-        more, less = wealth_more[-1], wealth_less[-1]
         kept = (_mixed(wealth_more) < limit) & (_mixed(wealth_less) < limit)
         some = kept.any(axis=1)
         # A grid's step outwards: between two rates that were tried nothing is claimed.
         first = np.maximum(kept.argmax(axis=1) - 1, 0)
-        last = np.minimum(len(GRID) - kept[:, ::-1].argmax(axis=1), len(GRID) - 1)
-        low[part] = np.where(some, GRID[first], mean[part])
-        high[part] = np.where(some, GRID[last], mean[part])
+        last = np.minimum(len(grid) - kept[:, ::-1].argmax(axis=1), len(grid) - 1)
+        # Of limits that crossed neither is left.
+        low[part] = np.where(some, grid[first], 1.0)
+        high[part] = np.where(some, grid[last], 0.0)
+        # A rate that was lost once is lost: only those between the limits are tried further.
+        left = slice(int(first.max()), int(last.min()) + 1) if some.all() else slice(0, 0)
+        if left.stop <= left.start:
+            low[part.stop :], high[part.stop :] = 1.0, 0.0
+            break
+        grid, more, less = grid[left], wealth_more[-1][:, left], wealth_less[-1][:, left]
     return low, high
 
 

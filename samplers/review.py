@@ -1,0 +1,228 @@
+"""Whose labels are asked for: a second draw over samples, from rates known before the samples it is made of.
+
+Every sample of an hour gets an inclusion probability from the sampler's state at that hour's beginning: how many
+samples each segment has had, and how unsure their scores were. Labels are shared out over segments by Neyman
+allocation with floors by stakes (``samplers.design``), and within a segment by what a sample stands for times the
+deviation of its score. Several reasons may ask for one item; each has a probability, all are held against the same
+permanent random number, and the item is drawn with the greatest of them: one exact probability, whatever the reasons.
+
+The daily budget acts on probabilities, before the draw: what is spoken for is their sum so far, not who was drawn.
+A near-duplicate of an earlier sample of the day is worth less (its probability falls towards the floor, never below),
+so that nobody labels the same page ten times and the sums stay unbiased.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samplers.design import (
+    ITEM_FLOOR,
+    LEAST_DEVIATION,
+    deviations,
+    level,
+    proportional_floors,
+    race_times,
+    shared_out,
+    summed,
+)
+from samplers.pools import Pools, pools_of
+
+Float64 = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+
+HOUR_US = 3_600_000_000
+DAY_US = 24 * HOUR_US
+MEMORY_HOURS = 7 * 24.0  # time constant of what is remembered of segments
+BINS = 28  # of log2(deviation times what a sample stands for), half an octave each
+_LOWEST = math.log2(LEAST_DEVIATION)
+OVERDRAWN = 1.25  # times the day's labels may be spoken for before probabilities fall
+LEAST_SCALE = 0.05  # to which they fall then: nothing becomes unmeasurable
+BOOST = 3.0  # an open anomaly or a drifted region asks for this many times the segment's mean probability
+STATE_VERSION = 1
+REASONS = ("floor", "uncertain", "anomaly", "drift")
+
+
+def permanent_random_number(seed: str, sample_id: str) -> float:
+    """u in [0, 1) of a sample: the same in every run, and independent of the draw of the sample itself."""
+    digest = hashlib.blake2b(f"{seed}\x00{sample_id}".encode(), digest_size=8, person=b"review").digest()
+    return (int.from_bytes(digest, "big") >> 11) * 2.0**-53
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Samples of one hour, arrays of one length n.
+
+    ``segment`` are codes into the names given with them, ``repeats`` how many earlier samples of the day each one is
+    a near-duplicate of, ``anomaly`` whether one is open in its segment, ``drifted`` whether its inputs lie where the
+    reference has next to none, ``u`` permanent random numbers.
+    """
+
+    segment: Int64
+    pi_sample: Float64
+    score: Float64
+    repeats: Int64
+    anomaly: NDArray[np.bool_]
+    drifted: NDArray[np.bool_]
+    u: Float64
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """``pi`` and ``race`` of every candidate, ``drawn`` indices, ``reasons`` of each, ``pools`` by segment code."""
+
+    pi: Float64
+    race: Float64
+    drawn: Int64
+    reasons: list[tuple[str, ...]]
+    pools: Pools
+
+
+@dataclass(slots=True)
+class _Known:
+    """Of one segment: samples by bin of deviation, decayed, up to ``until_us``."""
+
+    counts: Float64 = field(default_factory=lambda: np.zeros(BINS))
+
+
+class ReviewSampler:
+    """Steps hour by hour in event time; state is what the hours before have shown.
+
+    Args:
+        labels: what reviewers can label in a day, over all segments.
+        expected: samples an hour that are assumed before any hour was seen.
+
+    Raises:
+        ValueError: ``labels`` below 0 or ``expected`` not above 0.
+    """
+
+    def __init__(self, labels: float, expected: float = 100.0) -> None:
+        if labels < 0 or expected <= 0:
+            raise ValueError(f"need labels >= 0 a day and more than 0 samples expected, got {labels} and {expected}")
+        self.labels = labels
+        self.expected = expected
+        self._hours = 0.0  # decayed hours seen
+        self._known: dict[str, _Known] = {}
+        self._until_us = 0
+        self._day_us = -1
+        self._spoken_for = 0.0  # sum of this day's probabilities
+
+    def draw(
+        self, hour_us: int, day_us: int, candidates: Candidates, names: Sequence[str], worth: Mapping[str, float]
+    ) -> Draw:
+        """Probabilities and draw of the samples of the hour that begins at ``hour_us``.
+
+        Args:
+            hour_us: beginning of the hour; hours come in order.
+            day_us: beginning of its day, which the budget is of.
+            candidates: every sample of the hour that may be reviewed.
+            names: of the segment codes.
+            worth: labels a day that a segment gets at least, by its stakes; absent is 0.
+        """
+        if day_us != self._day_us:
+            self._day_us, self._spoken_for = day_us, 0.0
+        a = 1 / candidates.pi_sample
+        plain = deviations(candidates.score) * a
+        deviation = np.maximum(plain / (1 + candidates.repeats), LEAST_DEVIATION)
+        scale, least = self._levels(names, worth)
+        limit = self._limit()
+        floor = np.minimum(least[candidates.segment] * limit, 1.0)
+        wanted = {
+            "floor": floor,
+            "uncertain": np.minimum(scale[candidates.segment] * limit * deviation, 1.0),
+            # least is ITEM_FLOOR of the mean.
+            "anomaly": np.where(candidates.anomaly, np.minimum(floor * BOOST / ITEM_FLOOR, 1.0), 0.0),
+            "drift": np.where(candidates.drifted, np.minimum(floor * BOOST / ITEM_FLOOR, 1.0), 0.0),
+        }
+        pi = np.maximum.reduce(list(wanted.values()))
+        race = race_times(candidates.u, pi)
+        drawn = np.flatnonzero(race <= 1)
+        reasons = [
+            tuple(name for name in REASONS if candidates.u[i] < wanted[name][i] or wanted[name][i] >= 1) or ("floor",)
+            for i in drawn.tolist()
+        ]
+        pools = (
+            pools_of(candidates.pi_sample, pi, candidates.score, candidates.segment, len(names))
+            if self.labels > 0
+            else Pools.empty(len(names))
+        )
+        self._note(hour_us, candidates, plain, names)
+        self._spoken_for += float(pi.sum())
+        return Draw(pi, race, drawn, reasons, pools)
+
+    def _limit(self) -> float:
+        """By what probabilities are scaled, so that a day's do not run far over its budget."""
+        if self._spoken_for <= self.labels:
+            return 1.0
+        over = (self._spoken_for / self.labels - 1) / (OVERDRAWN - 1) if self.labels > 0 else 1.0
+        return max(1 - over, LEAST_SCALE)
+
+    def _levels(self, names: Sequence[str], worth: Mapping[str, float]) -> tuple[Float64, Float64]:
+        """(scale, least) of each name's segment: pi = clip(scale * deviation, least, 1)."""
+        known = sorted(name for name, found in self._known.items() if found.counts.sum() > 0)
+        hours = max(self._hours, 1.0)
+        middles = 2 ** (_LOWEST + (np.arange(BINS) + 0.5) / 2)
+        scale, least = np.zeros(len(names)), np.zeros(len(names))
+        total = sum(float(self._known[name].counts.sum()) for name in known) / hours * 24 if known else 0.0
+        mean = min(self.labels / (max(total, 1.0) if known else self.expected * 24), 1.0)
+        levels: dict[str, tuple[float, float]] = {}
+        if known and self.labels > 0:
+            counts = [self._known[name].counts / hours * 24 for name in known]
+            sizes = np.array([float(c.sum()) for c in counts])
+            sums = np.array([float(c @ middles) for c in counts])
+            floors = np.maximum(
+                proportional_floors(self.labels, sizes), np.array([worth.get(name, 0.0) for name in known])
+            )
+            granted = shared_out(self.labels, sizes, sums, floors)
+            for name, c, size, share in zip(known, counts, sizes, granted, strict=True):
+                levels[name] = level(middles, c, float(share)) if share < size else (math.inf, 1.0)
+        for code, name in enumerate(names):
+            # A segment never seen is taken to be like all of them together.
+            scale[code], least[code] = levels.get(name, (0.0, mean))
+        return scale, np.maximum(least, 1e-6)
+
+    def _note(self, hour_us: int, candidates: Candidates, deviation: Float64, names: Sequence[str]) -> None:
+        passed = max((hour_us + HOUR_US - self._until_us) / HOUR_US, 0.0) if self._until_us else 1.0
+        decay = math.exp(-passed / MEMORY_HOURS)
+        self._hours = self._hours * decay + passed
+        self._until_us = max(hour_us + HOUR_US, self._until_us)
+        for found in self._known.values():
+            found.counts *= decay
+        bins = np.clip(np.floor(2 * (np.log2(np.maximum(deviation, LEAST_DEVIATION)) - _LOWEST)), 0, BINS - 1)
+        cells = summed(np.ones(len(bins)), candidates.segment * BINS + bins.astype(np.int64), len(names) * BINS)
+        for code, counts in enumerate(cells.reshape(len(names), BINS)):
+            if counts.any():
+                self._known.setdefault(names[code], _Known()).counts += counts
+        self._known = {name: found for name, found in self._known.items() if found.counts.sum() > 1e-3}
+
+    def to_state(self) -> dict[str, Any]:
+        """JSON-ready; floats survive exactly."""
+        return {
+            "v": STATE_VERSION,
+            "hours": self._hours,
+            "until": self._until_us,
+            "day": self._day_us,
+            "spoken_for": self._spoken_for,
+            "known": {name: found.counts.tolist() for name, found in sorted(self._known.items())},
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any], labels: float, expected: float = 100.0) -> ReviewSampler:
+        """Raises ValueError for a state of another version."""
+        if state.get("v") != STATE_VERSION:
+            raise ValueError(
+                f"the review sampler's state has version {state.get('v')!r}, this driftline reads {STATE_VERSION}"
+            )
+        self = cls(labels, expected)
+        self._hours = float(state["hours"])
+        self._until_us = int(state["until"])
+        self._day_us = int(state["day"])
+        self._spoken_for = float(state["spoken_for"])
+        self._known = {name: _Known(np.array(counts, np.float64)) for name, counts in state["known"].items()}
+        return self
