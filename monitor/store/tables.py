@@ -346,11 +346,11 @@ review_items = Table(
         sqlite_where=text("state = 'open'"),
         postgresql_where=text("state = 'open'"),
     ),
-    Index(None, "segment", "day_us"),
+    Index(None, "segment", "day_us", "item_id"),
+    Index(None, "day_us"),
     Index(None, "sample_id"),
     Index(None, "event_id"),
     Index(None, "user_key"),
-    Index(None, "time_us"),
 )
 
 review_pools = Table(

@@ -107,8 +107,9 @@ def _index_items() -> None:
         _partial(name, "review_items", (*columns, *order), is_open)
     _partial("ix_review_items_leased", "review_items", ("lease_until_us",), "state = 'leased'")
     _partial("ix_review_items_open_expires_us", "review_items", ("expires_us",), is_open)
-    op.create_index(op.f("ix_review_items_segment_day_us"), "review_items", ["segment", "day_us"], unique=False)
-    for column in ("event_id", "user_key", "time_us"):
+    name = op.f("ix_review_items_segment_day_us_item_id")
+    op.create_index(name, "review_items", ["segment", "day_us", "item_id"], unique=False)
+    for column in ("day_us", "event_id", "user_key"):
         op.create_index(op.f(f"ix_review_items_{column}"), "review_items", [column], unique=False)
 
 
