@@ -24,6 +24,12 @@ ACTIONS: Final[tuple[Action, ...]] = (
 )  # fmt: skip
 MOST_REQUEST_ID: Final = 64
 
+_WRITE = insert(review_audit)
+_FIRST = {
+    "postgresql": postgresql.insert(review_audit).on_conflict_do_nothing().returning(review_audit.c.id),
+    "sqlite": sqlite.insert(review_audit).on_conflict_do_nothing().returning(review_audit.c.id),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class AuditRow:
@@ -55,7 +61,7 @@ def row(
 def write(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Add rows, in the caller's transaction."""
     if rows:
-        connection.execute(insert(review_audit), list(rows))
+        connection.execute(_WRITE, list(rows))
 
 
 def first(connection: Connection, new: Mapping[str, Any]) -> bool:
@@ -69,9 +75,7 @@ def first(connection: Connection, new: Mapping[str, Any]) -> bool:
     if not request_id:
         write(connection, [new])
         return True
-    into = postgresql.insert(review_audit) if connection.dialect.name == "postgresql" else sqlite.insert(review_audit)
-    statement = into.on_conflict_do_nothing().returning(review_audit.c.id)
-    return connection.execute(statement, dict(new)).first() is not None
+    return connection.execute(_FIRST[connection.dialect.name], dict(new)).first() is not None
 
 
 def carried_out(connection: Connection, who: str, request_id: str, item_id: str | None = None) -> AuditRow | None:

@@ -6,9 +6,10 @@ all of it or nothing, and a request that is sent again because its answer was lo
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, Update, bindparam, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from monitor.store.engine import Store
@@ -17,6 +18,11 @@ from monitor.store.review.items import Answered, Declined, Filters, Item, Label,
 from monitor.store.review.leasing import lease, lock, require_holder
 from monitor.store.tables import labels, review_items
 
+# Made once: making and compiling a statement takes longer than the database does to run it.
+_RECORD = {
+    "postgresql": postgresql.insert(labels).on_conflict_do_nothing().returning(labels.c.id),
+    "sqlite": sqlite.insert(labels).on_conflict_do_nothing().returning(labels.c.id),
+}
 MOST_REASON = 200  # characters of why an item was skipped or removed
 
 
@@ -177,9 +183,8 @@ def record(
     gold: bool,
 ) -> None:
     """Write an answer. Raises Declined (``answered``) where one of the reviewer stands."""
-    into = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     written = connection.execute(
-        into(labels).on_conflict_do_nothing(),
+        _RECORD[connection.dialect.name],
         {
             "item_id": item_id,
             "event_id": event_id,
@@ -191,12 +196,18 @@ def record(
             "origin": origin,
             "gold": gold,
         },
-    ).rowcount
-    if not written:
+    ).first()
+    if written is None:
         raise Declined("answered", f"{reviewer!r} has answered item {item_id or event_id} already; undo that first")
 
 
 def move(connection: Connection, item_id: str, state: str, **values: Any) -> None:
     """Give a locked item a state in which nobody has it."""
     values = {"state": state, "leased_by": "", "lease_until_us": None, **values}
-    connection.execute(update(review_items).where(review_items.c.item_id == item_id).values(**values))
+    connection.execute(_update(tuple(values)), {f"{name}_": value for name, value in values.items()} | {"id_": item_id})
+
+
+@cache
+def _update(names: tuple[str, ...]) -> Update:
+    values: dict[str, Any] = {name: bindparam(f"{name}_") for name in names}
+    return update(review_items).where(review_items.c.item_id == bindparam("id_")).values(values)

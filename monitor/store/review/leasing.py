@@ -10,9 +10,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, exists, literal_column, or_, select, update
+from sqlalchemy import Connection, Select, and_, bindparam, case, func, literal_column, or_, select, update
 
 from monitor.store.engine import Store
 from monitor.store.review import audit
@@ -24,22 +25,35 @@ _LEASED = review_items.c.state == literal_column("'leased'")
 _COLUMNS = [review_items.c[name] for name in ITEM_COLUMNS]
 _ORDER = (review_items.c.race, review_items.c.day_us, review_items.c.item_id)
 
+# Statements are made once: making and compiling one takes longer than the database does to run it.
+_LOCK = select(*_COLUMNS).where(review_items.c.item_id == bindparam("id_")).with_for_update()
+
 # Leases of the reviewer, live or not, and those of anybody that ran out: few rows, since few items are leased.
-_HELD = select(*_COLUMNS).where(
-    _LEASED,
-    or_(review_items.c.leased_by == bindparam("reviewer"), review_items.c.lease_until_us <= bindparam("now_us")),
+_HELD = (
+    select(*_COLUMNS)
+    .where(
+        _LEASED,
+        or_(review_items.c.leased_by == bindparam("reviewer"), review_items.c.lease_until_us <= bindparam("now_us")),
+    )
+    .with_for_update(skip_locked=True)
 )
-_ANSWERED = exists().where(
-    labels.c.item_id == review_items.c.item_id,
-    labels.c.reviewer == bindparam("reviewer"),
-    ~labels.c.undone,
-    labels.c.item_id != literal_column("''"),
+# A count and not EXISTS, which PostgreSQL may turn into a hash of every answer the reviewer ever gave.
+_ANSWERS = (
+    select(func.count())
+    .where(labels.c.item_id == review_items.c.item_id, labels.c.reviewer == bindparam("reviewer"), ~labels.c.undone)
+    .scalar_subquery()
 )
 _FREE = and_(
     _OPEN,
-    review_items.c.expires_us > bindparam("now_us"),
+    # The sum keeps planners from walking the index on expires_us, which leaves them all open items to sort.
+    review_items.c.expires_us + literal_column("0") > bindparam("now_us"),
     # Most items have no answer yet, and need no look at the answers.
-    or_(review_items.c.labelled + review_items.c.skips == 0, ~_ANSWERED),
+    or_(review_items.c.labelled + review_items.c.skips == literal_column("0"), literal_column("0") == _ANSWERS),
+)
+_GIVE = (
+    update(review_items)
+    .where(review_items.c.item_id.in_(bindparam("ids", expanding=True)))
+    .values(state="leased", leased_by=bindparam("reviewer"), lease_until_us=bindparam("until_us"))
 )
 
 # What an item is without a lease. It can have its labels while it is leased: imported, or one was undone.
@@ -61,7 +75,8 @@ def lease(
 ) -> list[Item]:
     """`next_items` in the caller's write transaction."""
     check_reviewer(reviewer)
-    held = [item_of(found) for found in _locked(connection, _HELD, reviewer=reviewer, now_us=now_us)]
+    rows = connection.execute(_HELD, {"reviewer": reviewer, "now_us": now_us}).mappings()
+    held = [item_of(row) for row in rows]
     lapsed = [item for item in held if item.lease_until_us is not None and item.lease_until_us <= now_us]
     _lapse(connection, lapsed, now_us)
     own = [item for item in held if item.leased_by == reviewer and item not in lapsed and _passes(item, filters)]
@@ -81,11 +96,7 @@ def lease(
 def give(connection: Connection, items: Iterable[Item], reviewer: str, until_us: int) -> None:
     """Write a lease on rows that the transaction has locked."""
     ids = [item.item_id for item in items]
-    connection.execute(
-        update(review_items)
-        .where(review_items.c.item_id.in_(ids))
-        .values(state="leased", leased_by=reviewer, lease_until_us=until_us)
-    )
+    connection.execute(_GIVE, {"ids": ids, "reviewer": reviewer, "until_us": until_us})
 
 
 def renew(store: Store, item_id: str, reviewer: str, now_us: int, lease_us: int) -> int:
@@ -120,8 +131,7 @@ def release(store: Store, item_id: str, reviewer: str, now_us: int) -> bool:
 
 def lock(connection: Connection, item_id: str) -> Item:
     """The item, locked until the transaction ends. Raises Declined (``unknown``)."""
-    query = select(*_COLUMNS).where(review_items.c.item_id == item_id).with_for_update()
-    found = connection.execute(query).mappings().first()
+    found = connection.execute(_LOCK, {"id_": item_id}).mappings().first()
     if found is None:
         raise Declined("unknown", f"no item has the id {item_id[:80]!r}; it may be older than retention.labels")
     return item_of(found)
@@ -139,10 +149,6 @@ def require_holder(item: Item, reviewer: str) -> None:
             f"item {item.item_id} is not leased to {reviewer!r}: it never was, or the lease ran out and somebody else "
             "has had the item since; take the next one",
         )
-
-
-def _locked(connection: Connection, query: Any, **parameters: Any) -> Sequence[Any]:
-    return connection.execute(query.with_for_update(skip_locked=True), parameters).mappings().all()
 
 
 def _lapse(connection: Connection, items: Sequence[Item], now_us: int) -> None:
@@ -169,24 +175,25 @@ def _free(connection: Connection, reviewer: str, filters: Filters, now_us: int, 
     One walk along an index for each combination of the filters' values; what is locked and not chosen is free again
     when the transaction ends, a moment later.
     """
-    found: dict[str, Item] = {}
-    for conditions in _conditions(filters):
-        query = select(*_COLUMNS).where(_FREE, *conditions).order_by(*_ORDER).limit(count)
-        for row in _locked(connection, query, reviewer=reviewer, now_us=now_us):
-            item = item_of(row)
-            found[item.item_id] = item
-    return sorted(found.values(), key=_place)[:count]
+    found: list[Item] = []
+    for names in _combinations(filters):
+        parameters = {**names, "reviewer": reviewer, "now_us": now_us, "most": count}
+        found += [item_of(row) for row in connection.execute(_free_query(tuple(names)), parameters).mappings()]
+    return sorted(found, key=_place)[:count]
 
 
-def _conditions(filters: Filters) -> Iterable[list[ColumnElement[bool]]]:
-    columns = (
-        (review_items.c.pool, filters.pools),
-        (review_items.c.language, filters.languages),
-        (review_items.c.segment, filters.segments),
-    )
-    named = [[column == value for value in sorted(set(values))] for column, values in columns if values]
-    for chosen in itertools.product(*named):
-        yield list(chosen)
+@cache
+def _free_query(names: tuple[str, ...]) -> Select[Any]:
+    """The open items of a value of each of these columns, in the order of the work, locked."""
+    query = select(*_COLUMNS).where(_FREE, *(review_items.c[name] == bindparam(name) for name in names))
+    return query.order_by(*_ORDER).limit(bindparam("most")).with_for_update(skip_locked=True)
+
+
+def _combinations(filters: Filters) -> Iterable[dict[str, str]]:
+    named = {"pool": filters.pools, "language": filters.languages, "segment": filters.segments}
+    chosen = {name: sorted(set(values)) for name, values in named.items() if values}
+    for values in itertools.product(*chosen.values()):
+        yield dict(zip(chosen, values, strict=True))
 
 
 def _passes(item: Item, filters: Filters) -> bool:
