@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ log = structlog.stdlib.get_logger("driftline.service")
 
 
 class Upkeep:
-    """Roll-ups and retention, every half minute. Safe in several processes."""
+    """Roll-ups, retention and the expiry of review items, every half minute. Safe in several processes."""
 
     def __init__(self, store: Store, config: Callable[[], Config]) -> None:
         self._store = store
@@ -38,12 +39,13 @@ class Upkeep:
             stop.wait(UPKEEP_SECONDS)
 
     def step(self) -> None:
-        from monitor.store import retention, rollups
+        from monitor.store import retention, review, rollups
 
         config = self._config()
         lateness = config.kafka.allowed_lateness
         rollups.run(self._store, allowed_lateness_us=lateness, timezone=config.timezone)
         retention.run(self._store, config.retention)
+        review.expire(self._store, int(time.time() * 1e6))
 
 
 class IngestPart:

@@ -395,7 +395,17 @@ class Alerts(Section):
 
 
 class Review(Section):
-    """The review queue (the settings its samples need already)."""
+    """The review queue."""
+
+    lease: Duration = Field(written("10m"), description="How long a reviewer has an item before others may get it.")
+    expires: Duration = Field(
+        written("14d"),
+        description="How long an item waits for its labels (wall clock); then it leaves the queue as non-response.",
+    )
+    undo: Duration = Field(written("1h"), description="How long a reviewer can take back a label or skip.")
+    most_skips: int = Field(
+        3, ge=1, le=100, description="An item that so many reviewers skipped leaves the queue as non-response."
+    )
 
     keep_pixels: Duration = Field(
         written("0s"), description="How long full pixels of review items are kept after labelling."
@@ -420,6 +430,10 @@ class Retention(Section):
     content: Duration = Field(written("30d"), description="Prompt, output, citations and thumbnails of samples.")
     dead_letters: Duration = Field(written("30d"), description="Dead letters with their original bytes.")
     anomalies: Duration = Field(written("800d"), description="Anomalies and their evidence.")
+    labels: Duration = Field(
+        written("800d"),
+        description="Items of the review queue, their labels, audit and the sums estimates need; at least `samples`.",
+    )
 
 
 class Redaction(Section):
@@ -500,6 +514,16 @@ class Config(Section):
                 "retention.minute must be at least kafka.allowed_lateness and a day more, since late events still "
                 f"change minutes; got {format_duration(self.retention.minute)} and "
                 f"{format_duration(self.kafka.allowed_lateness)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _items_outlive_samples(self) -> Config:
+        if self.retention.labels < self.retention.samples:
+            raise ValueError(
+                "retention.labels must be at least retention.samples, since a sample whose item is gone could be drawn "
+                f"for review again; got {format_duration(self.retention.labels)} and "
+                f"{format_duration(self.retention.samples)}"
             )
         return self
 

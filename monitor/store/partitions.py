@@ -248,7 +248,7 @@ def _insert_unforgotten(store: Store, connection: Connection, commits: Sequence[
     letters = [row for c in commits for row in c.dead_letter_rows]
     users = {row["user_key"] for row in (*sample_rows, *letters)} - {""}
     events = {row["event_id"] for row in (*sample_rows, *letters)} - {""}
-    gone = _forgotten(connection, users, events)
+    gone = forgotten_among(connection, users, events)
     if gone:
         kept = {row["sample_id"] for row in sample_rows if not _is_gone(row, gone)}
         sample_rows = [row for row in sample_rows if row["sample_id"] in kept]
@@ -268,7 +268,7 @@ def _is_gone(row: Mapping[str, Any], gone: set[tuple[str, str]]) -> bool:
     return ("user", row["user_key"]) in gone or ("event", row["event_id"]) in gone
 
 
-def _forgotten(connection: Connection, users: set[str], events: set[str]) -> set[tuple[str, str]]:
+def forgotten_among(connection: Connection, users: set[str], events: set[str]) -> set[tuple[str, str]]:
     """Of these user keys and event ids, the forgotten ones; an event is kept there by its id's hash."""
     if connection.execute(select(forgotten.c.kind).limit(1)).first() is None:
         return set()

@@ -2,7 +2,8 @@
 
 Minute rows go only when both roll-ups hold them, hour rows only when days do, and minute rows of a partition that
 the roll-ups do not contain yet stay. Days begin at midnight of the configured time zone. A dead letter has no event
-time that could be trusted: it is taken at its Kafka timestamp. Open anomalies and labels stay.
+time that could be trusted: it is taken at its Kafka timestamp. Items of the review queue, with their labels, outlive
+the samples they were drawn from. Open anomalies stay.
 
 Each transaction deletes a bounded stretch, so that writers wait only shortly.
 """
@@ -17,6 +18,7 @@ from sqlalchemy import Column, Connection, Table, and_, delete, func, select, tu
 from monitor.store import coverage
 from monitor.store.coverage import DAY, HOUR, MINUTE, NEVER, Coverage
 from monitor.store.engine import Store
+from monitor.store.review import ending as review
 from monitor.store.rollups import save
 from monitor.store.tables import (
     anomalies,
@@ -34,7 +36,7 @@ from monitor.times import DAY_US, HOUR_US
 if TYPE_CHECKING:
     from monitor.config.model import Retention
 
-KINDS = ("minute", "hour", "day", "samples", "content", "dead_letters", "anomalies")
+KINDS = ("minute", "hour", "day", "samples", "content", "dead_letters", "anomalies", "labels")
 _LEVELS = {"minute": MINUTE, "hour": HOUR, "day": DAY}
 _STRETCH_US = {MINUTE: HOUR_US, HOUR: DAY_US, DAY: 31 * DAY_US}
 _CHUNK = 500
@@ -57,6 +59,7 @@ def run(store: Store, keep: Retention) -> dict[str, int]:
     deleted["content"] = _repeat(store, "content", _old(sample_content, sample_content.c.time_us))
     deleted["dead_letters"] = _repeat(store, "dead_letters", _old(dead_letters, dead_letters.c.time_us))
     deleted["anomalies"] = _repeat(store, "anomalies", _old(anomalies, anomalies.c.resolved_us))
+    deleted["labels"] = _repeat(store, "labels", review.retire)
     _repeat(store, "anomalies", _old(evidence, evidence.c.tick_us))
     _repeat(store, "day", _old(watermark_advances, watermark_advances.c.watermark_us))
     return deleted

@@ -21,6 +21,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    text,
 )
 
 metadata = MetaData(
@@ -291,34 +292,135 @@ secrets = Table(
     Column("value", String(200), nullable=False),  # hex; made once (monitor/store/secrets.py)
 )
 
-# Review: their place in the store; filled by the review queue.
+# Review (monitor/store/review/). An item is never deleted before `retention.labels`: what ended stays as a tombstone,
+# so that it does not return, and so that the estimators know of it.
 review_items = Table(
     "review_items",
     metadata,
-    Column("item_id", String(64), primary_key=True),
-    Column("sample_id", String(64), nullable=False),
+    Column("item_id", String(64), primary_key=True),  # hash of sample_id: same in every run
+    Column("sample_id", String(64), nullable=False),  # '' once forgotten
+    Column("event_id", String(300), nullable=False),  # '' once forgotten
+    Column("user_key", String(32), nullable=False),  # as in samples, which items outlive; '' once forgotten
     Column("segment", String(200), nullable=False),
+    Column("route", String(200), nullable=False),
+    Column("day_us", BigInteger, nullable=False),  # start of the event's day; (segment, day_us) is the pool it is of
     Column("time_us", BigInteger, nullable=False),
-    Column("reasons", Text, nullable=False),  # JSON
+    Column("pool", String(100), nullable=False),  # the reviewer pool's name
+    Column("language", String(35), nullable=False),  # '' where unknown
+    Column("reasons", Text, nullable=False),  # JSON list of texts
     Column("pi_sample", Float, nullable=False),
-    Column("pi_review", Float, nullable=False),
+    Column("pi_review", Float, nullable=False),  # of the second draw, given the first
+    Column("race", Float, nullable=False),  # log1p(-u) / log1p(-pi_review), [0, 1]: the order of the work
+    Column("score", Float, nullable=False),  # predicted chance of an error
     Column("state", String(10), nullable=False),  # open | leased | done | removed
-    Column("leased_by", String(100), nullable=False),
-    Column("lease_until_us", BigInteger),
-    Index(None, "state"),
+    Column("ended", String(10), nullable=False),  # removed: expired | skipped | removed | forgotten; see docs/review.md
+    Column("leased_by", String(100), nullable=False),  # open: who had it last and may still label it, else ''
+    Column("lease_until_us", BigInteger),  # wall clock; null unless leased
+    Column("wanted", SmallInteger, nullable=False),  # labels wanted, each of another reviewer
+    Column("labelled", SmallInteger, nullable=False),  # labels that stand, gold ones aside
+    Column("skips", SmallInteger, nullable=False),  # skips that stand
+    Column("expires_us", BigInteger, nullable=False),  # wall clock
+    Column("created_us", BigInteger, nullable=False),  # wall clock
+    # What is next: one walk along `race` over open items alone, for each thing a reviewer may ask by.
+    *(
+        Index(
+            f"ix_review_items_open_{'_'.join((*columns, 'race'))}",
+            *columns,
+            "race",
+            "day_us",
+            "item_id",
+            sqlite_where=text("state = 'open'"),
+            postgresql_where=text("state = 'open'"),
+        )
+        for columns in ((), ("pool",), ("language",), ("segment",), ("pool", "language"))
+    ),
+    Index(
+        "ix_review_items_leased",
+        "lease_until_us",
+        sqlite_where=text("state = 'leased'"),
+        postgresql_where=text("state = 'leased'"),
+    ),
+    Index(
+        "ix_review_items_open_expires_us",
+        "expires_us",
+        sqlite_where=text("state = 'open'"),
+        postgresql_where=text("state = 'open'"),
+    ),
+    Index(None, "segment", "day_us", "item_id"),
+    Index(None, "day_us"),
     Index(None, "sample_id"),
+    Index(None, "event_id"),
+    Index(None, "user_key"),
 )
 
+review_pools = Table(
+    "review_pools",  # sums over every sample of a segment and day, drawn for review or not; ticks add to them
+    metadata,
+    Column("segment", String(200), primary_key=True),
+    Column("day_us", BigInteger, primary_key=True),
+    Column("samples", BigInteger, nullable=False),
+    Column("drawn", BigInteger, nullable=False),  # how many became items
+    Column("sum_weight", Float, nullable=False),  # of 1 / pi_sample
+    Column("sum_score_weight", Float, nullable=False),  # of score / pi_sample
+    Column("sum_square_score_weight", Float, nullable=False),  # of score^2 / pi_sample
+    Column("sum_race_weight", Float, nullable=False),  # of -log1p(-pi_review); infinite where one was certain
+)
+
+# What reviewers answered: labels, and skips, which say that a reviewer gave none. A row that was taken back stays.
 labels = Table(
     "labels",
     metadata,
     Column("id", AutoId, primary_key=True, autoincrement=True),
-    Column("item_id", String(64), nullable=False),
+    Column("item_id", String(64), nullable=False),  # '' where no item has the event
     Column("event_id", String(300), nullable=False),
     Column("reviewer", String(100), nullable=False),
-    Column("label", Text, nullable=False),  # JSON (versioned)
-    Column("time_us", BigInteger, nullable=False),
+    Column("kind", String(5), nullable=False),  # label | skip
+    Column("label", Text, nullable=False),  # JSON (versioned); of a skip its reason
+    Column("time_us", BigInteger, nullable=False),  # wall clock
     Column("undone", Boolean, nullable=False),
+    Column("origin", String(10), nullable=False),  # page | cli | import | kafka
+    Column("gold", Boolean, nullable=False),  # taken as the truth, to judge reviewers by; never finishes an item
+    # One standing answer of a reviewer to an item, or to an event that no item has.
+    Index(
+        "uq_labels_standing",
+        "item_id",
+        "reviewer",
+        unique=True,
+        sqlite_where=text("NOT undone AND item_id <> ''"),
+        postgresql_where=text("NOT undone AND item_id <> ''"),
+    ),
+    Index(
+        "uq_labels_standing_event",
+        "event_id",
+        "reviewer",
+        unique=True,
+        sqlite_where=text("NOT undone AND item_id = ''"),
+        postgresql_where=text("NOT undone AND item_id = ''"),
+    ),
     Index(None, "item_id"),
     Index(None, "event_id"),
+    Index(None, "reviewer", "time_us"),
+    Index(None, "time_us"),
+)
+
+review_audit = Table(
+    "review_audit",  # append-only: who did what to which item when
+    metadata,
+    Column("id", AutoId, primary_key=True, autoincrement=True),
+    Column("time_us", BigInteger, nullable=False),  # wall clock
+    Column("who", String(100), nullable=False),  # '' where the clock did it
+    Column("action", String(10), nullable=False),  # monitor.store.review.audit.ACTIONS
+    Column("item_id", String(64), nullable=False),
+    Column("request_id", String(64), nullable=False),  # made by the client, so that a repeated request is known; or ''
+    Column("detail", Text, nullable=False),  # JSON (versioned): before and after where it matters; '{}' once forgotten
+    Index(
+        "uq_review_audit_request",
+        "who",
+        "request_id",
+        unique=True,
+        sqlite_where=text("request_id <> ''"),
+        postgresql_where=text("request_id <> ''"),
+    ),
+    Index(None, "item_id"),
+    Index(None, "time_us"),
 )

@@ -11,11 +11,12 @@ import pytest
 from sqlalchemy import func, insert, select
 
 from monitor.config.model import Config, Retention
-from monitor.store import retention, rollups
+from monitor.store import retention, review, rollups
 from monitor.store.engine import Store, open_store
 from monitor.store.export import export
 from monitor.store.forget import forget_event, forget_user, is_forgotten
 from monitor.store.partitions import PartitionCommit, claim, commit
+from monitor.store.review import NewItem, PoolSums
 from monitor.store.samples import sample_id
 from monitor.store.secrets import hash_key, rendered, secret, user_key
 from monitor.store.tables import (
@@ -24,7 +25,9 @@ from monitor.store.tables import (
     labels,
     partitions,
     reference_samples,
+    review_audit,
     review_items,
+    review_pools,
     sample_content,
     sample_parts,
     samples,
@@ -32,7 +35,7 @@ from monitor.store.tables import (
 from monitor.times import MINUTE_US
 from tests.store.traffic import DAY_US, START, TOPIC, Traffic
 
-KEEP = Retention.model_validate({"minute": "3d", "hour": "6d", "samples": "20d", "content": "2d"})
+KEEP = Retention.model_validate({"minute": "3d", "hour": "6d", "samples": "20d", "content": "2d", "labels": "23d"})
 
 
 @pytest.fixture
@@ -166,11 +169,11 @@ def test_a_forgotten_user_is_erased_everywhere_and_not_stored_again(store: Store
             connection.execute(
                 insert(reference_samples).values(reference_id="f", sample_id=f"s{number}", split="fit", vectors=b"x")
             )
-            item = {"item_id": f"i{number}", "sample_id": f"s{number}", "segment": "a", "time_us": START}
-            item |= {"reasons": "[]", "pi_sample": 1.0, "pi_review": 1.0, "state": "done", "leased_by": ""}
-            connection.execute(insert(review_items).values(item))
-            label = {"item_id": f"i{number}", "event_id": f"e{number}", "reviewer": "r", "label": "{}"}
-            connection.execute(insert(labels).values(label | {"time_us": START, "undone": False}))
+            user = key if number == 1 else "b" * 16
+            item = NewItem(f"s{number}", f"e{number}", "a", "r", START, START, 0.25, 0.5, 0.5, 0.1, user_key=user)
+            review.add(connection, [item], [PoolSums("a", START, 1, 1, 4.0, 0.4, 0.04, 0.7)], now_us=1, expires_us=9)
+    for number in (1, 3):
+        review.import_label(store, f"e{number}", "ann", review.Label("wrong", note="of the user"), 2)
 
     assert forget_user(store, config, "alice") == {
         "labels": 1,
@@ -182,8 +185,20 @@ def test_a_forgotten_user_is_erased_everywhere_and_not_stored_again(store: Store
         "dead_letters": 1,
         "outbox": 0,
     }
-    for table in (samples, sample_content, sample_parts, reference_samples, review_items, labels, dead_letters):
+    for table in (samples, sample_content, sample_parts, reference_samples, labels, dead_letters):
         assert rows_of(store, table) == 1
+    assert rows_of(store, review_items) == 2
+    item = review.item_id("s1")
+    with store.read() as connection:
+        kept = review.find_item(connection, item)
+        (sums,) = review.pool_sums(connection, "a", 0, 2 * START)
+    assert kept is not None
+    assert (kept.state, kept.ended, kept.sample_id, kept.event_id) == ("removed", "forgotten", "", "")
+    assert (kept.segment, kept.day_us, kept.pi_review, sums.drawn) == ("a", START, 0.5, 2)
+    assert [(row.action, row.detail) for row in review.audit_of(store, item)] == [
+        ("import", {"v": 1}),
+        ("forget", {"v": 1}),
+    ]
     with store.read() as connection:
         assert is_forgotten(connection, user=key)
         assert not is_forgotten(connection, user="b" * 16)
@@ -192,10 +207,37 @@ def test_a_forgotten_user_is_erased_everywhere_and_not_stored_again(store: Store
     record(store, 40, mine, [content_row(n) for n in (1, 2)], [letter_row(10, key)])
     assert rows_of(store, samples) == 1
     assert rows_of(store, sample_content) == 1
+    with store.write() as connection:  # and a tick that had read the sample before draws it
+        again = [NewItem(f"s{n}", f"e{n}", "a", "r", START, START, 0.25, 0.5, 0.5, 0.1, user_key=key) for n in (1, 2)]
+        assert review.add(connection, again, [], now_us=1, expires_us=9) == 1
+    with store.read() as connection:
+        for number in (1, 2):
+            kept_item = review.find_item(connection, review.item_id(f"s{number}"))
+            assert kept_item is not None
+            assert (kept_item.ended, kept_item.event_id) == ("forgotten", "")
     with store.read() as connection:
         kept = connection.execute(select(dead_letters).where(dead_letters.c.offset == 10)).one()
     assert (kept.original, kept.user_key) == (None, "")
     assert sum(forget_user(store, config, "alice").values()) == 0
+
+
+def test_an_event_is_forgotten_in_the_queue_though_retention_took_the_sample(store: Store) -> None:
+    key = rendered(user_key(hash_key(store, None), "alice"))
+    with store.write() as connection:
+        items = [NewItem(f"s{n}", f"e{n}", "a", "r", START, START, 0.25, 0.5, 0.5, 0.1, user_key=key) for n in (1, 2)]
+        review.add(connection, items, [], now_us=1, expires_us=10**17)
+    for event in ("e1", "e2", "e3"):
+        assert review.import_label(store, event, "ann", review.Label("wrong"), 2).outcome != "forgotten"
+    erased = forget_event(store, "e1")
+    assert (erased["review_items"], erased["labels"]) == (1, 1)
+    assert forget_event(store, "e3")["labels"] == 1
+    erased = forget_user(store, Config(), "alice")
+    assert (erased["review_items"], erased["labels"]) == (1, 1)
+    assert rows_of(store, labels) == 0
+    assert review.import_label(store, "e1", "bob", review.Label("wrong"), 3).outcome == "forgotten"
+    with store.read() as connection:
+        details = connection.execute(select(review_audit.c.detail)).scalars().all()
+    assert not any("wrong" in detail or "e3" in detail for detail in details)
 
 
 def test_a_forgotten_event_is_erased_and_not_stored_again(store: Store) -> None:
@@ -294,7 +336,17 @@ def test_each_kind_has_its_retention(store: Store) -> None:
     traffic = Traffic(store, watermarks={0: START})
     traffic.watermark(0, START + 25 * DAY_US)
     before = raw(store, "samples")
+    with store.write() as connection:
+        for day in (old, old + DAY_US, new):
+            item = NewItem(f"s{day}", f"e{day}", "a", "r", day, day, 0.25, 0.5, 0.5, 0.1)
+            sums = PoolSums("a", day, 1, 1, 4.0, 0.4, 0.04, 0.7)
+            review.add(connection, [item], [sums], now_us=1, expires_us=9)
+    for event in (f"e{old}", f"e{new}", "unknown"):
+        review.import_label(store, event, "ann", review.Label("wrong"), new)
     deleted = retention.run(store, KEEP)
+    assert deleted["labels"] == 1
+    for table, rows in ((review_items, 2), (review_pools, 2), (labels, 2), (review_audit, 2)):
+        assert rows_of(store, table) == rows
     assert (deleted["samples"], deleted["content"], deleted["dead_letters"], deleted["anomalies"]) == (1, 1, 1, 1)
     assert before != raw(store, "samples")
     assert [line["content"] is None for line in exported(store, "samples")] == [True, False]

@@ -1,0 +1,74 @@
+"""The review queue in the store: items that were drawn, who has them, what reviewers said. docs/review.md.
+
+Every function is one transaction of its own but for those that take a connection, which are part of the caller's.
+Nothing is kept in memory, so that any number of processes may serve one queue and any of them may die at any moment.
+Wall-clock times (µs) are passed in. What cannot be done raises `Declined` and changes nothing.
+"""
+
+from monitor.store.review.adding import add, item_id
+from monitor.store.review.audit import AuditRow, audit_of
+from monitor.store.review.ending import expire, remove
+from monitor.store.review.importing import Imported, import_into, import_label
+from monitor.store.review.items import (
+    Answered,
+    Declined,
+    Filters,
+    Item,
+    Label,
+    NewItem,
+    PoolSums,
+    Undone,
+)
+from monitor.store.review.labelling import label, label_and_next, skip, skip_and_next
+from monitor.store.review.leasing import next_items, release, renew
+from monitor.store.review.reading import (
+    Count,
+    LabelledItem,
+    Progress,
+    Verdict,
+    counts,
+    find_item,
+    labelled,
+    pool_sums,
+    progress,
+    unmatched,
+)
+from monitor.store.review.undoing import undo
+
+__all__ = [
+    "Answered",
+    "AuditRow",
+    "Count",
+    "Declined",
+    "Filters",
+    "Imported",
+    "Item",
+    "Label",
+    "LabelledItem",
+    "NewItem",
+    "PoolSums",
+    "Progress",
+    "Undone",
+    "Verdict",
+    "add",
+    "audit_of",
+    "counts",
+    "expire",
+    "find_item",
+    "import_into",
+    "import_label",
+    "item_id",
+    "label",
+    "label_and_next",
+    "labelled",
+    "next_items",
+    "pool_sums",
+    "progress",
+    "release",
+    "remove",
+    "renew",
+    "skip",
+    "skip_and_next",
+    "undo",
+    "unmatched",
+]

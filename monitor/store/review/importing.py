@@ -1,0 +1,130 @@
+"""Labels from elsewhere: files, Label Studio, a Kafka topic. They find their item by the event's id."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, case, select, text, update
+
+from monitor.store.engine import Store
+from monitor.store.partitions import forgotten_among
+from monitor.store.review import audit
+from monitor.store.review.items import ITEM_COLUMNS, Item, Label, check_reviewer, item_of
+from monitor.store.review.labelling import move, record, settled
+from monitor.store.tables import labels, review_items
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What became of a label. ``outcome``:
+
+    ``labelled``: it is the item's label as one from the page would be. ``kept``: it is stored but enters no estimate,
+    since no item has the event (``item_id`` '') or the item was removed. ``replaced``: as ``labelled``, in place of
+    what this reviewer had said. ``repeated``: known, nothing changed. ``forgotten``: the event was erased; not stored.
+    """
+
+    item_id: str
+    outcome: str
+
+
+def import_label(
+    store: Store,
+    event_id: str,
+    reviewer: str,
+    given: Label,
+    now_us: int,
+    *,
+    origin: str = "import",
+    gold: bool = False,
+    request_id: str = "",
+) -> Imported:
+    """`import_into` in a transaction of its own."""
+    with store.write() as connection:
+        return import_into(
+            connection, event_id, reviewer, given, now_us, origin=origin, gold=gold, request_id=request_id
+        )
+
+
+def import_into(
+    connection: Connection,
+    event_id: str,
+    reviewer: str,
+    given: Label,
+    now_us: int,
+    *,
+    origin: str = "import",
+    gold: bool = False,
+    request_id: str = "",
+) -> Imported:
+    """Take in a label from elsewhere, in the caller's write transaction. It needs no lease.
+
+    It joins the item of its event. Where no sample of the event was drawn for review its probability is not known, so
+    that it is kept and counted (`unmatched`) but enters no estimate. The same label again changes nothing; another one
+    of the same reviewer takes the place of the first. Who has the item leased keeps it and may label it as well.
+    ``gold``: as in `label`. Where two partitions have the event's id, the item drawn later is taken.
+    """
+    check_reviewer(reviewer)
+    if not event_id:
+        raise ValueError("a label from elsewhere needs the id of its event, got ''")
+    if connection.dialect.name == "postgresql":  # see `adding.add`
+        connection.execute(text(f"LOCK TABLE {review_items.name} IN ROW EXCLUSIVE MODE"))
+    if forgotten_among(connection, set(), {event_id}):
+        return Imported("", "forgotten")
+    item = _item(connection, event_id)
+    item_id = "" if item is None else item.item_id
+    standing = select(labels.c.id, labels.c.kind, labels.c.label, labels.c.gold).where(
+        labels.c.event_id == event_id, labels.c.item_id == item_id, labels.c.reviewer == reviewer, ~labels.c.undone
+    )
+    before = connection.execute(standing).first()
+    if before is not None and (before.kind, before.label, before.gold) == ("label", given.encode(), gold):
+        return Imported(item_id, "repeated")
+    new: dict[str, object] = {"origin": origin} | ({} if before is None else {"replaces": before.id})
+    if item is not None:  # without an item `driftline forget` would not find it in the audit
+        new |= {"label": given.encode()}
+    if not audit.first(connection, audit.row("import", item_id, reviewer, now_us, new, request_id)):
+        return Imported(item_id, "repeated")
+    labelled, skips = (0, 0) if item is None else (item.labelled, item.skips)
+    if before is not None:
+        connection.execute(update(labels).where(labels.c.id == before.id).values(undone=True))
+        labelled -= before.kind == "label" and not before.gold
+        skips -= before.kind == "skip"
+    record(connection, item_id, event_id, reviewer, "label", given.encode(), now_us, origin, gold)
+    if item is None:
+        return Imported("", "kept")
+    labelled += not gold
+    _count(connection, item, reviewer, labelled, skips)
+    if item.state == "removed":
+        return Imported(item_id, "kept")
+    return Imported(item_id, "labelled" if before is None else "replaced")
+
+
+def _count(connection: Connection, item: Item, reviewer: str, labelled: int, skips: int) -> None:
+    values: dict[str, object] = {"labelled": labelled, "skips": skips}
+    state = item.state
+    if state != "removed" and settled(labelled, item) == "done":
+        state = "done"
+    elif state == "done" and not item.ended:
+        state = "open"  # what was its label is now a gold one
+    if state == item.state:
+        connection.execute(update(review_items).where(review_items.c.item_id == item.item_id).values(**values))
+        return
+    # Whoever is at it may still answer: `leased_by` stays, unless it is who has answered here.
+    values["leased_by"] = "" if item.leased_by == reviewer else item.leased_by
+    move(connection, item.item_id, state, **values)
+
+
+def _item(connection: Connection, event_id: str) -> Item | None:
+    """The event's item, locked. One that was removed is taken only where there is no other."""
+    query = (
+        select(*(review_items.c[name] for name in ITEM_COLUMNS))
+        .where(review_items.c.event_id == event_id)
+        .order_by(
+            case((review_items.c.state == "removed", 1), else_=0),
+            review_items.c.created_us.desc(),
+            review_items.c.item_id,
+        )
+        .limit(1)
+        .with_for_update()
+    )
+    found = connection.execute(query).mappings().first()
+    return None if found is None else item_of(found)
