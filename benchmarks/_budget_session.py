@@ -24,6 +24,7 @@ from monitor.evaluate.references import Reference
 from monitor.evaluate.session import Batch, Session, Step
 from monitor.store.engine import Store
 from monitor.store.evaluation import Lead, Results, SampleRow
+from monitor.store.review import Candidate
 from tests.evaluate.traffic import DAY_US, START_US
 
 Float = NDArray[np.float64]
@@ -169,6 +170,9 @@ class MemorySession(Session):
                 if len(cells) and cells.window.min() < to_us and cells.window.max() >= from_us
             ]
         )
+
+    def review_candidates(self, from_us: int, to_us: int) -> list[Candidate]:
+        return []  # nobody reviews in a benchmark
 
     def embedded_samples(self, from_us: int, to_us: int, segment: str | None = None) -> list[SampleRow]:
         """Of what the source gave."""

@@ -40,7 +40,7 @@ Int64 = NDArray[np.int64]
 HOUR_US = 3_600_000_000
 DAY_US = 24 * HOUR_US
 MEMORY_HOURS = 7 * 24.0  # time constant of what is remembered of segments
-BINS = 28  # of log2(deviation times what a sample stands for), half an octave each
+BINS = 28  # of deviation times what a sample stands for, half an octave each
 _LOWEST = math.log2(LEAST_DEVIATION)
 OVERDRAWN = 1.25  # times the day's labels may be spoken for before probabilities fall
 LEAST_SCALE = 0.05  # to which they fall then: nothing becomes unmeasurable
@@ -89,6 +89,7 @@ class _Known:
     """Of one segment: samples by bin of deviation, decayed, up to ``until_us``."""
 
     counts: Float64 = field(default_factory=lambda: np.zeros(BINS))
+    sums: Float64 = field(default_factory=lambda: np.zeros(BINS))  # of deviations
 
 
 class ReviewSampler:
@@ -112,6 +113,11 @@ class ReviewSampler:
         self._until_us = 0
         self._day_us = -1
         self._spoken_for = 0.0  # sum of this day's probabilities
+
+    @property
+    def segments(self) -> frozenset[str]:
+        """Names of the segments that are remembered."""
+        return frozenset(self._known)
 
     def draw(
         self, hour_us: int, day_us: int, candidates: Candidates, names: Sequence[str], worth: Mapping[str, float]
@@ -167,7 +173,6 @@ class ReviewSampler:
         """(scale, least) of each name's segment: pi = clip(scale * deviation, least, 1)."""
         known = sorted(name for name, found in self._known.items() if found.counts.sum() > 0)
         hours = max(self._hours, 1.0)
-        middles = 2 ** (_LOWEST + (np.arange(BINS) + 0.5) / 2)
         scale, least = np.zeros(len(names)), np.zeros(len(names))
         total = sum(float(self._known[name].counts.sum()) for name in known) / hours * 24 if known else 0.0
         mean = min(self.labels / (max(total, 1.0) if known else self.expected * 24), 1.0)
@@ -175,13 +180,16 @@ class ReviewSampler:
         if known and self.labels > 0:
             counts = [self._known[name].counts / hours * 24 for name in known]
             sizes = np.array([float(c.sum()) for c in counts])
-            sums = np.array([float(c @ middles) for c in counts])
+            sums = np.array([float(self._known[name].sums.sum()) / hours * 24 for name in known])
             floors = np.maximum(
                 proportional_floors(self.labels, sizes), np.array([worth.get(name, 0.0) for name in known])
             )
             granted = shared_out(self.labels, sizes, sums, floors)
             for name, c, size, share in zip(known, counts, sizes, granted, strict=True):
-                levels[name] = level(middles, c, float(share)) if share < size else (math.inf, 1.0)
+                found = self._known[name]
+                some = found.counts > 0
+                means = found.sums[some] / found.counts[some]
+                levels[name] = level(means, c[some], float(share)) if share < size else (math.inf, 1.0)
         for code, name in enumerate(names):
             # A segment never seen is taken to be like all of them together.
             scale[code], least[code] = levels.get(name, (0.0, mean))
@@ -194,11 +202,15 @@ class ReviewSampler:
         self._until_us = max(hour_us + HOUR_US, self._until_us)
         for found in self._known.values():
             found.counts *= decay
+            found.sums *= decay
         bins = np.clip(np.floor(2 * (np.log2(np.maximum(deviation, LEAST_DEVIATION)) - _LOWEST)), 0, BINS - 1)
-        cells = summed(np.ones(len(bins)), candidates.segment * BINS + bins.astype(np.int64), len(names) * BINS)
-        for code, counts in enumerate(cells.reshape(len(names), BINS)):
-            if counts.any():
-                self._known.setdefault(names[code], _Known()).counts += counts
+        cells = candidates.segment * BINS + bins.astype(np.int64)
+        counts = summed(np.ones(len(bins)), cells, len(names) * BINS).reshape(len(names), BINS)
+        sums = summed(deviation, cells, len(names) * BINS).reshape(len(names), BINS)
+        for code, name in enumerate(names):
+            found = self._known.setdefault(name, _Known())
+            found.counts += counts[code]
+            found.sums += sums[code]
         self._known = {name: found for name, found in self._known.items() if found.counts.sum() > 1e-3}
 
     def to_state(self) -> dict[str, Any]:
@@ -209,7 +221,9 @@ class ReviewSampler:
             "until": self._until_us,
             "day": self._day_us,
             "spoken_for": self._spoken_for,
-            "known": {name: found.counts.tolist() for name, found in sorted(self._known.items())},
+            "known": {
+                name: [found.counts.tolist(), found.sums.tolist()] for name, found in sorted(self._known.items())
+            },
         }
 
     @classmethod
@@ -224,5 +238,8 @@ class ReviewSampler:
         self._until_us = int(state["until"])
         self._day_us = int(state["day"])
         self._spoken_for = float(state["spoken_for"])
-        self._known = {name: _Known(np.array(counts, np.float64)) for name, counts in state["known"].items()}
+        self._known = {
+            name: _Known(np.array(counts, np.float64), np.array(sums, np.float64))
+            for name, (counts, sums) in state["known"].items()
+        }
         return self

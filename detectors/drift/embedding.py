@@ -226,9 +226,14 @@ class EmbeddingReference:
 
     def novelty_hits(self, rows: ArrayLike) -> tuple[int, int]:
         """(rows farther out than nearly all of the reference, rows)."""
+        new = self.novel(rows)
+        return int(new.sum()), len(new)
+
+    def novel(self, rows: ArrayLike) -> NDArray[np.bool_]:
+        """Which rows lie farther out than nearly all of the reference, bool[m]. ValueError as for `log_bets`."""
         x = _checked(rows, self.dimension, "rows")
-        z, off = self._coordinates(x)
-        return int(self._novel(z, off).sum()), int(x.shape[0])
+        found: NDArray[np.bool_] = self._novel(*self._coordinates(x))
+        return found
 
     def effect(self, rows: ArrayLike, confidence: float = 0.95) -> Effect:
         """Distance of the rows' mean from the reference's, in standard deviations of a whitened direction.

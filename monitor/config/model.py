@@ -394,9 +394,28 @@ class Alerts(Section):
     app_url: str | None = Field(None, description="Address of driftline's own pages for links in alerts.")
 
 
-class Review(Section):
-    """The review queue."""
+class ReviewerPool(Section):
+    """Reviewers who share work. An item is the first pool's that takes it."""
 
+    labels: int = Field(ge=0, description="Labels they can give in a day of event time; what is drawn adds up to this.")
+    segments: tuple[str, ...] = Field((), description="Patterns (`*`) of segments; empty: all of them.")
+    languages: tuple[str, ...] = Field((), description="Languages, as events name them; empty: all, known or not.")
+
+
+class Review(Section):
+    """Who is reviewed, and the queue."""
+
+    labels: int = Field(
+        100, ge=0, description="Labels that can be given in a day of event time, of all that no pool takes; 0: none."
+    )
+    pools: dict[str, ReviewerPool] = Field({}, description="Name: reviewer pool; tried in order.")
+    floor_low: float = Field(0.0, ge=0, description="Labels a day that a segment of low stakes gets at least.")
+    floor_medium: float = Field(1.0, ge=0, description="The same for medium stakes.")
+    floor_high: float = Field(5.0, ge=0, description="The same for high stakes.")
+    overlap: float = Field(
+        0.1, ge=0, le=1, description="Share of items that two reviewers label, so that their agreement is known."
+    )
+    language_attribute: str = Field("language", description="Attribute of events that names their language.")
     lease: Duration = Field(written("10m"), description="How long a reviewer has an item before others may get it.")
     expires: Duration = Field(
         written("14d"),
@@ -525,6 +544,17 @@ class Config(Section):
                 f"for review again; got {format_duration(self.retention.labels)} and "
                 f"{format_duration(self.retention.samples)}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _pool_names(self) -> Config:
+        if "default" in self.review.pools:
+            raise ValueError(
+                "review.pools may not name a pool `default`, which is the one of everything that no pool takes: "
+                "its labels are `review.labels`"
+            )
+        if long := [name for name in self.review.pools if not 0 < len(name) <= 100]:
+            raise ValueError(f"a name in review.pools has 1 to 100 characters, got {long[0][:120]!r}")
         return self
 
     @field_validator("timezone")

@@ -18,20 +18,21 @@ from sqlalchemy import Connection
 from alerts import lifecycle
 from alerts.anomaly import Anomaly, from_json, to_json
 from monitor.config.model import Config
-from monitor.evaluate import incidents, judging, learning
+from monitor.evaluate import incidents, judging, learning, reviewing
 from monitor.evaluate.bank import StreamBank, shares
 from monitor.evaluate.calendar import HOUR_US, Calendar
 from monitor.evaluate.cells import Cells, Decoder, SummaryRow, added_runs
 from monitor.evaluate.counts import CountPlan
 from monitor.evaluate.references import Reference
+from monitor.evaluate.reviewing import Reviewing
 from monitor.evaluate.streams import SLICE_PREFIX, Ownership, severity_of
-from monitor.store import evaluation, references
+from monitor.store import evaluation, references, review
 from monitor.store.engine import Store
 from monitor.store.evaluation import Lead, Results, SampleRow, StreamState
 
 log = structlog.stdlib.get_logger("driftline.evaluate")
 
-FORMAT = 2  # 1: without `clean_us`
+FORMAT = 3  # 1: without `clean_us`; 2: without `review`
 DAY_US = 24 * HOUR_US
 MOST_A_TICK = 8  # explanations made at once
 PRESENT_US = DAY_US  # a stream without data for this long gets no funding
@@ -87,6 +88,7 @@ class Session:
         self._plan: CountPlan | None = None
         self._hour: tuple[int, Cells] | None = None  # the begun hour's cells, so that a tick need not read it again
         self.rules = judging.sending_rules(config)
+        self.reviewing = Reviewing(config)
         self.unexplained = 0  # explanations that failed
         self._explained = (0, 0)  # the tick that explanations were last made at, and how many
         self._load(lead)
@@ -97,7 +99,7 @@ class Session:
         at_us = lead.done_until_us or 0
         if lead.state:
             state = msgspec.json.decode(lead.state)
-            if state.get("format") not in (1, FORMAT):
+            if state.get("format") not in (1, 2, FORMAT):
                 raise ValueError(
                     f"the evaluation's state has format {state.get('format')!r}, this driftline reads 1 to {FORMAT}; "
                     "it was written by a newer version: use that one"
@@ -107,6 +109,7 @@ class Session:
                 name: SegmentInfo(*([*found, at_us] if len(found) == 3 else found))
                 for name, found in state["segments"].items()
             }
+            self.reviewing = Reviewing.from_state(state.get("review"), self.config)
         self._take_references(references.active_ids(self.store), at_us)
         for row in evaluation.stream_rows(self.store):
             i = self.bank.index.get((row.owner, row.segment, row.signal))
@@ -193,6 +196,10 @@ class Session:
         """Sampled sessions with from <= window < to. All that is judged or measured of samples is read here."""
         return evaluation.embedded_samples(self.store, from_us, to_us, segment)
 
+    def review_candidates(self, from_us: int, to_us: int) -> list[review.Candidate]:
+        """Sampled sessions with from <= window < to, embedded or not, that reviewers may be asked about."""
+        return review.candidates(self.store, from_us, to_us)
+
     def stored_hours(self, from_us: int, to_us: int, segment: str) -> Cells:
         """Thinned cells by hour of a segment's hours in [from, to), as they are stored."""
         rows = evaluation.on_time_hours(self.store, from_us, to_us, segment)
@@ -255,6 +262,7 @@ class Session:
         learning.keep_history(self, cells, hour)
         learning.learn_due(self, hour, now, batch)
         learning.grow_due(self, hour, now, batch)
+        reviewing.draw_due(self, hour, batch)
         self._share_out(now)
 
     def present(self, now: int) -> NDArray[np.bool_]:
@@ -275,6 +283,7 @@ class Session:
         state = {
             "format": FORMAT,
             "segments": {n: [s.route, s.first_us, s.drafted, s.clean_us] for n, s in sorted(self.segments.items())},
+            "review": self.reviewing.to_state(),
         }
         results = Results(end_us, msgspec.json.encode(state), dropped=batch.dropped)
         results.streams = [

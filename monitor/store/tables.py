@@ -358,12 +358,7 @@ review_pools = Table(
     metadata,
     Column("segment", String(200), primary_key=True),
     Column("day_us", BigInteger, primary_key=True),
-    Column("samples", BigInteger, nullable=False),
-    Column("drawn", BigInteger, nullable=False),  # how many became items
-    Column("sum_weight", Float, nullable=False),  # of 1 / pi_sample
-    Column("sum_score_weight", Float, nullable=False),  # of score / pi_sample
-    Column("sum_square_score_weight", Float, nullable=False),  # of score^2 / pi_sample
-    Column("sum_race_weight", Float, nullable=False),  # of -log1p(-pi_review); infinite where one was certain
+    Column("sums", Text, nullable=False),  # JSON (versioned): samplers.pools.Pools of this one pool
 )
 
 # What reviewers answered: labels, and skips, which say that a reviewer gave none. A row that was taken back stays.

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from sqlalchemy import func, insert, select
 
@@ -33,9 +34,15 @@ from monitor.store.tables import (
     samples,
 )
 from monitor.times import MINUTE_US
+from samplers.pools import Pools, pools_of
 from tests.store.traffic import DAY_US, START, TOPIC, Traffic
 
 KEEP = Retention.model_validate({"minute": "3d", "hour": "6d", "samples": "20d", "content": "2d", "labels": "23d"})
+
+
+def one_sample() -> Pools:
+    one = np.array([0.25]), np.array([0.5]), np.array([0.1])
+    return pools_of(*one, np.zeros(1, np.int64), 1)
 
 
 @pytest.fixture
@@ -171,7 +178,7 @@ def test_a_forgotten_user_is_erased_everywhere_and_not_stored_again(store: Store
             )
             user = key if number == 1 else "b" * 16
             item = NewItem(f"s{number}", f"e{number}", "a", "r", START, START, 0.25, 0.5, 0.5, 0.1, user_key=user)
-            review.add(connection, [item], [PoolSums("a", START, 1, 1, 4.0, 0.4, 0.04, 0.7)], now_us=1, expires_us=9)
+            review.add(connection, [item], [PoolSums("a", START, one_sample())], now_us=1, expires_us=9)
     for number in (1, 3):
         review.import_label(store, f"e{number}", "ann", review.Label("wrong", note="of the user"), 2)
 
@@ -194,7 +201,7 @@ def test_a_forgotten_user_is_erased_everywhere_and_not_stored_again(store: Store
         (sums,) = review.pool_sums(connection, "a", 0, 2 * START)
     assert kept is not None
     assert (kept.state, kept.ended, kept.sample_id, kept.event_id) == ("removed", "forgotten", "", "")
-    assert (kept.segment, kept.day_us, kept.pi_review, sums.drawn) == ("a", START, 0.5, 2)
+    assert (kept.segment, kept.day_us, kept.pi_review, sums.sums.items.tolist()) == ("a", START, 0.5, [2.0])
     assert [(row.action, row.detail) for row in review.audit_of(store, item)] == [
         ("import", {"v": 1}),
         ("forget", {"v": 1}),
@@ -339,7 +346,7 @@ def test_each_kind_has_its_retention(store: Store) -> None:
     with store.write() as connection:
         for day in (old, old + DAY_US, new):
             item = NewItem(f"s{day}", f"e{day}", "a", "r", day, day, 0.25, 0.5, 0.5, 0.1)
-            sums = PoolSums("a", day, 1, 1, 4.0, 0.4, 0.04, 0.7)
+            sums = PoolSums("a", day, one_sample())
             review.add(connection, [item], [sums], now_us=1, expires_us=9)
     for event in (f"e{old}", f"e{new}", "unknown"):
         review.import_label(store, event, "ann", review.Label("wrong"), new)

@@ -7,6 +7,7 @@ Wall-clock times (µs) are passed in. What cannot be done raises `Declined` and 
 
 from monitor.store.review.adding import add, item_id
 from monitor.store.review.audit import AuditRow, audit_of
+from monitor.store.review.candidates import Candidate, Verdicts, candidates, verdicts
 from monitor.store.review.ending import expire, remove
 from monitor.store.review.importing import Imported, import_into, import_label
 from monitor.store.review.items import (
@@ -38,6 +39,7 @@ from monitor.store.review.undoing import undo
 __all__ = [
     "Answered",
     "AuditRow",
+    "Candidate",
     "Count",
     "Declined",
     "Filters",
@@ -50,8 +52,10 @@ __all__ = [
     "Progress",
     "Undone",
     "Verdict",
+    "Verdicts",
     "add",
     "audit_of",
+    "candidates",
     "counts",
     "expire",
     "find_item",
@@ -71,4 +75,5 @@ __all__ = [
     "skip_and_next",
     "undo",
     "unmatched",
+    "verdicts",
 ]

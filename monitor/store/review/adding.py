@@ -6,12 +6,13 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from monitor.store.partitions import forgotten_among
 from monitor.store.review.items import NewItem, PoolSums, encode_list
 from monitor.store.tables import review_items, review_pools
+from samplers.pools import Pools
 
 
 def item_id(sample_id: str) -> str:
@@ -47,15 +48,7 @@ def add(
         statement = insert(review_items).on_conflict_do_nothing()
         done = connection.execute(statement, list(rows.values()), execution_options={"preserve_rowcount": True})
         new = done.rowcount
-    sums = _together(pools)
-    if sums:
-        adding = insert(review_pools)
-        keys = [column.name for column in review_pools.primary_key.columns]
-        adding = adding.on_conflict_do_update(
-            index_elements=keys,
-            set_={name: review_pools.c[name] + adding.excluded[name] for name in sums[0] if name not in keys},
-        )
-        connection.execute(adding, sums)
+    _add_sums(connection, pools)
     return new
 
 
@@ -106,19 +99,18 @@ def _row(item: NewItem, now_us: int, expires_us: int) -> dict[str, Any]:
     }
 
 
-def _together(pools: Sequence[PoolSums]) -> list[dict[str, Any]]:
-    """A row per pool, in a fixed order, so that transactions that add to several pools cannot lock each other out."""
-    rows: dict[tuple[str, int], dict[str, Any]] = {}
+def _add_sums(connection: Connection, pools: Sequence[PoolSums]) -> None:
+    together: dict[tuple[str, int], Pools] = {}
     for pool in pools:
-        values = {
-            "samples": pool.samples,
-            "drawn": pool.drawn,
-            "sum_weight": pool.weight,
-            "sum_score_weight": pool.score_weight,
-            "sum_square_score_weight": pool.square_score_weight,
-            "sum_race_weight": pool.race_weight,
-        }
-        known = rows.setdefault((pool.segment, pool.day_us), {"segment": pool.segment, "day_us": pool.day_us})
-        for name, value in values.items():
-            known[name] = known.get(name, 0) + value
-    return [rows[key] for key in sorted(rows)]
+        key = (pool.segment, pool.day_us)
+        together[key] = together[key].merge(pool.sums) if key in together else pool.sums
+    # In a fixed order, so that transactions that add to several pools cannot lock each other out.
+    for segment, day_us in sorted(together):
+        of_pool = (review_pools.c.segment == segment, review_pools.c.day_us == day_us)
+        known = connection.execute(select(review_pools.c.sums).where(*of_pool).with_for_update()).scalar()
+        pool = PoolSums(segment, day_us, together[segment, day_us])
+        if known is None:
+            connection.execute(review_pools.insert().values(segment=segment, day_us=day_us, sums=pool.encode()))
+        else:
+            merged = PoolSums(segment, day_us, PoolSums.decode(segment, day_us, known).sums.merge(pool.sums))
+            connection.execute(update(review_pools).where(*of_pool).values(sums=merged.encode()))

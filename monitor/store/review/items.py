@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from samplers.pools import Pools
+
 VERDICTS: Final = ("correct", "wrong", "unsure")
 LABEL_VERSION: Final = 1
 MOST_NOTE: Final = 4_000  # characters
@@ -80,27 +82,23 @@ class NewItem:
 
 @dataclass(frozen=True, slots=True)
 class PoolSums:
-    """Sums over every sample of a segment and day, whether it was drawn for review or not. They add up over ticks.
-
-    ``weight``: of 1 / pi_sample; ``score_weight``: of score / pi_sample; ``square_score_weight``: of
-    score^2 / pi_sample; ``race_weight``: of -log1p(-pi_review), infinite where a sample was certain to be drawn.
-    """
+    """Sums over samples of a segment and day, whether drawn for review or not: ``sums`` is of this one pool."""
 
     segment: str
     day_us: int
-    samples: int
-    drawn: int
-    weight: float
-    score_weight: float
-    square_score_weight: float
-    race_weight: float
+    sums: Pools
 
     def __post_init__(self) -> None:
-        sums = (self.weight, self.score_weight, self.square_score_weight, self.race_weight)
-        if not all(value >= 0.0 for value in sums) or math.isinf(sum(sums[:3])):
-            raise ValueError(f"sums of a pool must be numbers of at least 0, got {self!r}")
-        if not 0 <= self.drawn <= self.samples:
-            raise ValueError(f"a pool's drawn samples must be some of its samples, got {self!r}")
+        if len(self.sums) != 1:
+            raise ValueError(f"the sums of one pool are wanted, got those of {len(self.sums)}")
+
+    def encode(self) -> str:
+        return json.dumps(self.sums.to_state(), separators=(",", ":"))
+
+    @classmethod
+    def decode(cls, segment: str, day_us: int, text: str) -> PoolSums:
+        """Raises ValueError for what another version wrote."""
+        return cls(segment, day_us, Pools.from_state(json.loads(text)))
 
 
 @dataclass(frozen=True, slots=True)

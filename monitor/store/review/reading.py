@@ -154,7 +154,7 @@ def pool_sums(connection: Connection, segment: str | None, from_us: int, to_us: 
     """The sums over every sample of days that begin in [from_us, to_us), by segment and day."""
     query = select(review_pools).where(*_within(review_pools.c.segment, review_pools.c.day_us, segment, from_us, to_us))
     query = query.order_by(review_pools.c.segment, review_pools.c.day_us)
-    return [PoolSums(*row) for row in connection.execute(query)]
+    return [PoolSums.decode(*row) for row in connection.execute(query)]
 
 
 def _within(segment_of: Any, day_of: Any, segment: str | None, from_us: int, to_us: int) -> list[ColumnElement[bool]]:

@@ -51,12 +51,7 @@ def upgrade() -> None:
         "review_pools",
         sa.Column("segment", sa.String(length=200), nullable=False),
         sa.Column("day_us", sa.BigInteger(), nullable=False),
-        sa.Column("samples", sa.BigInteger(), nullable=False),
-        sa.Column("drawn", sa.BigInteger(), nullable=False),
-        sa.Column("sum_weight", sa.Float(), nullable=False),
-        sa.Column("sum_score_weight", sa.Float(), nullable=False),
-        sa.Column("sum_square_score_weight", sa.Float(), nullable=False),
-        sa.Column("sum_race_weight", sa.Float(), nullable=False),
+        sa.Column("sums", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("segment", "day_us", name=op.f("pk_review_pools")),
     )
     op.create_table(
