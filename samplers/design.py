@@ -43,15 +43,14 @@ def race_weights(pi: Float64) -> Float64:
     return weights
 
 
-def inclusion_until(pi: Float64, stop: float) -> Float64:
-    """Inclusion probability when work in the order of race times has stopped at ``stop`` in [0, 1]."""
-    if not 0 <= stop <= 1:
+def inclusion_until(pi: Float64, stop: float | Float64) -> Float64:
+    """Inclusion probability when work in the order of race times has stopped at ``stop`` in [0, 1], of all or each."""
+    reached_by = np.broadcast_to(np.asarray(stop, np.float64), pi.shape)
+    if not bool(np.all((reached_by >= 0) & (reached_by <= 1))):
         raise ValueError(f"work stops at a race time within [0, 1], got {stop}")
-    if stop == 1:
-        return pi
-    weights = race_weights(pi)
-    reached: Float64 = -np.expm1(-weights * stop)
-    return np.where(pi >= 1, float(stop > 0), reached)
+    with np.errstate(invalid="ignore"):
+        reached: Float64 = -np.expm1(-race_weights(pi) * reached_by)
+    return np.where(reached_by == 1, pi, np.where(pi >= 1, (reached_by > 0).astype(np.float64), reached))
 
 
 def summed(values: Float64, groups: Int64, count: int) -> Float64:

@@ -97,18 +97,19 @@ def coefficient(labelled: Labelled, pi: Float64) -> float:
     return float(np.clip((float(gain @ (wrong * score)) + spread) / below, 0, 1)) if below > 0 else 1.0
 
 
-def error_rates(labelled: Labelled, pools: Pools, *, stop: float = 1.0, confidence: float = 0.95) -> Rates:
+def error_rates(labelled: Labelled, pools: Pools, *, stop: float | Float64 = 1.0, confidence: float = 0.95) -> Rates:
     """Error rate of each pool, with an interval for one look.
 
     Args:
         labelled: what reviewers decided; unsure and missing labels are left out (``samplers.response`` bounds them).
         pools: sums over every item of each pool.
-        stop: race time up to which every drawn item is labelled (1: all of them).
+        stop: race time up to which every drawn item is labelled (1: all of them), of all pools or of each.
         confidence: of the interval.
     """
     count = len(pools)
     n = np.bincount(labelled.group, minlength=count).astype(np.float64)
-    pi = inclusion_until(labelled.pi_review, stop)
+    stops = np.broadcast_to(np.asarray(stop, np.float64), (count,))
+    pi = inclusion_until(labelled.pi_review, stops[labelled.group])
     tuned = coefficient(labelled, pi)
 
     def by_pool(values: Float64) -> Float64:
@@ -127,7 +128,7 @@ def error_rates(labelled: Labelled, pools: Pools, *, stop: float = 1.0, confiden
         adds = total * total * (1 - pi)
         predicted = by_pool(adds * variance_of(labelled.score))
         realised = by_pool(adds * (residual - mean_residual[labelled.group]) ** 2) + doubt * by_pool(adds) / n
-        whole = pools.variance if stop == 1 else predicted
+        whole = np.where(stops == 1, pools.variance, predicted)
         second = np.where(predicted > 0, realised / predicted, 0.0) * whole
         # E (wrong - rate)^2 of an item is m (1 - 2 rate) + rate^2.
         spread = pools.first_score / np.maximum(pools.first, 1e-300) * (1 - 2 * inside) + inside**2

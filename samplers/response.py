@@ -37,7 +37,7 @@ class Answered:
 
 
 def answered(
-    labelled: Labelled, answer: Int64, pools: Pools, *, stop: float = 1.0, confidence: float = 0.95
+    labelled: Labelled, answer: Int64, pools: Pools, *, stop: float | Float64 = 1.0, confidence: float = 0.95
 ) -> Answered:
     """Error rates, bounded for what is undecided.
 

@@ -22,6 +22,7 @@ COMMANDS = {
     "forget": ("monitor.cli.forget", "forget", "Erase what is stored about a user or an event."),
     "reference": ("monitor.cli.reference", "reference", "Build, compare and activate references."),
     "replay": ("monitor.cli.replay", "replay", "Send files of native events to a Kafka topic."),
+    "review": ("monitor.cli.review", "review", "Label what was drawn for review, and read error rates."),
     "run": ("monitor.cli.run", "run", "Run the service."),
     "status": ("monitor.cli.status", "status", "Say what has been read, stored and found."),
     "token": ("monitor.cli.tokens", "token", "Create, list and revoke access tokens."),

@@ -8,6 +8,7 @@ Wall-clock times (µs) are passed in. What cannot be done raises `Declined` and 
 from monitor.store.review.adding import add, item_id
 from monitor.store.review.audit import AuditRow, audit_of
 from monitor.store.review.candidates import Candidate, Verdicts, candidates, verdicts
+from monitor.store.review.content import Content, content
 from monitor.store.review.ending import expire, remove
 from monitor.store.review.importing import Imported, import_into, import_label
 from monitor.store.review.items import (
@@ -40,6 +41,7 @@ __all__ = [
     "Answered",
     "AuditRow",
     "Candidate",
+    "Content",
     "Count",
     "Declined",
     "Filters",
@@ -56,6 +58,7 @@ __all__ = [
     "add",
     "audit_of",
     "candidates",
+    "content",
     "counts",
     "expire",
     "find_item",
