@@ -260,8 +260,8 @@ def stats(config_path: Path, as_json: bool) -> None:
 def estimate(config_path: Path, days: int, by: str, segment: str | None, confidence: float, as_json: bool) -> None:
     """Estimate every segment's error rate from the labels there are.
 
-    The interval under `once` holds for one look; the one under `always` however often you look and whenever you stop.
-    `bounds` holds whatever the items are that nobody decided.
+    The interval beside the rate holds for one look; the one under `always` however often you look and whenever you
+    stop; `bounds` whatever the items are that nobody decided (unsure, or missing). All in percent.
 
     \b
     Example:
@@ -300,19 +300,21 @@ def _print(found: list[Estimate], by: str) -> None:
 
     from monitor.times import iso
 
-    table = Table("from", "segment", "error rate", "once", "always", "bounds", "labels", "unsure", "missing", "waiting")
+    bounded = any(row.bounds != row.once for row in found)
+    titles = [*(["from"] if by == "week" else []), "segment", "error rate", "always", "labels", "waiting"]
+    table = Table(*titles, *(["bounds", "undecided"] if bounded else []))
     for row in found:
+        rate = "no label" if row.rate is None else f"{row.rate:.1%} {_percent(row.once)}"
+        cells = [Text(_shown(row.segment)), rate, "-" if row.always is None else _percent(row.always)]
         table.add_row(
-            iso(row.from_us)[:10],
-            Text(_shown(row.segment)),
-            "no label" if row.rate is None else f"{row.rate:.1%}",
-            _percent(row.once),
-            "-" if row.always is None else _percent(row.always),
-            _percent(row.bounds),
-            *(str(n) for n in (row.labels, row.unsure, row.missing, row.waiting)),
+            *([iso(row.from_us)[:10]] if by == "week" else []),
+            *cells,
+            str(row.labels),
+            str(row.waiting),
+            *([_percent(row.bounds), f"{row.unsure + row.missing}"] if bounded else []),
         )
     Console().print(table)
 
 
 def _percent(interval: Interval) -> str:
-    return f"{interval.low:.1%} to {interval.high:.1%}"
+    return f"[{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
