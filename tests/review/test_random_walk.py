@@ -222,7 +222,7 @@ def test_a_random_walk_stays_on_the_model(store_url: str, seed: int) -> None:
             name = rng.choice(mine)
         what = rng.choices(
             ("next", "label", "skip", "undo", "release", "remove", "expire", "import", "label_and_next"),
-            (6, 5, 2, 3, 1, 0.3, 0.5, 0.5, 8),
+            (6, 5, 5, 3, 1, 0.3, 0.5, 0.5, 8),
         )[0]
         given, filters, count = Label("wrong"), rng.choice(FILTERS), rng.choice((1, 2))
         if what == "next":

@@ -41,7 +41,8 @@ def live(url: str, folder: Path, progress: int, seed: int, last: bool) -> None:
             if not found:
                 continue
             busy = True
-            what = rng.choices(("label", "skip", "undo"), (20, 1, 2))[0]
+            # An item that both skipped would be left over.
+            what = rng.choices(("label", "skip", "undo"), (20, reviewer == "ann", 2))[0]
             request = {"what": what, "item": found[0].item_id, "id": f"{rng.getrandbits(64):x}"}
             (folder / "new").write_text(json.dumps(request))
             (folder / "new").rename(folder / reviewer)
