@@ -52,7 +52,7 @@ _FREE = and_(
 )
 _GIVE = (
     update(review_items)
-    .where(review_items.c.item_id.in_(bindparam("ids", expanding=True)))
+    .where(review_items.c.item_id == bindparam("id_"))
     .values(state="leased", leased_by=bindparam("reviewer"), lease_until_us=bindparam("until_us"))
 )
 
@@ -63,8 +63,9 @@ _UNHELD = case((review_items.c.labelled >= review_items.c.wanted, "done"), else_
 def next_items(store: Store, reviewer: str, filters: Filters, now_us: int, lease_us: int, count: int = 1) -> list[Item]:
     """Lease up to ``count`` items to a reviewer, least ``race`` first; those he has a lease on come first.
 
-    Fewer, or none, where no more are open that pass the filters and that he has neither labelled nor skipped. Every
-    lease returned, new or not, ends ``lease_us`` from now. Raises ValueError for what cannot be a reviewer's name.
+    Fewer, or none, where no more are open that pass the filters and that he has neither labelled nor skipped. A new
+    lease ends ``lease_us`` from now; one he had is lengthened to that once half of it is over. Raises ValueError for
+    what cannot be a reviewer's name.
     """
     with store.write() as connection:
         return lease(connection, reviewer, filters, now_us, lease_us, count)
@@ -80,23 +81,27 @@ def lease(
     lapsed = [item for item in held if item.lease_until_us is not None and item.lease_until_us <= now_us]
     _lapse(connection, lapsed, now_us)
     own = [item for item in held if item.leased_by == reviewer and item not in lapsed and _passes(item, filters)]
-    chosen = sorted(own, key=_place)[:count]
-    new = _free(connection, reviewer, filters, now_us, count - len(chosen)) if len(chosen) < count else []
+    own = sorted(own, key=_place)[:count]
+    new = _free(connection, reviewer, filters, now_us, count - len(own)) if len(own) < count else []
     until = now_us + lease_us
-    chosen += new
-    if chosen:
-        give(connection, chosen, reviewer, until)
+    # A lease that was given a moment ago, ahead of its turn, is not written again.
+    due = {item.item_id for item in own if (item.lease_until_us or 0) < now_us + lease_us // 2}
+    due |= {item.item_id for item in new}
+    give(connection, [item for item in (*own, *new) if item.item_id in due], reviewer, until)
     audit.write(
         connection,
         [audit.row("lease", item.item_id, reviewer, now_us, {"until_us": until, "race": item.race}) for item in new],
     )
-    return [replace(item, state="leased", leased_by=reviewer, lease_until_us=until) for item in chosen]
+    return [
+        replace(item, state="leased", leased_by=reviewer, lease_until_us=until) if item.item_id in due else item
+        for item in (*own, *new)
+    ]
 
 
 def give(connection: Connection, items: Iterable[Item], reviewer: str, until_us: int) -> None:
     """Write a lease on rows that the transaction has locked."""
-    ids = [item.item_id for item in items]
-    connection.execute(_GIVE, {"ids": ids, "reviewer": reviewer, "until_us": until_us})
+    for item in items:
+        connection.execute(_GIVE, {"id_": item.item_id, "reviewer": reviewer, "until_us": until_us})
 
 
 def renew(store: Store, item_id: str, reviewer: str, now_us: int, lease_us: int) -> int:
