@@ -2,8 +2,9 @@
 
 One estimate counts the items of the days in [from, to): those that were drawn, with the probabilities they were drawn
 with, against the sums over everything that could have been drawn. Work that is not done is no bias: items are worked
-in an order under which what is done is a smaller sample of known probability; the few that others still hold are
-counted as missing, and what is missing is bounded.
+in an order under which what is done is a smaller sample of known probability. A day whose items have hardly been begun
+would hold the others up, and is left out until they are; the few items that somebody holds count as missing, and what
+is missing is bounded.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 
 ALL = "all"
-HELD_SHARE = 0.02  # of the items that were worked may be held by somebody and count as missing
+HELD_SHARE = 0.02  # of the items that were worked: so many may be held by somebody and count as missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +47,8 @@ class Estimate:
     ``rate`` is None without a decided label. ``once`` holds for one look, ``bounds`` whatever the undecided are,
     ``always`` at every look (None before a day of the stretch is over). ``labels`` are items with a decided verdict,
     ``unsure`` with none but unsure ones, ``missing`` ones nobody will answer or somebody holds, ``waiting`` ones to
-    come. ``events``: sessions the rate stands for; ``effective``: labels of a simple random sample that would tell as
-    much; ``unsure_rate`` among answers, with its interval.
+    come. ``days`` of the stretch that the rate is of; ``events``: sessions it stands for; ``effective``: labels of a
+    simple random sample that would tell as much; ``unsure_rate`` among answers, with its interval.
     """
 
     segment: str
@@ -61,6 +62,7 @@ class Estimate:
     unsure: int
     missing: int
     waiting: int
+    days: int
     events: float
     effective: float
     unsure_rate: float | None
@@ -93,23 +95,22 @@ def estimates(
     names = sorted({pool.segment for pool in sums})
     if not names:
         return []
-    groups = np.array([names.index(pool.segment) for pool in sums], np.int64)
-    days = np.array([pool.day_us for pool in sums], np.int64)
     stacked = _stacked([pool.sums for pool in sums])
-    pools = stacked.grouped(groups, len(names))
-    worked = _Worked(items, names)
-    together = _Together(store_days(from_us, to_us, zone), done_us, zone)
-    found = _estimated(worked, pools, names, from_us, to_us, confidence)
-    always = [together.always(worked.of(code), stacked, groups == code, days, confidence) for code in range(len(names))]
-    if len(names) > 1:
-        whole = pools.grouped(np.zeros(len(names), np.int64), 1)
-        every = _Worked(items, [ALL], whole=True)
-        found += _estimated(every, whole, [ALL], from_us, to_us, confidence)
-        always.append(together.always(every.of(0), stacked, np.ones(len(sums), np.bool_), days, confidence))
-    return [
-        Estimate(**{**{name: getattr(e, name) for name in Estimate.__slots__}, "always": limits})
-        for e, limits in zip(found, always, strict=True)
-    ]
+    of_day = np.array([pool.day_us for pool in sums], np.int64)
+    of_segment = np.array([names.index(pool.segment) for pool in sums], np.int64)
+    over = [day for day in store_days(from_us, to_us, zone) if next_day(day, zone) <= done_us]
+    stage = (len(over), len(store_days(from_us, to_us, zone)))
+    found = []
+    for code, name in [*enumerate(names), *([(len(names), ALL)] if len(names) > 1 else [])]:
+        mine = np.ones(len(sums), np.bool_) if name == ALL and code == len(names) else of_segment == code
+        worked = _Worked([item for item in items if code == len(names) or item.segment == name])
+        days, stop = worked.cut(sorted(set(of_day[mine].tolist())))
+        pool = _one(stacked, mine & np.isin(of_day, days))
+        always = None
+        if (closed := mine & np.isin(of_day, over)).any():
+            always = _always(worked, over, _one(stacked, closed), stages(confidence, *stage))
+        found.append(_estimate(worked, days, stop, pool, name, (from_us, to_us), confidence, always))
+    return found
 
 
 def store_days(from_us: int, to_us: int, zone: str) -> list[int]:
@@ -124,49 +125,53 @@ def store_days(from_us: int, to_us: int, zone: str) -> list[int]:
 
 
 class _Worked:
-    """Items as arrays, with how far each segment's were worked."""
+    """Items of one segment (or of all) as arrays."""
 
-    def __init__(self, items: Sequence[LabelledItem], names: Sequence[str], *, whole: bool = False) -> None:
-        codes = {name: code for code, name in enumerate(names)}
-        kept = [item for item in items if whole or item.segment in codes]
-        self.group = np.array([0 if whole else codes[item.segment] for item in kept], np.int64)
-        self.race = np.array([item.race for item in kept])
-        self.score = np.array([item.score for item in kept])
-        self.pi_sample = np.array([item.pi_sample for item in kept])
-        self.pi_review = np.array([item.pi_review for item in kept])
-        self.day = np.array([item.day_us for item in kept], np.int64)
-        said = [_said(item) for item in kept]
+    def __init__(self, items: Sequence[LabelledItem]) -> None:
+        self.race = np.array([item.race for item in items])
+        self.score = np.array([item.score for item in items])
+        self.pi_sample = np.array([item.pi_sample for item in items])
+        self.pi_review = np.array([item.pi_review for item in items])
+        self.day = np.array([item.day_us for item in items], np.int64)
+        self.open = np.array([item.state == "open" for item in items], np.bool_)
+        self.held = np.array([item.state == "leased" for item in items], np.bool_)
+        said = [_said(item) for item in items]
         self.answer = np.array([answer for answer, _ in said], np.int64)
         self.wrong = np.array([wrong for _, wrong in said])
-        self.waits = np.array([item.state in ("open", "leased") for item in kept], np.bool_)
-        self.stop = np.array([self._stop(self.group == code) for code in range(len(names))])
-
-    def _stop(self, mine: NDArray[np.bool_]) -> float:
-        """Race time up to which items are worked, but for a few that somebody holds."""
-        waiting = np.sort(self.race[mine & self.waits])
-        allowed = math.floor(HELD_SHARE * float((mine & ~self.waits).sum()))
-        # Strictly before the first one too many: its own time is where the work has stopped.
-        return 1.0 if len(waiting) <= allowed else float(min(waiting[allowed], 1.0))
-
-    def reached(self) -> NDArray[np.bool_]:
-        """Items before their segment's stop."""
-        stop = self.stop[self.group]
-        return np.asarray((self.race < stop) | (stop >= 1), np.bool_)
 
     def labelled(self, keep: NDArray[np.bool_]) -> Labelled:
-        return Labelled(
-            self.wrong[keep], self.score[keep], self.pi_sample[keep], self.pi_review[keep], self.group[keep]
-        )
+        group = np.zeros(int(keep.sum()), np.int64)
+        return Labelled(self.wrong[keep], self.score[keep], self.pi_sample[keep], self.pi_review[keep], group)
 
-    def of(self, code: int) -> tuple[_Worked, NDArray[np.bool_]]:
-        return self, self.group == code
+    def cut(self, days: Sequence[int]) -> tuple[list[int], float]:
+        """(days, stop): the days to estimate from, all worked up to the race time ``stop``, so that labels are most."""
+        worked = ~self.open & ~self.held
+        waits = self.open.copy()
+        if self.held.sum() > HELD_SHARE * worked.sum():
+            waits |= self.held
+        stops = {}
+        for day in days:
+            waiting = self.race[waits & (self.day == day)]
+            stops[day] = float(waiting.min()) if len(waiting) else 1.0
+        best: tuple[int, list[int], float] = (-1, [], 0.0)
+        chosen: list[int] = []
+        for day in sorted(days, key=lambda day: (-stops[day], day)):
+            chosen = [*chosen, day]
+            stop = stops[day]
+            reached = int((worked & np.isin(self.day, chosen) & self.before(stop)).sum())
+            # Of as many labels from more days, more days.
+            if stop > 0 and reached >= best[0]:
+                best = (reached, chosen, stop)
+        return sorted(best[1]) or list(days), best[2]
+
+    def before(self, stop: float) -> NDArray[np.bool_]:
+        """Strictly, since the item that waits at ``stop`` is none of them."""
+        return np.asarray((self.race < stop) | (stop >= 1), np.bool_)
 
 
 def _said(item: LabelledItem) -> tuple[int, float]:
     """(answer, wrong) of an item: the mean of its decided verdicts; gold answers are about reviewers."""
-    if item.state in ("open", "leased"):
-        return MISSING, 0.0  # counted as missing where work has gone past it
-    if item.state == "removed":
+    if item.state != "done":
         return MISSING, 0.0
     given = [verdict for verdict in item.verdicts if not verdict.gold and verdict.verdict]
     decided = [verdict.verdict == "wrong" for verdict in given if not verdict.unsure]
@@ -175,42 +180,20 @@ def _said(item: LabelledItem) -> tuple[int, float]:
     return (UNSURE if given else MISSING), 0.0
 
 
-class _Together:
-    """Which days of a stretch are over, and what confidence a look at them has."""
+def _always(worked: _Worked, over: Sequence[int], pool: Pools, confidence: float) -> Interval:
+    """Limits that hold at every look: of days that are over, in the order of work up to the first item that waits,
+    whatever the undecided are."""
+    inside = np.isin(worked.day, over)
+    waiting = worked.race[inside & worked.open]
+    inside &= worked.before(float(waiting.min())) if len(waiting) else True
+    labelled, race, decided = worked.labelled(inside), worked.race[inside], worked.answer[inside] == DECIDED
 
-    def __init__(self, days: Sequence[int], done_us: int, zone: str) -> None:
-        self.days = days
-        self.over = [day for day in days if next_day(day, zone) <= done_us]
+    def limits(undecided: float) -> tuple[float, float]:
+        wrong = np.where(decided, labelled.wrong, undecided)
+        return confidence_sequence(replace(labelled, wrong=wrong), race, pool, confidence=confidence).now
 
-    def always(
-        self,
-        of: tuple[_Worked, NDArray[np.bool_]],
-        stacked: Pools,
-        mine: NDArray[np.bool_],
-        days: Int64,
-        confidence: float,
-    ) -> Interval | None:
-        """Limits that hold at every look: of the days that are over, in the order of work up to the first item that
-        waits, whatever the undecided are. The pool grows by a day at a time, and each stage of it has a part of the
-        error probability."""
-        worked, items = of
-        closed = np.isin(days, self.over) & mine
-        if not closed.any():
-            return None
-        single = stacked.grouped(np.where(closed, 0, 1).astype(np.int64), 2)
-        single = Pools(**{name: getattr(single, name)[:1] for name in Pools.__slots__})
-        inside = items & np.isin(worked.day, self.over)
-        waiting = worked.race[inside & worked.waits]
-        inside &= worked.race < (waiting.min() if len(waiting) else math.inf)
-        level = stages(confidence, len(self.over), len(self.days))
-        labelled, race, decided = worked.labelled(inside), worked.race[inside], worked.answer[inside] == DECIDED
-
-        def limits(undecided: float) -> tuple[float, float]:
-            wrong = np.where(decided, labelled.wrong, undecided)
-            return confidence_sequence(replace(labelled, wrong=wrong), race, single, confidence=level).now
-
-        low, high = limits(0.0)
-        return Interval(low, high if decided.all() else limits(1.0)[1])
+    low, high = limits(0.0)
+    return Interval(low, high if decided.all() else limits(1.0)[1])
 
 
 def _stacked(pools: Iterable[Pools]) -> Pools:
@@ -218,34 +201,42 @@ def _stacked(pools: Iterable[Pools]) -> Pools:
     return Pools(**{name: np.concatenate([getattr(pool, name) for pool in found]) for name in Pools.__slots__})
 
 
-def _estimated(
-    worked: _Worked, pools: Pools, names: Sequence[str], from_us: int, to_us: int, confidence: float
-) -> list[Estimate]:
-    reached = worked.reached()
-    result = answered(worked.labelled(reached), worked.answer[reached], pools, stop=worked.stop, confidence=confidence)
+def _one(pools: Pools, mine: NDArray[np.bool_]) -> Pools:
+    """The chosen ones as one pool."""
+    both = pools.grouped(np.where(mine, 0, 1).astype(np.int64), 2)
+    return Pools(**{name: getattr(both, name)[:1] for name in Pools.__slots__})
+
+
+def _estimate(
+    worked: _Worked,
+    days: Sequence[int],
+    stop: float,
+    pool: Pools,
+    name: str,
+    span: tuple[int, int],
+    confidence: float,
+    always: Interval | None,
+) -> Estimate:
+    reached = np.isin(worked.day, days) & worked.before(stop) & (stop > 0)
+    answer = worked.answer[reached]
+    result = answered(worked.labelled(reached), answer, pool, stop=stop, confidence=confidence)
     decided, unsure = result.decided, result.unsure
-    by = np.bincount(worked.group[reached & (worked.answer == UNSURE)], minlength=len(names))
-    waiting = np.bincount(worked.group[worked.waits], minlength=len(names))
-    found = []
-    for code, name in enumerate(names):
-        rate, unsure_rate = float(decided.rate[code]), float(unsure.rate[code])
-        found.append(
-            Estimate(
-                segment=name,
-                from_us=from_us,
-                to_us=to_us,
-                rate=None if math.isnan(rate) else rate,
-                once=Interval(float(decided.low[code]), float(decided.high[code])),
-                bounds=Interval(float(result.low[code]), float(result.high[code])),
-                always=None,
-                labels=int(decided.labels[code]),
-                unsure=int(by[code]),
-                missing=int(result.missing[code]),
-                waiting=int(waiting[code]),
-                events=float(pools.weight[code]),
-                effective=float(decided.effective[code]),
-                unsure_rate=None if math.isnan(unsure_rate) else unsure_rate,
-                unsure_once=Interval(float(unsure.low[code]), float(unsure.high[code])),
-            )
-        )
-    return found
+    rate, unsure_rate = float(decided.rate[0]), float(unsure.rate[0])
+    return Estimate(
+        segment=name,
+        from_us=span[0],
+        to_us=span[1],
+        rate=None if math.isnan(rate) else rate,
+        once=Interval(float(decided.low[0]), float(decided.high[0])),
+        bounds=Interval(float(result.low[0]), float(result.high[0])),
+        always=always,
+        labels=int(decided.labels[0]),
+        unsure=int((answer == UNSURE).sum()),
+        missing=int(result.missing[0]),
+        waiting=int((worked.open | worked.held).sum()),
+        days=len(days),
+        events=float(pool.weight[0]),
+        effective=float(decided.effective[0]),
+        unsure_rate=None if math.isnan(unsure_rate) else unsure_rate,
+        unsure_once=Interval(float(unsure.low[0]), float(unsure.high[0])),
+    )

@@ -305,7 +305,7 @@ def _print(found: list[Estimate], by: str) -> None:
     table = Table(*titles, *(["bounds", "undecided"] if bounded else []))
     for row in found:
         rate = "no label" if row.rate is None else f"{row.rate:.1%} {_percent(row.once)}"
-        cells = [Text(_shown(row.segment)), rate, "-" if row.always is None else _percent(row.always)]
+        cells: list[Text | str] = [Text(_shown(row.segment)), rate, "-" if row.always is None else _percent(row.always)]
         table.add_row(
             *([iso(row.from_us)[:10]] if by == "week" else []),
             *cells,

@@ -63,7 +63,7 @@ def fill(store: Store, labels: float = 120.0, *, seed: int = 1, days: int = DAYS
     results = evaluation.Results(START_US + days * DAY_US, b"{}")
 
     def add(connection: Any) -> None:
-        review.add(connection, items, sums, now_us=NOW, expires_us=NOW + 14 * DAY_US)
+        review.add(connection, items, sums, now_us=NOW, expires_us=2**60)
 
     evaluation.write(store, lead, results, NOW, HOUR_US, [add])
 
@@ -156,6 +156,20 @@ def test_a_few_that_somebody_holds_do_not_stop_the_rest(store: Store) -> None:
         assert row.bounds.low <= rate_of(name) <= row.bounds.high
 
 
+def test_a_day_that_has_hardly_begun_does_not_hold_the_others_up(store: Store) -> None:
+    fill(store)
+    work(store)
+    with store.write() as connection:
+        connection.exec_driver_sql(f"UPDATE review_items SET state = 'open' WHERE day_us = {START_US + 6 * DAY_US}")
+    row = of(estimates(store, START_US, END, "UTC"), "a")
+    assert row.days == 6
+    assert row.labels > 300
+    assert row.missing == 0
+    assert row.waiting > 40
+    assert row.events == pytest.approx(2 * 6 * PER_DAY)
+    assert row.once.low <= rate_of("a") <= row.once.high
+
+
 def test_unsure_and_skipped_items_are_bounded_and_counted(store: Store) -> None:
     fill(store)
 
@@ -225,12 +239,11 @@ def test_the_queue_is_worked_from_a_terminal(store: Store, tmp_path: Path) -> No
     assert refused.exit_code == 1
     assert "nothing was drawn yet" in refused.output
     fill(store)
-    item = json.loads(call(tmp_path, "next", "--reviewer", "ann", "--json").output)
+    item = json.loads(call(tmp_path, "next", "--reviewer", "ann", "--json").stdout)
     assert "score" not in item
     assert "confidence" not in json.dumps(item)
-    done = call(
-        tmp_path, "label", item["item_id"], "--reviewer", "ann", "--verdict", "wrong", "--answer", "field=total"
-    )
+    said = ("label", item["item_id"], "--reviewer", "ann", "--verdict", "wrong")
+    done = call(tmp_path, *said, "--answer", "field=total")
     assert done.exit_code == 0, done.output
     assert "taken back" in call(tmp_path, "undo", "--reviewer", "ann").output
     assert call(tmp_path, "skip", item["item_id"], "--reviewer", "ann", "--reason", "unreadable").exit_code == 0
