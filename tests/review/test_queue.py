@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import pytest
 
 from monitor.store import review
 from monitor.store.engine import Store, open_store
 from monitor.store.review import Declined, Filters, Label, PoolSums
+from samplers.pools import Pools, pools_of
 from tests.review.items import (
     CORRECT,
     DAY_US,
@@ -32,6 +34,12 @@ def store(store_url: str) -> Iterator[Store]:
     store = open_store(store_url)
     yield store
     store.close()
+
+
+def of_samples(count: int, *, certain: bool = False) -> Pools:
+    """Sums over as many samples, each of two events; ``certain``: all of them were drawn."""
+    pi = np.full(count, 1.0 if certain else 0.25)
+    return pools_of(np.full(count, 0.5), pi, np.full(count, 0.2), np.zeros(count, np.int64), 1)
 
 
 def declined(call: Callable[[], object]) -> str:
@@ -302,10 +310,10 @@ def test_an_item_that_lost_its_lease_while_it_had_its_labels_is_done(store: Stor
 def test_what_estimators_get(store: Store) -> None:
     with store.write() as connection:
         items = [item(n, n / 10, segment="ab"[n % 2], day_us=START + n // 4 * DAY_US) for n in range(8)]
-        sums = [PoolSums(s, START + d * DAY_US, 10, 2, 20.0, 5.0, 1.25, 0.5) for s in "ba" for d in (1, 0)]
+        sums = [PoolSums(s, START + d * DAY_US, of_samples(10)) for s in "ba" for d in (1, 0)]
         assert review.add(connection, items, sums, now_us=0, expires_us=10**15) == 8
     with store.write() as connection:  # the next tick
-        more = [PoolSums("a", START, 5, 1, 10.0, 2.0, 0.5, math.inf), PoolSums("a", START, 1, 0, 2.0, 0.0, 0.0, 0.0)]
+        more = [PoolSums("a", START, of_samples(5)), PoolSums("a", START, of_samples(1, certain=True))]
         assert review.add(connection, [item(0), item(8, segment="a")], more, now_us=0, expires_us=10**15) == 1
     take(store, "ann", count=3)
     label(store, "s0", "ann", UNSURE)
@@ -323,13 +331,18 @@ def test_what_estimators_get(store: Store) -> None:
     assert (unsure.unsure, unsure.state, unsure.pi_review, unsure.race, unsure.score) == (True, "done", 0.1, 0.0, 0.25)
     skipped = next(row for row in whole if row.item_id == review.item_id("s1"))
     assert (skipped.skips, skipped.verdicts, skipped.state) == (1, (), "open")
-    assert pools == [PoolSums("a", START, 16, 3, 32.0, 7.0, 1.75, math.inf)]
+    (pool,) = pools
+    whole_day = of_samples(10).merge(of_samples(5)).merge(of_samples(1, certain=True))
+    assert (pool.segment, pool.day_us) == ("a", START)
+    for name, value in whole_day.to_state().items():
+        assert pool.sums.to_state()[name] == pytest.approx(value), name
+    assert pool.sums.items.tolist() == [16]
     assert counted == {("done", "a"): 1, ("leased", "a"): 1, ("open", "a"): 3, ("open", "b"): 4}
 
 
 def test_a_tick_that_is_rolled_back_adds_nothing(store: Store) -> None:
     with pytest.raises(ZeroDivisionError), store.write() as connection:
-        review.add(connection, [item(1)], [PoolSums("a", START, 1, 1, 2.0, 0.0, 0.0, 0.1)], now_us=0, expires_us=9)
+        review.add(connection, [item(1)], [PoolSums("a", START, of_samples(1))], now_us=0, expires_us=9)
         _ = 1 / 0
     with store.read() as connection:
         assert review.pool_sums(connection, None, 0, 10**18) == []
@@ -375,8 +388,5 @@ def test_labels_are_written_with_a_version_and_read_back() -> None:
     for text in ("[]", '{"v":2,"verdict":"wrong"}', "{}"):
         with pytest.raises(ValueError, match="version"):
             Label.decode(text)
-    for sums in ((-1.0, 0.0, 0.0, 0.0), (math.nan, 0.0, 0.0, 0.0), (math.inf, 0.0, 0.0, 0.0)):
-        with pytest.raises(ValueError, match="sums of a pool"):
-            PoolSums("a", 0, 1, 1, *sums)
-    with pytest.raises(ValueError, match="some of its samples"):
-        PoolSums("a", 0, 1, 2, 0.0, 0.0, 0.0, 0.0)
+    with pytest.raises(ValueError, match="got those of 2"):
+        PoolSums("a", 0, Pools.empty(2))
