@@ -133,10 +133,12 @@ class _Worked:
         self.pi_sample = np.array([item.pi_sample for item in items])
         self.pi_review = np.array([item.pi_review for item in items])
         self.day = np.array([item.day_us for item in items], np.int64)
-        self.open = np.array([item.state == "open" for item in items], np.bool_)
-        self.held = np.array([item.state == "leased" for item in items], np.bool_)
         said = [_said(item) for item in items]
         self.answer = np.array([answer for answer, _ in said], np.int64)
+        # One that has an answer and waits for a second reviewer's is worked.
+        unanswered = self.answer == MISSING
+        self.open = np.array([item.state == "open" for item in items], np.bool_) & unanswered
+        self.held = np.array([item.state == "leased" for item in items], np.bool_) & unanswered
         self.wrong = np.array([wrong for _, wrong in said])
 
     def labelled(self, keep: NDArray[np.bool_]) -> Labelled:
@@ -171,7 +173,7 @@ class _Worked:
 
 def _said(item: LabelledItem) -> tuple[int, float]:
     """(answer, wrong) of an item: the mean of its decided verdicts; gold answers are about reviewers."""
-    if item.state != "done":
+    if item.state == "removed":
         return MISSING, 0.0
     given = [verdict for verdict in item.verdicts if not verdict.gold and verdict.verdict]
     decided = [verdict.verdict == "wrong" for verdict in given if not verdict.unsure]

@@ -40,7 +40,7 @@ def truth(sample: str) -> bool:
     return (number * 2654435761 % 1000) / 1000 < RATES[name]
 
 
-def fill(store: Store, labels: float = 120.0, *, seed: int = 1, days: int = DAYS) -> None:
+def fill(store: Store, labels: float = 120.0, *, seed: int = 1, days: int = DAYS, wanted: int = 1) -> None:
     """A week of samples of two segments, drawn for review, evaluated to its end."""
     rng = np.random.default_rng(seed)
     lead = evaluation.take_lead(store, "test", NOW, HOUR_US)
@@ -57,7 +57,9 @@ def fill(store: Store, labels: float = 120.0, *, seed: int = 1, days: int = DAYS
             one = pools_of(np.full(PER_DAY, 0.5), pi, score, np.zeros(PER_DAY, np.int64), 1)
             sums.append(PoolSums(name, at, one))
             items += [
-                NewItem(ids[k], ids[k], name, "r", at, at, 0.5, float(pi[k]), float(race[k]), float(score[k]))
+                NewItem(
+                    ids[k], ids[k], name, "r", at, at, 0.5, float(pi[k]), float(race[k]), float(score[k]), wanted=wanted
+                )
                 for k in np.flatnonzero(race <= 1).tolist()
             ]
     results = evaluation.Results(START_US + days * DAY_US, b"{}")
@@ -167,6 +169,15 @@ def test_a_day_that_has_hardly_begun_does_not_hold_the_others_up(store: Store) -
     assert row.missing == 0
     assert row.waiting > 40
     assert row.events == pytest.approx(2 * 6 * PER_DAY)
+    assert row.once.low <= rate_of("a") <= row.once.high
+
+
+def test_a_team_of_one_is_not_held_up_by_items_that_want_two(store: Store) -> None:
+    fill(store, wanted=2)
+    work(store)
+    row = of(estimates(store, START_US, END, "UTC"), "a")
+    assert row.labels > 300
+    assert (row.waiting, row.missing) == (0, 0)
     assert row.once.low <= rate_of("a") <= row.once.high
 
 
