@@ -27,6 +27,7 @@ from monitor.demo.broker import embedded_broker, free_port
 from monitor.demo.feature import DAY_US, Feature, Uploads
 from monitor.demo.incidents import HOUR_US, INCIDENTS
 from monitor.demo.receiver import Receiver, receiver
+from monitor.demo.reviewer import Compared, Truth, compare, work
 from monitor.demo.scorer import Reported, Score, score
 from monitor.store.anomalies import list_anomalies
 from monitor.store.engine import open_store
@@ -110,6 +111,7 @@ class Conductor:
         self.end_us = end_us
         self.seed = seed
         self.console = console
+        self.truth = Truth()
         self.began = time.monotonic()
 
     def headless(self) -> int:
@@ -138,6 +140,7 @@ class Conductor:
             self._await_evaluation(config, services, producer, live)
             self._conclude(inbox)
             self.console.print(f"Live traffic goes on. Look at [bold]{page}[/]; Ctrl-C ends the demo.")
+            self.console.print(f"Some items are left to be reviewed: [bold]{page}review[/]")
             while True:
                 self._expect_alive(services)
                 _send_due(producer, live)
@@ -173,6 +176,7 @@ class Conductor:
             for day in range(DAYS):
                 begin = self.start_us + day * DAY_US
                 for item in feature.events(begin, begin + DAY_US):
+                    self.truth.note(item[2])
                     _send(producer, item)
                 progress.advance(task)
             producer.flush()
@@ -248,6 +252,9 @@ class Conductor:
                 rows = list_anomalies(conn, to_us=self.end_us, limit=None)
             counts = _counts(store)
             bought = division(read_budget(store, config))
+            with self.console.status("Simulated reviewers work the queue"):
+                labels = work(store, config, self.truth)
+                reviewed = compare(store, config, self.truth, self.start_us, self.end_us)
         finally:
             store.close()
         sent = inbox.anomaly_ids()
@@ -285,11 +292,39 @@ class Conductor:
                 {"segment": r.segment, "signal": r.signal, "opened_at": _iso(r.opened_us), "sentence": r.sentence}
                 for r in result.false_alarms
             ],
+            "labels": labels,
+            "error_rates": [
+                {
+                    "segment": row.estimate.segment,
+                    "true": round(row.true, 4),
+                    "rate": row.estimate.rate,
+                    "low": row.estimate.once.low,
+                    "high": row.estimate.once.high,
+                    "labels": row.estimate.labels,
+                    "contained": row.contained,
+                    "contained_always": row.contained_always,
+                }
+                for row in reviewed
+            ],
             "seconds": round(time.monotonic() - self.began, 1),
         }
         self.paths.summary.write_text(json.dumps(summary, indent=2) + "\n")
         self._show(result, budget, bought)
+        self._show_reviewed(labels, reviewed)
+        self.console.print(f"Summary: {self.paths.summary}")
         return result
+
+    def _show_reviewed(self, labels: int, reviewed: list[Compared]) -> None:
+        table = Table(title=f"What {labels} labels say (driftline review estimate)", title_justify="left")
+        for column in ("segment", "wrong answers", "of a simple sample", "labels", "in truth"):
+            table.add_column(column)
+        for row in reviewed:
+            found = row.estimate
+            rate = (
+                "no label" if found.rate is None else f"{found.rate:.1%} [{found.once.low:.1%}, {found.once.high:.1%}]"
+            )
+            table.add_row(found.segment, rate, f"{found.effective:.0f}", str(found.labels), f"{row.true:.1%}")
+        self.console.print(table)
 
     def _show(self, result: Score, budget: float, bought: list[str]) -> None:
         table = Table(title="What was planted, and what driftline found", title_justify="left")
@@ -307,7 +342,6 @@ class Conductor:
         self.console.print("What the budget buys (driftline budget):")
         for line in bought:
             self.console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
-        self.console.print(f"Summary: {self.paths.summary}")
 
 
 def _producer(bootstrap: str) -> KafkaProducer:

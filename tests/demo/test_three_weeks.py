@@ -72,6 +72,18 @@ def test_it_ends_with_what_the_budget_buys(demo: Demo) -> None:
     assert re.search(r"\d+ of \d+ streams would find their minimum effect within 7 d\.", short)
 
 
+def test_labels_of_simulated_reviewers_give_the_true_error_rates(demo: Demo) -> None:
+    found = {row["segment"]: row for row in demo.summary["error_rates"]}
+    assert len(found) == 7, "six segments and all of them together"
+    assert demo.summary["labels"] > 1500
+    assert sum(row["labels"] for name, row in found.items() if name != "all") > 0.9 * demo.summary["labels"]
+    # Each interval misses one time in twenty; of the ones that hold at every look none may.
+    assert sum(row["contained"] for row in found.values()) >= 6, found
+    assert all(row["contained_always"] for row in found.values()), found
+    assert found["all"]["high"] - found["all"]["low"] < 0.03
+    assert "What " + str(demo.summary["labels"]) + " labels say" in demo.output
+
+
 def test_false_alarms_stay_within_the_budget(demo: Demo) -> None:
     assert demo.summary["false_alarms"] <= demo.summary["false_alarm_budget"], demo.summary["false_alarm_list"]
     assert demo.summary["events"] > 100_000
