@@ -33,6 +33,8 @@ IMAGE: Final = 0
 PDF_PAGES: Final = 1  # how many there are
 PDF_PAGE: Final = 2
 SOUND: Final = 3
+VIEW: Final = 4  # an image for people
+VIEW_PAGE: Final = 5  # a page for people
 # Pixels at working size, and a thumbnail that would not compress at all.
 OUTPUT_BYTES: Final = 3 * images.WORKING_SIDE**2 + 4 * images.THUMBNAIL_SIDE**2
 RECYCLE_BYTES: Final = 256_000_000  # a process that keeps more than this beyond its start is replaced
@@ -83,7 +85,30 @@ def _sound(given: Given, _: mmap.mmap) -> Reply:
     return {"missing": found.reason} if isinstance(found, Missing) else {"sound": found}
 
 
-TASKS: Final[dict[int, Task]] = {IMAGE: _image, PDF_PAGES: _pdf_pages, PDF_PAGE: _pdf_page, SOUND: _sound}
+def _seen(found: images.View | Missing, output: mmap.mmap) -> Reply:
+    """The file to ``output``, the rest as the reply."""
+    if isinstance(found, Missing):
+        return {"missing": found.reason}
+    output[: len(found.data)] = found.data
+    return {"view": len(found.data), "media_type": found.media_type, "width": found.width, "height": found.height}
+
+
+def _view(given: Given, output: mmap.mmap) -> Reply:
+    return _seen(images.full_view(given.data, given.max_pixels, given.side, OUTPUT_BYTES), output)
+
+
+def _view_page(given: Given, output: mmap.mmap) -> Reply:
+    return _seen(pdf.full_view(given.data, given.page, given.side, OUTPUT_BYTES), output)
+
+
+TASKS: Final[dict[int, Task]] = {
+    IMAGE: _image,
+    PDF_PAGES: _pdf_pages,
+    PDF_PAGE: _pdf_page,
+    SOUND: _sound,
+    VIEW: _view,
+    VIEW_PAGE: _view_page,
+}
 
 
 def held() -> int:

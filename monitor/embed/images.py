@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -28,6 +30,10 @@ FORMATS = tuple(name for name in ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "
 
 # Pillow only warns between one and two times its own limit; here that is a refusal as well.
 warnings.simplefilter("error", Image.DecompressionBombWarning)
+
+VIEW_FORMAT = "WEBP" if "WEBP" in Image.SAVE else "JPEG"
+
+T = TypeVar("T")
 
 _AVERAGED = ("RGB", "RGBA", "L", "LA", "CMYK", "YCbCr")
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
@@ -58,6 +64,16 @@ class Decoded:
     orientation: int  # EXIF value 1..8; 1: none
 
 
+@dataclass(frozen=True, slots=True)
+class View:
+    """An image encoded anew, for people: what a browser is given."""
+
+    data: bytes
+    media_type: str
+    width: int
+    height: int
+
+
 def decode(data: bytes, max_pixels: int, side: int = WORKING_SIDE) -> Decoded | Missing:
     """Decode the first frame of an image file to RGB on white, EXIF orientation applied.
 
@@ -66,6 +82,17 @@ def decode(data: bytes, max_pixels: int, side: int = WORKING_SIDE) -> Decoded | 
         max_pixels: largest width x height that is decoded; a larger image is ``Missing("image_too_large")``.
         side: longest side of ``Decoded.image``, at most ``WORKING_SIDE``.
     """
+    return _within(data, max_pixels, lambda source: _decode(source, max_pixels, side))
+
+
+def full_view(data: bytes, max_pixels: int, side: int, most_bytes: int) -> View | Missing:
+    """The first frame of an image file for people to read: turned as EXIF has it, its longest side at most ``side``,
+    encoded anew, in at most ``most_bytes``. Nothing of the file's own bytes is in it."""
+    return _within(data, max_pixels, lambda source: _full_view(source, max_pixels, side, most_bytes))
+
+
+def _within(data: bytes, max_pixels: int, work: Callable[[Image.Image], T | Missing]) -> T | Missing:
+    """``work`` on an opened file, or why that cannot be."""
     if not data:
         return Missing("image_empty")
     if data[:5] == b"%PDF-":
@@ -76,7 +103,7 @@ def decode(data: bytes, max_pixels: int, side: int = WORKING_SIDE) -> Decoded | 
         Image.MAX_IMAGE_PIXELS = max_pixels
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as source:
-            return _decode(source, max_pixels, side)
+            return work(source)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         return Missing("image_too_large")
     except UnidentifiedImageError:
@@ -87,6 +114,34 @@ def decode(data: bytes, max_pixels: int, side: int = WORKING_SIDE) -> Decoded | 
         return Missing("image_out_of_memory")
     except Exception:  # decoders raise anything (struct.error, zlib.error, SyntaxError, …) on hostile files
         return Missing("image_undecodable")
+
+
+def _full_view(source: Image.Image, max_pixels: int, side: int, most_bytes: int) -> View | Missing:
+    width, height = source.size
+    if width < 1 or height < 1:
+        return Missing("image_empty")
+    if width * height > max_pixels:
+        return Missing("image_too_large")
+    orientation = source.getexif().get(0x0112, 1)
+    target = fitted((width, height), side)
+    if source.format in ("JPEG", "MPO") and target != (width, height):
+        source.draft(None, target)
+    source.load()
+    image = _resized(_flatten(source), target, 2.0)
+    if isinstance(orientation, int) and 2 <= orientation <= 8:
+        image = _oriented(image, orientation)
+    return encoded_view(image, most_bytes)
+
+
+def encoded_view(image: Image.Image, most_bytes: int) -> View:
+    """An RGB image as a file for a browser; worse, then smaller, until it fits ``most_bytes``."""
+    while True:
+        for quality in (80, 60, 40):
+            out = io.BytesIO()
+            image.save(out, VIEW_FORMAT, quality=quality)
+            if out.tell() <= most_bytes:
+                return View(out.getvalue(), f"image/{VIEW_FORMAT.lower()}", image.width, image.height)
+        image = image.resize((max(1, image.width // 2), max(1, image.height // 2)), Image.Resampling.BILINEAR)
 
 
 def _decode(source: Image.Image, max_pixels: int, side: int) -> Decoded | Missing:

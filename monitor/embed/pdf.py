@@ -10,7 +10,7 @@ import hashlib
 import math
 from typing import Any
 
-from monitor.embed.images import WORKING_SIDE, Decoded, Missing, views
+from monitor.embed.images import WORKING_SIDE, Decoded, Missing, View, encoded_view, views
 
 MAX_PAGES = 5000
 DPI = 150  # at which a page's size is told in pixels, as a scan of it would have
@@ -48,6 +48,23 @@ def count(data: bytes) -> int | Missing:
 
 def render(data: bytes, page: int, side: int = WORKING_SIDE) -> Decoded | Missing:
     """One page on white, drawn at ``WORKING_SIDE`` px, with annotations and the values of form fields."""
+    found = _rendered(data, page, WORKING_SIDE)
+    if isinstance(found, Missing):
+        return found
+    image, width, height = found
+    scale = DPI / 72
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return views(image, side, *size, "PDF")
+
+
+def full_view(data: bytes, page: int, side: int, most_bytes: int) -> View | Missing:
+    """One page for people to read: its longest side ``side`` px, as a file of at most ``most_bytes``."""
+    found = _rendered(data, page, side)
+    return found if isinstance(found, Missing) else encoded_view(found[0], most_bytes)
+
+
+def _rendered(data: bytes, page: int, side: int) -> tuple[Any, float, float] | Missing:
+    """(RGB image, width, height in points) of a page, drawn with its longest side at ``side`` px."""
     document = _opened(data)
     if isinstance(document, Missing):
         return document
@@ -58,17 +75,15 @@ def render(data: bytes, page: int, side: int = WORKING_SIDE) -> Decoded | Missin
             width, height = found.get_size()
             if not (math.isfinite(width) and math.isfinite(height) and width > 0 and height > 0):
                 return Missing("pdf_page_undecodable")
-            bitmap = found.render(scale=WORKING_SIDE / max(width, height), rev_byteorder=True)
+            bitmap = found.render(scale=side / max(width, height), rev_byteorder=True)
             image = bitmap.to_pil().convert("RGB")
         except MemoryError:
             raise
         except Exception:  # PdfiumError, and what ctypes makes of nonsense
             return Missing("pdf_page_undecodable")
-    if max(image.size) > WORKING_SIDE:  # sizes are rounded up
-        image = image.crop((0, 0, min(WORKING_SIDE, image.width), min(WORKING_SIDE, image.height)))
-    scale = DPI / 72
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    return views(image.copy(), side, *size, "PDF")
+    if max(image.size) > side:  # sizes are rounded up
+        image = image.crop((0, 0, min(side, image.width), min(side, image.height)))
+    return image.copy(), width, height
 
 
 def _opened(data: bytes) -> Any:

@@ -32,8 +32,8 @@ from typing import Any, Final
 from PIL import Image
 
 from monitor.embed import decoder
-from monitor.embed.decoder import IMAGE, PDF_PAGE, PDF_PAGES, REPLY, REQUEST, SOUND, Reply
-from monitor.embed.images import WORKING_SIDE, Missing
+from monitor.embed.decoder import IMAGE, PDF_PAGE, PDF_PAGES, REPLY, REQUEST, SOUND, VIEW, VIEW_PAGE, Reply
+from monitor.embed.images import WORKING_SIDE, Missing, View
 from monitor.embed.pdf import MAX_PAGES, chosen_pages, is_pdf
 
 # A decoder waits for nothing, so wall time is only a backstop for a process that was stopped or starved.
@@ -54,6 +54,7 @@ _OF_SOUND: Final = {
     "image_timed_out": "audio_timed_out",
     "image_out_of_memory": "audio_out_of_memory",
 }
+VIEW_TYPES: Final = ("image/webp", "image/jpeg")
 _DOUBTFUL: Final = ("image_decoder_crashed", "image_timed_out", "image_out_of_memory")
 
 
@@ -164,6 +165,14 @@ class _Process:
             image = Image.frombytes("RGB", (width, height), view[:pixels])
             return Look(image, dict(reply["conditions"]), bytes(view[pixels : pixels + small]))
 
+    def view(self, reply: Reply) -> View:
+        """The file of a reply, copied out of the shared memory. ValueError when the reply is not a decoder's."""
+        size, width, height = int(reply["view"]), int(reply["width"]), int(reply["height"])
+        media_type = str(reply["media_type"])
+        if not 0 < size <= decoder.OUTPUT_BYTES or media_type not in VIEW_TYPES or width < 1 or height < 1:
+            raise ValueError(f"a view of {size} bytes of {media_type!r} is none")
+        return View(self._output[:size], media_type, width, height)
+
     def _read(self, size: int, until: float) -> bytes:
         found = b""
         waiting = select.poll()
@@ -241,7 +250,7 @@ class DecoderPool:
         memory: bytes of address space that one file may take.
         seconds: processor time that one file may take.
         max_pixels: largest width x height that is decoded.
-        side: longest side of the images that come back, at most ``WORKING_SIDE``.
+        side: longest side of the images that come back, at most ``WORKING_SIDE``; of views, whatever it is.
         died: called, by one thread at a time, when a process died or was ended.
         backstop: seconds of wall time after which a process without an answer is ended, however little it computed.
         program: module that is run; another one than the decoder is for tests.
@@ -263,7 +272,7 @@ class DecoderPool:
         self._died = died
         self._program, self._memory, self._seconds = program, memory, seconds
         self._backstop = BACKSTOP + BACKSTOP_FACTOR * seconds if backstop is None else backstop
-        self._max_pixels, self._side = max_pixels, min(side, WORKING_SIDE)
+        self._max_pixels, self._side = max_pixels, side
         self._closed = False
         self._turns = _Turns()
         self._lock = threading.Lock()
@@ -282,21 +291,37 @@ class DecoderPool:
         """What is in a file: one entry for an image, one for each of at most ``pages`` chosen pages of a PDF."""
         if not is_pdf(data):
             return (self.look(data),)
-        counted = self._ask(PDF_PAGES, data, 0)
+        counted = self._page_count(data)
         if isinstance(counted, Missing):
             return (counted,)
-        total = None if isinstance(counted, Look) else counted.get("pages")
-        if not isinstance(total, int) or not 0 < total <= MAX_PAGES:
-            return (Missing("image_decoder_crashed"),)
         found: list[Look | Missing] = []
-        for index in chosen_pages(sha256(data).digest(), total, pages):
+        for index in chosen_pages(sha256(data).digest(), counted, pages):
             page = self._ask(PDF_PAGE, data, index)
             if isinstance(page, Look):
-                found.append(replace(page, conditions={**page.conditions, "page": index + 1, "pages": total}))
+                found.append(replace(page, conditions={**page.conditions, "page": index + 1, "pages": counted}))
             else:
-                reason = page.reason if isinstance(page, Missing) else "image_decoder_crashed"
-                found.append(Missing(reason, index + 1, total))
+                found.append(Missing(_reason(page), index + 1, counted))
         return tuple(found)
+
+    def views(self, data: bytes, pages: int) -> tuple[View | Missing, ...]:
+        """What people are shown of a file: an image, or at most the first ``pages`` pages of a PDF."""
+        if not is_pdf(data):
+            return (self._view(VIEW, data, 0),)
+        counted = self._page_count(data)
+        if isinstance(counted, Missing):
+            return (counted,)
+        return tuple(self._view(VIEW_PAGE, data, page) for page in range(min(pages, counted)))
+
+    def _view(self, task: int, data: bytes, page: int) -> View | Missing:
+        found = self._ask(task, data, page)
+        return found if isinstance(found, View) else Missing(_reason(found))
+
+    def _page_count(self, data: bytes) -> int | Missing:
+        counted = self._ask(PDF_PAGES, data, 0)
+        if isinstance(counted, Missing):
+            return counted
+        total = counted.get("pages") if isinstance(counted, dict) else None
+        return total if isinstance(total, int) and 0 < total <= MAX_PAGES else Missing("image_decoder_crashed")
 
     def look(self, data: bytes) -> Look | Missing:
         """What is in an image file: never an exception on account of the file, DecoderUnavailable where none starts."""
@@ -325,7 +350,7 @@ class DecoderPool:
         self._threads.shutdown(wait=True, cancel_futures=True)
         self._finalizer()
 
-    def _ask(self, task: int, data: bytes, page: int) -> Look | Missing | Reply:
+    def _ask(self, task: int, data: bytes, page: int) -> Look | View | Missing | Reply:
         with self._turns.shared():
             found = self._once(task, data, page, fresh=False)
         if isinstance(found, Missing) and found.reason in _DOUBTFUL:
@@ -333,7 +358,7 @@ class DecoderPool:
                 found = self._once(task, data, page, fresh=True)
         return found
 
-    def _once(self, task: int, data: bytes, page: int, *, fresh: bool) -> Look | Missing | Reply:
+    def _once(self, task: int, data: bytes, page: int, *, fresh: bool) -> Look | View | Missing | Reply:
         process = self._idle.get()
         try:
             if process is not None and fresh and process.used:
@@ -345,11 +370,16 @@ class DecoderPool:
                     self._live.add(process)
                     if self._closed:
                         process.kill()
-            reply = process.ask(task, data, self._max_pixels, self._side, page)
+            side = self._side if task in (VIEW, VIEW_PAGE) else min(self._side, WORKING_SIDE)
+            reply = process.ask(task, data, self._max_pixels, side, page)
             if self._closed:  # what it says may be our own doing
                 raise DecoderUnavailable("the decoder pool was closed")
             try:
-                found = process.look(reply) if "size" in reply or "missing" in reply else reply
+                found: Look | View | Missing | Reply = reply
+                if "size" in reply or "missing" in reply:
+                    found = process.look(reply)
+                elif "view" in reply:
+                    found = process.view(reply)
             except (KeyError, TypeError, ValueError):  # nothing a decoder says: it was taken over or is out of order
                 found, reply = Missing("image_decoder_crashed"), {"last": True}
             if reply.get("last"):
@@ -365,6 +395,11 @@ class DecoderPool:
         with self._lock:
             self._live.discard(process)
         process.close()
+
+
+def _reason(found: Look | View | Missing | Reply) -> str:
+    """Why there is no image where one was asked for."""
+    return found.reason if isinstance(found, Missing) else "image_decoder_crashed"
 
 
 def _end(live: set[_Process]) -> None:
