@@ -20,6 +20,8 @@ from monitor.store.review import audit
 from monitor.store.review.items import ITEM_COLUMNS, Declined, Filters, Item, check_reviewer, item_of
 from monitor.store.tables import labels, review_items
 
+MOST_AT_ONCE = 100
+
 _OPEN = review_items.c.state == literal_column("'open'")  # literal, for the partial indices
 _LEASED = review_items.c.state == literal_column("'leased'")
 _COLUMNS = [review_items.c[name] for name in ITEM_COLUMNS]
@@ -77,6 +79,8 @@ def lease(
 ) -> list[Item]:
     """`next_items` in the caller's write transaction."""
     check_reviewer(reviewer)
+    if not 0 <= count <= MOST_AT_ONCE:
+        raise ValueError(f"at most {MOST_AT_ONCE} items are leased at once, got {count!r}")
     rows = connection.execute(_HELD, {"reviewer": reviewer, "now_us": now_us}).mappings()
     held = [item_of(row) for row in rows]
     lapsed = [item for item in held if item.lease_until_us is not None and item.lease_until_us <= now_us]
@@ -183,16 +187,19 @@ def _free(connection: Connection, reviewer: str, filters: Filters, now_us: int, 
     """
     found: list[Item] = []
     for names in _combinations(filters):
-        parameters = {**names, "reviewer": reviewer, "now_us": now_us, "most": count}
-        found += [item_of(row) for row in connection.execute(_free_query(tuple(names)), parameters).mappings()]
+        query, parameters = _free_query(tuple(names), count), {**names, "reviewer": reviewer, "now_us": now_us}
+        found += [item_of(row) for row in connection.execute(query, parameters).mappings()]
     return sorted(found, key=_place)[:count]
 
 
 @cache
-def _free_query(names: tuple[str, ...]) -> Select[Any]:
-    """The open items of a value of each of these columns, in the order of the work, locked."""
+def _free_query(names: tuple[str, ...], count: int) -> Select[Any]:
+    """The open items of a value of each of these columns, in the order of the work, locked.
+
+    The limit is written out, so that PostgreSQL finds one plan good for all values and makes it once.
+    """
     query = select(*_COLUMNS).where(_FREE, *(review_items.c[name] == bindparam(name) for name in names))
-    return query.order_by(*_ORDER).limit(bindparam("most")).with_for_update(skip_locked=True)
+    return query.order_by(*_ORDER).limit(literal_column(str(count))).with_for_update(skip_locked=True)
 
 
 def _combinations(filters: Filters) -> Iterable[dict[str, str]]:
