@@ -9,7 +9,7 @@ from sqlalchemy import Connection, case, select, text, update
 from monitor.store.engine import Store
 from monitor.store.partitions import forgotten_among
 from monitor.store.review import audit
-from monitor.store.review.items import ITEM_COLUMNS, Item, Label, check_reviewer, item_of
+from monitor.store.review.items import ITEM_COLUMNS, MOST_EVENT_ID, Item, Label, check_name, item_of
 from monitor.store.review.labelling import move, record, settled
 from monitor.store.tables import labels, review_items
 
@@ -63,9 +63,8 @@ def import_into(
     of the same reviewer takes the place of the first. Who has the item leased keeps it and may label it as well.
     ``gold``: as in `label`. Where two partitions have the event's id, the item drawn later is taken.
     """
-    check_reviewer(reviewer)
-    if not event_id:
-        raise ValueError("a label from elsewhere needs the id of its event, got ''")
+    check_name("a reviewer's name", reviewer)
+    check_name("the id of a label's event", event_id, MOST_EVENT_ID)
     if connection.dialect.name == "postgresql":  # see `adding.add`
         connection.execute(text(f"LOCK TABLE {review_items.name} IN ROW EXCLUSIVE MODE"))
     if forgotten_among(connection, set(), {event_id}):

@@ -14,7 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from monitor.store.engine import Store
 from monitor.store.review import audit
-from monitor.store.review.items import Answered, Declined, Filters, Item, Label, check_reviewer, encode
+from monitor.store.review.items import ORIGINS, Answered, Declined, Filters, Item, Label, check_name, encode
 from monitor.store.review.leasing import lease, lock, require_holder
 from monitor.store.tables import labels, review_items
 
@@ -151,7 +151,7 @@ def _skip(
 
 def _refused(connection: Connection, item: Item, reviewer: str, request_id: str, gold: bool) -> Answered | None:
     """None: go on. An answer: this request was carried out before. Raises Declined for anything else."""
-    check_reviewer(reviewer)
+    check_name("a reviewer's name", reviewer)
     try:
         if gold:
             if item.state == "removed":
@@ -183,6 +183,8 @@ def record(
     gold: bool,
 ) -> None:
     """Write an answer. Raises Declined (``answered``) where one of the reviewer stands."""
+    if origin not in ORIGINS:
+        raise ValueError(f"expected where a label comes from, got {origin!r}; one of {', '.join(ORIGINS)}")
     written = connection.execute(
         _RECORD[connection.dialect.name],
         {

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Select, and_, bindparam, case, func, literal_
 
 from monitor.store.engine import Store
 from monitor.store.review import audit
-from monitor.store.review.items import ITEM_COLUMNS, Declined, Filters, Item, check_reviewer, item_of
+from monitor.store.review.items import ITEM_COLUMNS, Declined, Filters, Item, check_name, item_of
 from monitor.store.tables import labels, review_items
 
 MOST_AT_ONCE = 100
@@ -78,7 +78,7 @@ def lease(
     connection: Connection, reviewer: str, filters: Filters, now_us: int, lease_us: int, count: int
 ) -> list[Item]:
     """`next_items` in the caller's write transaction."""
-    check_reviewer(reviewer)
+    check_name("a reviewer's name", reviewer)
     if not 0 <= count <= MOST_AT_ONCE:
         raise ValueError(f"at most {MOST_AT_ONCE} items are leased at once, got {count!r}")
     rows = connection.execute(_HELD, {"reviewer": reviewer, "now_us": now_us}).mappings()
