@@ -291,6 +291,21 @@ def test_labels_from_elsewhere_join_by_event(store: Store) -> None:
     check_audit(store)
 
 
+def test_who_gave_a_gold_label_keeps_no_lease_and_others_see_nothing_of_it(store: Store) -> None:
+    put(store, [item(1, 0.1, wanted=2), item(2, 0.2)])
+    assert take(store, "expert") == ["s1"]
+    done = review.label(store, review.item_id("s1"), "expert", WRONG, 1, gold=True)
+    assert (done.state, state(store, "s1")) == ("open", ("open", "", ""))
+    assert take(store, "expert") == ["s2"]
+    assert declined(lambda: label(store, "s1", "expert")) == "not_leased"
+    assert take(store, "ann") == ["s1"]
+    assert review.label(store, review.item_id("s1"), "boss", WRONG, 1, gold=True).state == "leased"
+    assert declined(lambda: review.label(store, review.item_id("s1"), "boss", WRONG, 1, gold=True)) == "answered"
+    assert label(store, "s1", "ann", CORRECT) == "open"
+    assert not review.undo(store, "expert", 2, 100, LEASE).leased
+    assert standing(store, "s1") == [("boss", "wrong"), ("ann", "correct")]
+
+
 def test_an_item_that_lost_its_lease_while_it_had_its_labels_is_done(store: Store) -> None:
     put(store, [item(1, 0.1), item(2, 0.2)])
     for sample, event in (("s1", "e1"), ("s2", "e2")):

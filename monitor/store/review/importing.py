@@ -61,7 +61,8 @@ def import_into(
     It joins the item of its event. Where no sample of the event was drawn for review its probability is not known, so
     that it is kept and counted (`unmatched`) but enters no estimate. The same label again changes nothing; another one
     of the same reviewer takes the place of the first. Who has the item leased keeps it and may label it as well.
-    ``gold``: as in `label`. Where two partitions have the event's id, the item drawn later is taken.
+    ``gold``: as in `label`. Raises Declined (``answered``) where a label of the same reviewer on the same event was
+    being written at this moment; try again. Where two partitions have the event's id, the item drawn later is taken.
     """
     check_name("a reviewer's name", reviewer)
     check_name("the id of a label's event", event_id, MOST_EVENT_ID)
@@ -104,10 +105,12 @@ def _count(connection: Connection, item: Item, reviewer: str, labelled: int, ski
         state = "done"
     elif state == "done" and not item.ended:
         state = "open"  # what was its label is now a gold one
-    if state == item.state:
+    elif state == "leased" and item.leased_by == reviewer:
+        state = "open"
+    if state == item.state and item.leased_by != reviewer:
         connection.execute(update(review_items).where(review_items.c.item_id == item.item_id).values(**values))
         return
-    # Whoever is at it may still answer: `leased_by` stays, unless it is who has answered here.
+    # Whoever else is at it may still answer: `leased_by` stays.
     values["leased_by"] = "" if item.leased_by == reviewer else item.leased_by
     move(connection, item.item_id, state, **values)
 

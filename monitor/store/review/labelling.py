@@ -113,13 +113,16 @@ def _label(
     repeated = _refused(connection, item, reviewer, request_id, gold)
     if repeated:
         return repeated
-    after = item.state if gold else settled(item.labelled + 1, item)
+    labelled = item.labelled + (not gold)
+    # A gold label changes nothing for others; who gave it has answered, and keeps no lease.
+    held = item.leased_by == reviewer and item.state != "removed"
+    after = settled(labelled, item) if held else item.state
     detail = {"before": item.state, "after": after, "label": given.encode()} | ({"gold": True} if gold else {})
     if not audit.first(connection, audit.row("label", item_id, reviewer, now_us, detail, request_id)):
         return Answered(item_id, item.state, True)
     record(connection, item_id, item.event_id, reviewer, "label", given.encode(), now_us, origin, gold)
-    if not gold:
-        move(connection, item_id, after, labelled=item.labelled + 1)
+    if held:
+        move(connection, item_id, after, labelled=labelled)
     return Answered(item_id, after, False)
 
 

@@ -39,7 +39,8 @@ _HELD = (
     )
     .with_for_update(skip_locked=True)
 )
-# A count and not EXISTS, which PostgreSQL may turn into a hash of every answer the reviewer ever gave.
+# Whether he has answered, if only in gold. A count and not EXISTS, which PostgreSQL may turn into a hash of every
+# answer the reviewer ever gave.
 _answers = (
     select(func.count())
     .where(labels.c.item_id == review_items.c.item_id, labels.c.reviewer == bindparam("reviewer"), ~labels.c.undone)
@@ -49,9 +50,8 @@ _FREE = and_(
     _OPEN,
     # The sum keeps planners from walking the index on expires_us, which leaves them all open items to sort.
     review_items.c.expires_us + literal_column("0") > bindparam("now_us"),
-    # Most items have no answer yet, and need no look at the answers. Below 1, not equal to 0, of which PostgreSQL
-    # would expect so few rows that it sorted all of them.
-    or_(review_items.c.labelled + review_items.c.skips < literal_column("1"), _answers < literal_column("1")),
+    # Below 1, not equal to 0, of which PostgreSQL would expect so few rows that it sorted all of them.
+    _answers < literal_column("1"),
 )
 _GIVE = (
     update(review_items)
