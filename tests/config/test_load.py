@@ -62,6 +62,7 @@ def test_the_example_loads() -> None:
         ("budget:\n  page: 3\n", "x.yaml:2: budget.page: expected a false-alarm budget, got 3; write COUNT per PERIOD"),
         ("\nevaluation: {every: 90s}", "x.yaml:2: evaluation: `every` must be a multiple of the window, 1m"),
         ("timezone: Mars/Base\n", "x.yaml:1: timezone: expected an IANA time zone, got 'Mars/Base'"),
+        ("retention: {labels: 30d}\n", "retention.labels must be at least retention.samples"),
         ("retention: {minute: 1d}\n", "retention.minute must be at least kafka.allowed_lateness and a day more"),
         ("privacy: {redact: [{name: a, pattern: '('}]}", "x.yaml:1: privacy.redact[0].pattern: expected a regular"),
         ("kafka:\n  group: a\n  group: b\n", "x.yaml:3: kafka.group: this key is already on line 2"),

@@ -13,7 +13,7 @@ from monitor.store.review import leasing
 from tests.review.items import item, put
 
 ITEMS = 4_000
-PARAMETERS: dict[str, Any] = {"reviewer": "ann", "now_us": 5, "most": 2}
+PARAMETERS: dict[str, Any] = {"reviewer": "ann", "now_us": 5}
 COLUMNS = {"pool": "p1", "language": "de", "segment": "s3"}
 
 
@@ -45,7 +45,11 @@ def plan(store: Store, query: Any, parameters: dict[str, Any]) -> str:
 
 def test_the_next_item_is_found_along_an_index_whatever_the_filters(store: Store) -> None:
     for names in (n for k in range(4) for n in itertools.combinations(COLUMNS, k)):
-        found = plan(store, leasing._free_query(names), PARAMETERS | {name: COLUMNS[name] for name in names})
+        query = leasing._free_query(names, 2)
+        found = plan(store, query, PARAMETERS | {name: COLUMNS[name] for name in names})
+        assert "Seq Scan on review_items" not in found, found
+        if len(names) == len(COLUMNS) and store.dialect == "postgresql":
+            continue  # it knows how few pass all three, and may sort those
         assert "ix_review_items_open_" in found, found
         assert "race" in found, found
         assert "Sort" not in found, found

@@ -284,13 +284,34 @@ def test_labels_from_elsewhere_join_by_event(store: Store) -> None:
     review.remove(store, review.item_id("s2"), "root", "", 6)
     assert bring("e2") == ("kept", review.item_id("s2"))
     assert state(store, "s2")[0] == "removed"
-    with pytest.raises(ValueError, match="needs the id of its event"):
-        bring("")
+    for event, words in (("", "1 to 300 characters, got 0"), ("e" * 301, "got 301"), ("e\x00", "without NUL")):
+        with pytest.raises(ValueError, match=words):
+            bring(event)
+    for name, words in (("", "a reviewer's name"), ("x" * 101, "got 101"), ("\ud800", "surrogate")):
+        with pytest.raises(ValueError, match=words):
+            bring("e3", reviewer=name)
+    with pytest.raises(ValueError, match="where a label comes from, got 'mail'"):
+        bring("e3", CORRECT, origin="mail")
     with store.read() as connection:
         assert review.unmatched(connection) == 1
         found = {row.item_id: row for row in review.labelled(connection, "a", START, START + 1)}
     assert [verdict.gold for verdict in found[review.item_id("s4")].verdicts] == [True, False]
     check_audit(store)
+
+
+def test_who_gave_a_gold_label_keeps_no_lease_and_others_see_nothing_of_it(store: Store) -> None:
+    put(store, [item(1, 0.1, wanted=2), item(2, 0.2)])
+    assert take(store, "expert") == ["s1"]
+    done = review.label(store, review.item_id("s1"), "expert", WRONG, 1, gold=True)
+    assert (done.state, state(store, "s1")) == ("open", ("open", "", ""))
+    assert take(store, "expert") == ["s2"]
+    assert declined(lambda: label(store, "s1", "expert")) == "not_leased"
+    assert take(store, "ann") == ["s1"]
+    assert review.label(store, review.item_id("s1"), "boss", WRONG, 1, gold=True).state == "leased"
+    assert declined(lambda: review.label(store, review.item_id("s1"), "boss", WRONG, 1, gold=True)) == "answered"
+    assert label(store, "s1", "ann", CORRECT) == "open"
+    assert not review.undo(store, "expert", 2, 100, LEASE).leased
+    assert standing(store, "s1") == [("boss", "wrong"), ("ann", "correct")]
 
 
 def test_an_item_that_lost_its_lease_while_it_had_its_labels_is_done(store: Store) -> None:
@@ -372,6 +393,7 @@ def test_an_item_that_cannot_be_says_why(facts: dict[str, object], words: str) -
         (("maybe",), "expected a verdict, got 'maybe'; write one of correct, wrong, unsure"),
         (("wrong", {}, "x" * 4001), "at most 4000 characters"),
         (("wrong", {"q": math.inf}), "the answer to 'q' must be"),
+        (("wrong", {"q": "\ud800"}), "surrogates not allowed"),
         (("wrong", {"q": {"nested": 1}}), "the answer to 'q' must be"),
         (("wrong", {str(n): 1 for n in range(51)}), "at most 50 questions"),
     ],

@@ -151,13 +151,20 @@ class Model:
             if free and known.expires <= now:
                 known.over("done" if known.labels else "removed", "expired")
 
-    def bring(self, name: str, now: int) -> None:
-        """A label by ``lab`` from elsewhere."""
+    def bring(self, name: str, who: str, now: int) -> None:
+        """A label from elsewhere."""
         known = self.items[name]
-        if "lab" in known.labels:
+        if who in known.labels:
             return
-        known.labels.append("lab")
-        self.answers.append((now, "lab", "label", name, "import"))
+        if who in known.skips:
+            known.skips.remove(who)
+            (skip,) = (answer for answer in self.answers if answer[1:4] == (who, "skip", name))
+            self.answers.remove(skip)
+        known.labels.append(who)
+        self.answers.append((now, who, "label", name, "import"))
+        known.holder = "" if known.holder == who else known.holder
+        if known.state == "leased" and not known.holder:
+            known.rest()
         if known.state != "removed" and len(known.labels) >= known.new.wanted:
             known.state, known.until = "done", None
 
@@ -222,7 +229,7 @@ def test_a_random_walk_stays_on_the_model(store_url: str, seed: int) -> None:
             name = rng.choice(mine)
         what = rng.choices(
             ("next", "label", "skip", "undo", "release", "remove", "expire", "import", "label_and_next"),
-            (6, 5, 5, 3, 1, 0.3, 0.5, 0.5, 8),
+            (6, 5, 5, 3, 1, 0.3, 0.5, 1, 8),
         )[0]
         given, filters, count = Label("wrong"), rng.choice(FILTERS), rng.choice((1, 2))
         if what == "next":
@@ -258,8 +265,9 @@ def test_a_random_walk_stays_on_the_model(store_url: str, seed: int) -> None:
             review.expire(store, now)
             model.expire(now)
         else:
-            review.import_label(store, model.items[name].new.event_id, "lab", given, now)
-            model.bring(name, now)
+            lab = rng.choice((who, "lab"))
+            review.import_label(store, model.items[name].new.event_id, lab, given, now)
+            model.bring(name, lab, now)
         seen[what] += 1
         compare(store, model)
     check_audit(store)

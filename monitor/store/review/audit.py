@@ -15,7 +15,7 @@ from sqlalchemy import Connection, insert, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 
 from monitor.store.engine import Store
-from monitor.store.review.items import encode
+from monitor.store.review.items import check_name, encode
 from monitor.store.tables import review_audit
 
 Action = Literal["lease", "renew", "lapse", "release", "label", "skip", "undo", "remove", "expire", "import", "forget"]
@@ -72,8 +72,7 @@ def first(connection: Connection, new: Mapping[str, Any]) -> bool:
     Waits for a transaction that is carrying out the same request. A request without an id is always a first one.
     """
     request_id = new["request_id"]
-    if len(request_id) > MOST_REQUEST_ID:
-        raise ValueError(f"a request's id has at most {MOST_REQUEST_ID} characters, got {len(request_id)}")
+    check_name("a request's id", request_id, MOST_REQUEST_ID, least=0)
     if not request_id:
         write(connection, [new])
         return True

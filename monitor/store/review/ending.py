@@ -9,7 +9,7 @@ from sqlalchemy import Connection, and_, delete, literal_column, select, update
 from monitor.store.engine import Store
 from monitor.store.review import audit
 from monitor.store.review.adding import tombstone
-from monitor.store.review.items import ITEM_COLUMNS, item_of
+from monitor.store.review.items import ITEM_COLUMNS, check_name, item_of
 from monitor.store.review.labelling import MOST_REASON, move
 from monitor.store.review.leasing import lock
 from monitor.store.tables import labels, review_audit, review_items, review_pools
@@ -23,6 +23,7 @@ def remove(store: Store, item_id: str, by: str, reason: str, now_us: int, *, req
 
     Its labels stay in the table and enter no estimate. Raises Declined (``unknown``).
     """
+    check_name("who removes an item", by)
     with store.write() as connection:
         item = lock(connection, item_id)
         if item.state == "removed":

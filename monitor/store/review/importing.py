@@ -9,7 +9,7 @@ from sqlalchemy import Connection, case, select, text, update
 from monitor.store.engine import Store
 from monitor.store.partitions import forgotten_among
 from monitor.store.review import audit
-from monitor.store.review.items import ITEM_COLUMNS, Item, Label, check_reviewer, item_of
+from monitor.store.review.items import ITEM_COLUMNS, MOST_EVENT_ID, Item, Label, check_name, item_of
 from monitor.store.review.labelling import move, record, settled
 from monitor.store.tables import labels, review_items
 
@@ -61,11 +61,11 @@ def import_into(
     It joins the item of its event. Where no sample of the event was drawn for review its probability is not known, so
     that it is kept and counted (`unmatched`) but enters no estimate. The same label again changes nothing; another one
     of the same reviewer takes the place of the first. Who has the item leased keeps it and may label it as well.
-    ``gold``: as in `label`. Where two partitions have the event's id, the item drawn later is taken.
+    ``gold``: as in `label`. Raises Declined (``answered``) where a label of the same reviewer on the same event was
+    being written at this moment; try again. Where two partitions have the event's id, the item drawn later is taken.
     """
-    check_reviewer(reviewer)
-    if not event_id:
-        raise ValueError("a label from elsewhere needs the id of its event, got ''")
+    check_name("a reviewer's name", reviewer)
+    check_name("the id of a label's event", event_id, MOST_EVENT_ID)
     if connection.dialect.name == "postgresql":  # see `adding.add`
         connection.execute(text(f"LOCK TABLE {review_items.name} IN ROW EXCLUSIVE MODE"))
     if forgotten_among(connection, set(), {event_id}):
@@ -105,10 +105,12 @@ def _count(connection: Connection, item: Item, reviewer: str, labelled: int, ski
         state = "done"
     elif state == "done" and not item.ended:
         state = "open"  # what was its label is now a gold one
-    if state == item.state:
+    elif state == "leased" and item.leased_by == reviewer:
+        state = "open"
+    if state == item.state and item.leased_by != reviewer:
         connection.execute(update(review_items).where(review_items.c.item_id == item.item_id).values(**values))
         return
-    # Whoever is at it may still answer: `leased_by` stays, unless it is who has answered here.
+    # Whoever else is at it may still answer: `leased_by` stays.
     values["leased_by"] = "" if item.leased_by == reviewer else item.leased_by
     move(connection, item.item_id, state, **values)
 

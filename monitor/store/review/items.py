@@ -17,6 +17,8 @@ MOST_ANSWERS: Final = 50
 MOST_TEXT: Final = 1_000  # characters of a question's name or a text that answers it
 MOST_NAME: Final = 100  # characters of a reviewer's or reviewer pool's name
 MOST_LANGUAGE: Final = 35
+MOST_EVENT_ID: Final = 300
+ORIGINS: Final = ("page", "cli", "import", "kafka")
 
 Answer = str | int | float | bool | None | list[str]
 
@@ -182,6 +184,7 @@ class Label:
                     f"the answer to {str(question)[:80]!r} must be a text, a number, true, false, null or a list of "
                     f"texts, of at most {MOST_TEXT} characters each"
                 )
+        self.encode()  # which finds texts that no database takes
 
     def encode(self) -> str:
         """Canonical JSON with its format version: equal labels are equal text."""
@@ -231,14 +234,18 @@ class Undone:
 
 
 def encode(document: Mapping[str, Any]) -> str:
-    """JSON with sorted keys and without NaN (ValueError)."""
-    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    """JSON with sorted keys. Raises ValueError for NaN and for texts that no database takes (half a surrogate pair)."""
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    text.encode()
+    return text
 
 
-def check_reviewer(reviewer: str) -> None:
-    """Raise ValueError unless this can be a reviewer's name."""
-    if not 0 < len(reviewer) <= MOST_NAME:
-        raise ValueError(f"a reviewer's name has 1 to {MOST_NAME} characters, got {len(reviewer)}")
+def check_name(what: str, name: str, most: int = MOST_NAME, least: int = 1) -> None:
+    """Raise ValueError unless ``name`` can be what it is meant for in every database."""
+    if not least <= len(name) <= most:
+        raise ValueError(f"{what} has {least} to {most} characters, got {len(name)}")
+    if "\x00" in name or any("\ud800" <= character <= "\udfff" for character in name):
+        raise ValueError(f"{what} must be text without NUL and whole surrogate pairs, got {name[:80]!r}")
 
 
 def encode_list(texts: Sequence[str]) -> str:

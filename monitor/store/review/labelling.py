@@ -14,7 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from monitor.store.engine import Store
 from monitor.store.review import audit
-from monitor.store.review.items import Answered, Declined, Filters, Item, Label, check_reviewer, encode
+from monitor.store.review.items import ORIGINS, Answered, Declined, Filters, Item, Label, check_name, encode
 from monitor.store.review.leasing import lease, lock, require_holder
 from monitor.store.tables import labels, review_items
 
@@ -113,13 +113,16 @@ def _label(
     repeated = _refused(connection, item, reviewer, request_id, gold)
     if repeated:
         return repeated
-    after = item.state if gold else settled(item.labelled + 1, item)
+    labelled = item.labelled + (not gold)
+    # A gold label changes nothing for others; who gave it has answered, and keeps no lease.
+    held = item.leased_by == reviewer and item.state != "removed"
+    after = settled(labelled, item) if held else item.state
     detail = {"before": item.state, "after": after, "label": given.encode()} | ({"gold": True} if gold else {})
     if not audit.first(connection, audit.row("label", item_id, reviewer, now_us, detail, request_id)):
         return Answered(item_id, item.state, True)
     record(connection, item_id, item.event_id, reviewer, "label", given.encode(), now_us, origin, gold)
-    if not gold:
-        move(connection, item_id, after, labelled=item.labelled + 1)
+    if held:
+        move(connection, item_id, after, labelled=labelled)
     return Answered(item_id, after, False)
 
 
@@ -151,7 +154,7 @@ def _skip(
 
 def _refused(connection: Connection, item: Item, reviewer: str, request_id: str, gold: bool) -> Answered | None:
     """None: go on. An answer: this request was carried out before. Raises Declined for anything else."""
-    check_reviewer(reviewer)
+    check_name("a reviewer's name", reviewer)
     try:
         if gold:
             if item.state == "removed":
@@ -183,6 +186,8 @@ def record(
     gold: bool,
 ) -> None:
     """Write an answer. Raises Declined (``answered``) where one of the reviewer stands."""
+    if origin not in ORIGINS:
+        raise ValueError(f"expected where a label comes from, got {origin!r}; one of {', '.join(ORIGINS)}")
     written = connection.execute(
         _RECORD[connection.dialect.name],
         {

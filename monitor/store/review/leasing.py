@@ -17,8 +17,10 @@ from sqlalchemy import Connection, Select, and_, bindparam, case, func, literal_
 
 from monitor.store.engine import Store
 from monitor.store.review import audit
-from monitor.store.review.items import ITEM_COLUMNS, Declined, Filters, Item, check_reviewer, item_of
+from monitor.store.review.items import ITEM_COLUMNS, Declined, Filters, Item, check_name, item_of
 from monitor.store.tables import labels, review_items
+
+MOST_AT_ONCE = 100
 
 _OPEN = review_items.c.state == literal_column("'open'")  # literal, for the partial indices
 _LEASED = review_items.c.state == literal_column("'leased'")
@@ -37,7 +39,8 @@ _HELD = (
     )
     .with_for_update(skip_locked=True)
 )
-# A count and not EXISTS, which PostgreSQL may turn into a hash of every answer the reviewer ever gave.
+# Whether he has answered, if only in gold. A count and not EXISTS, which PostgreSQL may turn into a hash of every
+# answer the reviewer ever gave.
 _answers = (
     select(func.count())
     .where(labels.c.item_id == review_items.c.item_id, labels.c.reviewer == bindparam("reviewer"), ~labels.c.undone)
@@ -47,9 +50,8 @@ _FREE = and_(
     _OPEN,
     # The sum keeps planners from walking the index on expires_us, which leaves them all open items to sort.
     review_items.c.expires_us + literal_column("0") > bindparam("now_us"),
-    # Most items have no answer yet, and need no look at the answers. Below 1, not equal to 0, of which PostgreSQL
-    # would expect so few rows that it sorted all of them.
-    or_(review_items.c.labelled + review_items.c.skips < literal_column("1"), _answers < literal_column("1")),
+    # Below 1, not equal to 0, of which PostgreSQL would expect so few rows that it sorted all of them.
+    _answers < literal_column("1"),
 )
 _GIVE = (
     update(review_items)
@@ -76,7 +78,9 @@ def lease(
     connection: Connection, reviewer: str, filters: Filters, now_us: int, lease_us: int, count: int
 ) -> list[Item]:
     """`next_items` in the caller's write transaction."""
-    check_reviewer(reviewer)
+    check_name("a reviewer's name", reviewer)
+    if not 0 <= count <= MOST_AT_ONCE:
+        raise ValueError(f"at most {MOST_AT_ONCE} items are leased at once, got {count!r}")
     rows = connection.execute(_HELD, {"reviewer": reviewer, "now_us": now_us}).mappings()
     held = [item_of(row) for row in rows]
     lapsed = [item for item in held if item.lease_until_us is not None and item.lease_until_us <= now_us]
@@ -183,16 +187,19 @@ def _free(connection: Connection, reviewer: str, filters: Filters, now_us: int, 
     """
     found: list[Item] = []
     for names in _combinations(filters):
-        parameters = {**names, "reviewer": reviewer, "now_us": now_us, "most": count}
-        found += [item_of(row) for row in connection.execute(_free_query(tuple(names)), parameters).mappings()]
+        query, parameters = _free_query(tuple(names), count), {**names, "reviewer": reviewer, "now_us": now_us}
+        found += [item_of(row) for row in connection.execute(query, parameters).mappings()]
     return sorted(found, key=_place)[:count]
 
 
 @cache
-def _free_query(names: tuple[str, ...]) -> Select[Any]:
-    """The open items of a value of each of these columns, in the order of the work, locked."""
+def _free_query(names: tuple[str, ...], count: int) -> Select[Any]:
+    """The open items of a value of each of these columns, in the order of the work, locked.
+
+    The limit is written out, so that PostgreSQL finds one plan good for all values and makes it once.
+    """
     query = select(*_COLUMNS).where(_FREE, *(review_items.c[name] == bindparam(name) for name in names))
-    return query.order_by(*_ORDER).limit(bindparam("most")).with_for_update(skip_locked=True)
+    return query.order_by(*_ORDER).limit(literal_column(str(count))).with_for_update(skip_locked=True)
 
 
 def _combinations(filters: Filters) -> Iterable[dict[str, str]]:

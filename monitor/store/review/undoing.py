@@ -8,7 +8,7 @@ from sqlalchemy import Connection, select, update
 
 from monitor.store.engine import Store
 from monitor.store.review import audit
-from monitor.store.review.items import Declined, Item, Undone, check_reviewer
+from monitor.store.review.items import Declined, Item, Undone, check_name
 from monitor.store.review.labelling import move
 from monitor.store.review.leasing import lock
 from monitor.store.tables import labels, review_items
@@ -21,7 +21,7 @@ def undo(store: Store, reviewer: str, now_us: int, within_us: int, lease_us: int
     takes back the one before. What was removed or expired meanwhile does not come back, but what left because of the
     skip itself does. Raises Declined (``nothing``, ``too_late``, ``removed``).
     """
-    check_reviewer(reviewer)
+    check_name("a reviewer's name", reviewer)
     with store.write() as connection:
         while True:
             before = audit.carried_out(connection, reviewer, request_id)
