@@ -15,6 +15,7 @@ from monitor.store.engine import Store, StoreUnavailable
 from monitor.supervise import Part
 
 if TYPE_CHECKING:
+    from monitor.embed.reviewed import PixelWorker
     from monitor.embed.worker import EmbedWorker
     from monitor.evaluate.worker import EvaluateWorker
 
@@ -45,7 +46,9 @@ class Upkeep:
         lateness = config.kafka.allowed_lateness
         rollups.run(self._store, allowed_lateness_us=lateness, timezone=config.timezone)
         retention.run(self._store, config.retention)
-        review.expire(self._store, int(time.time() * 1e6))
+        now_us = int(time.time() * 1e6)
+        review.expire(self._store, now_us)
+        review.drop_labelled(self._store, now_us - max(config.review.keep_pixels, config.review.undo))
 
 
 class IngestPart:
@@ -102,6 +105,12 @@ def _embed(store: Store, config: Config) -> EmbedWorker:
     return EmbedWorker(store, config)
 
 
+def _pixels(store: Store, config: Config) -> PixelWorker:
+    from monitor.embed.reviewed import PixelWorker
+
+    return PixelWorker(store, config)
+
+
 def evaluate_worker(store: Store, config: Config) -> EvaluateWorker:
     from monitor.evaluate.worker import EvaluateWorker
 
@@ -115,7 +124,10 @@ def parts_of(roles: Iterable[str], store: Store, config: Callable[[], Config]) -
         if role == "ingest":
             parts.append(Part("ingest", lambda: IngestPart(store, config())))
         elif role == "embed":
-            parts.append(Part("embed", lambda: _embed(store, config())))
+            parts += [
+                Part("embed", lambda: _embed(store, config())),
+                Part("pixels", lambda: _pixels(store, config())),
+            ]
         elif role == "evaluate":
             parts += [
                 Part("evaluate", lambda: evaluate_worker(store, config())),

@@ -426,8 +426,14 @@ class Review(Section):
         3, ge=1, le=100, description="An item that so many reviewers skipped leaves the queue as non-response."
     )
 
+    pixels: bool = Field(
+        True, description="Keep the images of items, encoded anew, until they are labelled; else thumbnails are shown."
+    )
+    pixels_side: int = Field(1600, ge=256, le=4096, description="Longest side of these images; longer ones are shrunk.")
+    pixels_pages: int = Field(8, ge=1, le=100, description="Most images of one item, pages of documents counted.")
     keep_pixels: Duration = Field(
-        written("0s"), description="How long full pixels of review items are kept after labelling."
+        written("0s"),
+        description="How long they are kept after the last label; at least `undo`, within which it may be taken back.",
     )
 
 

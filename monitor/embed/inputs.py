@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -10,6 +12,7 @@ import msgspec
 from monitor.embed.images import Missing
 
 VERSION = 1
+_SHA256 = re.compile(r"^[0-9a-f]{64}$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,13 @@ class InputPart:
     def is_picture(self) -> bool:
         """Whether it is looked at as an image, or page by page."""
         return self.kind in ("image", "document")
+
+    def altered(self, data: bytes) -> bool:
+        """Whether the bytes are not those whose sha256 the event states."""
+        stated = self.facts.get("sha256")
+        if not isinstance(stated, str) or not _SHA256.match(stated.lower()):
+            return False
+        return stated.lower() != sha256(data).hexdigest()
 
     @property
     def says_document(self) -> bool:
@@ -61,8 +71,9 @@ class Inputs:
         return found
 
 
-def parse(document: str) -> Inputs | Missing:
-    """Read the JSON ``{"v": 1, "parts": [{"part", "kind", …}], "chosen": [index, …]}``."""
+def parse(document: str, *, every: bool = False) -> Inputs | Missing:
+    """Read the JSON ``{"v": 1, "parts": [{"part", "kind", …}], "chosen": [index, …]}``; with ``every``, as if all parts
+    were chosen."""
     try:
         value = msgspec.json.decode(document)
         if value["v"] != VERSION:
@@ -70,7 +81,7 @@ def parse(document: str) -> Inputs | Missing:
         parts = {
             int(part["part"]): InputPart(int(part["part"]), str(part.get("kind", "")), part) for part in value["parts"]
         }
-        chosen = value.get("chosen")
+        chosen = None if every else value.get("chosen")
         picked = [parts[index] for index in (parts if chosen is None else map(int, chosen))]
     except (msgspec.DecodeError, KeyError, TypeError, ValueError, AttributeError):
         return Missing("inputs_unreadable")

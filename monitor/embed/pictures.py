@@ -7,7 +7,6 @@ images and as many payloads wait, whatever the number of parts.
 from __future__ import annotations
 
 import concurrent.futures
-import re
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,7 +35,6 @@ log = structlog.get_logger("driftline.embed")
 AHEAD = 16  # decoded images that wait for the encoder
 GROUP = 16  # images a call of the encoder, at most: the pool goes on meanwhile
 FETCH_THREADS = 16
-_SHA256 = re.compile(r"^[0-9a-f]{64}$")
 _REMOTE = ("http:", "https:", "s3:")
 
 F32 = NDArray[np.float32]
@@ -144,7 +142,7 @@ class Pictures:
             if isinstance(data, Missing):
                 now.found[id(part)] = (data,)
                 continue
-            if self.altered(part, data):
+            if part.altered(data):
                 now.found[id(part)] = (Missing("sha256_mismatch"),)
                 continue
             digest = sha256(data).digest()
@@ -184,13 +182,6 @@ class Pictures:
                 yield first, payload.result()
         for first, payload in waiting:
             yield first, payload.result()
-
-    def altered(self, part: InputPart, data: bytes) -> bool:
-        """Whether the bytes are not those whose sha256 the event states."""
-        stated = part.facts.get("sha256")
-        if not isinstance(stated, str) or not _SHA256.match(stated.lower()):
-            return False
-        return stated.lower() != sha256(data).hexdigest()
 
     def _take(self, now: _Round) -> None:
         """The images of the oldest file, on to the encoder."""

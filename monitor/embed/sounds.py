@@ -28,7 +28,7 @@ class Sounds:
             if isinstance(data, Missing):
                 found[id(part)] = {"unmeasured": data.reason}
                 continue
-            if self._pictures.altered(part, data):
+            if part.altered(data):
                 found[id(part)] = {"unmeasured": "sha256_mismatch"}
                 continue
             digest = sha256(data).digest()

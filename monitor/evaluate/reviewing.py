@@ -28,7 +28,7 @@ from monitor.store import review
 from monitor.store.days import day_start
 from monitor.store.engine import Store
 from monitor.store.evaluation import SampleRow
-from monitor.store.review import Candidate, NewItem, PoolSums
+from monitor.store.review import Candidate, NewItem, PoolSums, item_id
 from samplers.pools import Pools
 from samplers.review import Candidates, ReviewSampler, permanent_random_number
 from samplers.score import ErrorScore, features
@@ -189,6 +189,8 @@ def draw_due(session: Session, hour: int, batch: Batch) -> None:
 
     def write(connection: Connection) -> None:
         review.add(connection, items, sums, now_us=now_us, expires_us=expires_us)
+        if session.config.review.pixels:
+            review.want(connection, [item_id(item.sample_id) for item in items])
 
     batch.steps.append(write)
 

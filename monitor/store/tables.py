@@ -353,6 +353,26 @@ review_items = Table(
     Index(None, "user_key"),
 )
 
+review_pixels = Table(
+    "review_pixels",  # full-size images of items until they are labelled; part -1 is the item itself
+    metadata,
+    Column("item_id", String(64), primary_key=True),
+    Column("part", SmallInteger, primary_key=True),
+    Column("page", SmallInteger, primary_key=True),
+    Column("state", String(10), nullable=False),  # part -1: pending | kept | gone; else kept | missing
+    Column("reason", String(60), nullable=False),  # why missing, else ''
+    Column("media_type", String(40), nullable=False),
+    Column("width", Integer, nullable=False),
+    Column("height", Integer, nullable=False),
+    Column("data", LargeBinary),  # encoded anew by driftline: nothing of the original's bytes
+    Index(
+        "ix_review_pixels_pending",
+        "item_id",
+        sqlite_where=text("state = 'pending'"),
+        postgresql_where=text("state = 'pending'"),
+    ),
+)
+
 review_pools = Table(
     "review_pools",  # sums over every sample of a segment and day, drawn for review or not; ticks add to them
     metadata,

@@ -23,6 +23,16 @@ from monitor.store.review.items import (
 )
 from monitor.store.review.labelling import label, label_and_next, skip, skip_and_next
 from monitor.store.review.leasing import next_items, release, renew
+from monitor.store.review.pixels import (
+    Pixels,
+    PixelsWanted,
+    claim_pixels,
+    drop_labelled,
+    image,
+    keep,
+    pixels_of,
+    want,
+)
 from monitor.store.review.reading import (
     Count,
     LabelledItem,
@@ -50,6 +60,8 @@ __all__ = [
     "Label",
     "LabelledItem",
     "NewItem",
+    "Pixels",
+    "PixelsWanted",
     "PoolSums",
     "Progress",
     "Undone",
@@ -58,17 +70,22 @@ __all__ = [
     "add",
     "audit_of",
     "candidates",
+    "claim_pixels",
     "content",
     "counts",
+    "drop_labelled",
     "expire",
     "find_item",
+    "image",
     "import_into",
     "import_label",
     "item_id",
+    "keep",
     "label",
     "label_and_next",
     "labelled",
     "next_items",
+    "pixels_of",
     "pool_sums",
     "progress",
     "release",
@@ -79,4 +96,5 @@ __all__ = [
     "undo",
     "unmatched",
     "verdicts",
+    "want",
 ]

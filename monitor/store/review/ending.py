@@ -12,7 +12,8 @@ from monitor.store.review.adding import tombstone
 from monitor.store.review.items import ITEM_COLUMNS, check_name, item_of
 from monitor.store.review.labelling import MOST_REASON, move
 from monitor.store.review.leasing import lock
-from monitor.store.tables import labels, review_audit, review_items, review_pools
+from monitor.store.review.pixels import drop
+from monitor.store.tables import labels, review_audit, review_items, review_pixels, review_pools
 from monitor.times import DAY_US
 
 _CHUNK = 500
@@ -89,6 +90,7 @@ def forget(connection: Connection, item_ids: Sequence[str], now_us: int) -> None
         days = select(review_items.c.item_id, review_items.c.day_us).where(review_items.c.item_id.in_(ids))
         for item_id, day_us in connection.execute(days).all():
             connection.execute(update(review_items).where(review_items.c.item_id == item_id).values(tombstone(day_us)))
+        drop(connection, ids)
         connection.execute(update(review_audit).where(review_audit.c.item_id.in_(ids)).values(detail='{"v":1}'))
         audit.write(connection, [audit.row("forget", item_id, "", now_us, {}) for item_id in ids])
 
@@ -104,7 +106,7 @@ def retire(connection: Connection, bound_us: int) -> int:
     ids = list(connection.execute(old).scalars())
     if ids:
         connection.execute(delete(review_items).where(review_items.c.item_id.in_(ids)))
-        for table in (labels, review_audit):
+        for table in (labels, review_audit, review_pixels):
             connection.execute(delete(table).where(table.c.item_id.in_(ids)))
     count = len(ids)
     for table in (labels, review_audit):

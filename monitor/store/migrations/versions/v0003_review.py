@@ -55,6 +55,20 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("segment", "day_us", name=op.f("pk_review_pools")),
     )
     op.create_table(
+        "review_pixels",
+        sa.Column("item_id", sa.String(length=64), nullable=False),
+        sa.Column("part", sa.SmallInteger(), nullable=False),
+        sa.Column("page", sa.SmallInteger(), nullable=False),
+        sa.Column("state", sa.String(length=10), nullable=False),
+        sa.Column("reason", sa.String(length=60), nullable=False),
+        sa.Column("media_type", sa.String(length=40), nullable=False),
+        sa.Column("width", sa.Integer(), nullable=False),
+        sa.Column("height", sa.Integer(), nullable=False),
+        sa.Column("data", sa.LargeBinary(), nullable=True),
+        sa.PrimaryKeyConstraint("item_id", "part", "page", name=op.f("pk_review_pixels")),
+    )
+    _partial("ix_review_pixels_pending", "review_pixels", ("item_id",), "state = 'pending'")
+    op.create_table(
         "review_audit",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("time_us", sa.BigInteger(), nullable=False),
