@@ -3,10 +3,12 @@
 Every sample of an hour gets an inclusion probability from the sampler's state at that hour's beginning: how many
 samples each segment has had, and how unsure their scores were. Labels are shared out over segments by Neyman
 allocation with floors by stakes (``samplers.design``), and within a segment by what a sample stands for times the
-deviation of its score. Several reasons may ask for one item; each has a probability, all are held against the same
-permanent random number, and the item is drawn with the greatest of them: one exact probability, whatever the reasons.
+deviation of its score. Whatever speaks for looking at an item (low confidence, failed checks, an open anomaly, inputs
+out of the reference's range) speaks through its score: several reasons make one exact probability.
 
 The daily budget acts on probabilities, before the draw: what is spoken for is their sum so far, not who was drawn.
+Probabilities follow the mean of a week and not the hour's traffic, so that an event's chance does not depend on when it
+came; only a flood makes them fall.
 A near-duplicate of an earlier sample of the day is worth less (its probability falls towards the floor, never below),
 so that nobody labels the same page ten times and the sums stay unbiased.
 """
@@ -23,7 +25,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samplers.design import (
-    ITEM_FLOOR,
     LEAST_DEVIATION,
     deviations,
     level,
@@ -42,11 +43,10 @@ DAY_US = 24 * HOUR_US
 MEMORY_HOURS = 7 * 24.0  # time constant of what is remembered of segments
 BINS = 28  # of deviation times what a sample stands for, half an octave each
 _LOWEST = math.log2(LEAST_DEVIATION)
-OVERDRAWN = 1.25  # times the day's labels may be spoken for before probabilities fall
-LEAST_SCALE = 0.05  # to which they fall then: nothing becomes unmeasurable
-BOOST = 3.0  # an open anomaly or a drifted region asks for this many times the segment's mean probability
+FLOOD = 1.5  # times the day's labels may be spoken for before probabilities fall ...
+DELUGE = 3.0  # ... and at so many times they are at
+LEAST_SCALE = 0.05  # of what they were: nothing becomes unmeasurable
 STATE_VERSION = 1
-REASONS = ("floor", "uncertain", "anomaly", "drift")
 
 
 def permanent_random_number(seed: str, sample_id: str) -> float:
@@ -60,27 +60,25 @@ class Candidates:
     """Samples of one hour, arrays of one length n.
 
     ``segment`` are codes into the names given with them, ``repeats`` how many earlier samples of the day each one is
-    a near-duplicate of, ``anomaly`` whether one is open in its segment, ``drifted`` whether its inputs lie where the
-    reference has next to none, ``u`` permanent random numbers.
+    a near-duplicate of, ``u`` permanent random numbers.
     """
 
     segment: Int64
     pi_sample: Float64
     score: Float64
     repeats: Int64
-    anomaly: NDArray[np.bool_]
-    drifted: NDArray[np.bool_]
     u: Float64
 
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """``pi`` and ``race`` of every candidate, ``drawn`` indices, ``reasons`` of each, ``pools`` by segment code."""
+    """``pi`` and ``race`` of every candidate, ``drawn`` indices, ``pools`` by segment code; ``uncertain``: whose score
+    asks for more than its segment's floor."""
 
     pi: Float64
     race: Float64
     drawn: Int64
-    reasons: list[tuple[str, ...]]
+    uncertain: NDArray[np.bool_]
     pools: Pools
 
 
@@ -139,20 +137,10 @@ class ReviewSampler:
         scale, least = self._levels(names, worth)
         limit = self._limit()
         floor = np.minimum(least[candidates.segment] * limit, 1.0)
-        wanted = {
-            "floor": floor,
-            "uncertain": np.minimum(scale[candidates.segment] * limit * deviation, 1.0),
-            # least is ITEM_FLOOR of the mean.
-            "anomaly": np.where(candidates.anomaly, np.minimum(floor * BOOST / ITEM_FLOOR, 1.0), 0.0),
-            "drift": np.where(candidates.drifted, np.minimum(floor * BOOST / ITEM_FLOOR, 1.0), 0.0),
-        }
-        pi = np.maximum.reduce(list(wanted.values()))
+        wanted = np.minimum(scale[candidates.segment] * limit * deviation, 1.0)
+        pi = np.maximum(floor, wanted)
         race = race_times(candidates.u, pi)
         drawn = np.flatnonzero(race <= 1)
-        reasons = [
-            tuple(name for name in REASONS if candidates.u[i] < wanted[name][i] or wanted[name][i] >= 1) or ("floor",)
-            for i in drawn.tolist()
-        ]
         pools = (
             pools_of(candidates.pi_sample, pi, candidates.score, candidates.segment, len(names))
             if self.labels > 0
@@ -160,14 +148,12 @@ class ReviewSampler:
         )
         self._note(hour_us, candidates, plain, names)
         self._spoken_for += float(pi.sum())
-        return Draw(pi, race, drawn, reasons, pools)
+        return Draw(pi, race, drawn, wanted > floor, pools)
 
     def _limit(self) -> float:
         """By what probabilities are scaled, so that a day's do not run far over its budget."""
-        if self._spoken_for <= self.labels:
-            return 1.0
-        over = (self._spoken_for / self.labels - 1) / (OVERDRAWN - 1) if self.labels > 0 else 1.0
-        return max(1 - over, LEAST_SCALE)
+        over = self._spoken_for / self.labels if self.labels > 0 else 0.0
+        return float(np.interp(over, (FLOOD, DELUGE), (1.0, LEAST_SCALE)))
 
     def _levels(self, names: Sequence[str], worth: Mapping[str, float]) -> tuple[Float64, Float64]:
         """(scale, least) of each name's segment: pi = clip(scale * deviation, least, 1)."""

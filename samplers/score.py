@@ -29,6 +29,7 @@ FEATURES: Mapping[str, tuple[float, float]] = {
     "citation_ungrounded": (1.5, 1.0),
     "citation_missing": (0.5, 1.0),
     "schema_violation": (2.0, 1.0),
+    "anomaly": (0.5, 1.0),
     "drifted": (0.5, 1.0),
     "retried": (0.5, 1.0),
 }
@@ -37,11 +38,13 @@ MOST_STEPS = 50
 LEAST_CHANCE = 0.002
 
 
-def features(facts: Sequence[Mapping[str, Any]], drifted: NDArray[np.bool_]) -> Float64:
-    """float64[n, len(FEATURES)] of samples' facts (as ingest stores them) and whether their inputs have drifted."""
+def features(facts: Sequence[Mapping[str, Any]], anomaly: NDArray[np.bool_], drifted: NDArray[np.bool_]) -> Float64:
+    """float64[n, len(FEATURES)] of samples' facts (as ingest stores them), whether an anomaly is open in their segment,
+    and whether their inputs lie where its reference has next to none."""
     found = np.zeros((len(facts), len(FEATURES)))
     columns = {name: position for position, name in enumerate(FEATURES)}
     found[:, columns["level"]] = 1.0
+    found[:, columns["anomaly"]] = anomaly
     found[:, columns["drifted"]] = drifted
     checks = ("disagreement", "verification_failed", "citation_ungrounded", "citation_missing", "schema_violation")
     for row, fact in enumerate(facts):

@@ -316,14 +316,15 @@ class Conductor:
 
     def _show_reviewed(self, labels: int, reviewed: list[Compared]) -> None:
         table = Table(title=f"What {labels} labels say (driftline review estimate)", title_justify="left")
-        for column in ("segment", "wrong answers", "of a simple sample", "labels", "in truth"):
+        for column in ("tenant", "wrong answers", "labels", "in truth"):
             table.add_column(column)
         for row in reviewed:
             found = row.estimate
             rate = (
                 "no label" if found.rate is None else f"{found.rate:.1%} [{found.once.low:.1%}, {found.once.high:.1%}]"
             )
-            table.add_row(found.segment, rate, f"{found.effective:.0f}", str(found.labels), f"{row.true:.1%}")
+            name = found.segment.rpartition("/")[2]
+            table.add_row(name, rate, str(found.labels), f"{row.true:.1%}")
         self.console.print(table)
 
     def _show(self, result: Score, budget: float, bought: list[str]) -> None:

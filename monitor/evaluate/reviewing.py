@@ -40,6 +40,7 @@ log = structlog.stdlib.get_logger("driftline.evaluate")
 
 FORMAT = 1
 DEFAULT = "default"  # the pool of everything that no other takes
+UNCERTAIN, ANOMALY, DRIFT, FLOOR = "uncertain", "anomaly", "drift", "floor"  # reasons that are told
 UNANSWERED = frozenset({"error", "timeout"})  # outcomes that left nothing to review
 MOST_SEEN = 20_000  # images of a day that near-duplicates are looked for among
 LEARN_FROM_US = 90 * 24 * HOUR_US
@@ -95,9 +96,10 @@ class Reviewing:
         self.day_us = day_us
         self.seen.clear()
         rows = review.verdicts(store, day_us - LEARN_FROM_US)
-        drifted = np.array(["drift" in msgspec.json.decode(row.reasons) for row in rows], dtype=np.bool_)
+        reasons = [msgspec.json.decode(row.reasons) for row in rows]
+        known = [np.array([name in found for found in reasons], dtype=np.bool_) for name in (ANOMALY, DRIFT)]
         self.score = ErrorScore.fit(
-            features([parsed(row.facts) for row in rows], drifted),
+            features([parsed(row.facts) for row in rows], *known),
             [row.segment for row in rows],
             np.array([row.wrong / row.decided for row in rows]),
         )
@@ -134,9 +136,10 @@ def draw_due(session: Session, hour: int, batch: Batch) -> None:
         return
     new = _novel(session, begin, hour)
     drifted = np.array([row.sample_id in new for row in rows], np.bool_)
-    scores = reviewing.score.score(features(facts, drifted), [row.segment for row in rows])
-    repeats = reviewing.repeats(rows)
     alarmed = {fact.subject for _, _, fact in session.open.facts()}
+    anomaly = np.array([row.segment in alarmed for row in rows], np.bool_)
+    scores = reviewing.score.score(features(facts, anomaly, drifted), [row.segment for row in rows])
+    repeats = reviewing.repeats(rows)
     items: list[NewItem] = []
     sums: list[PoolSums] = []
     left = np.ones(len(rows), np.bool_)
@@ -155,15 +158,15 @@ def draw_due(session: Session, hour: int, batch: Batch) -> None:
                 pi_sample=np.array([row.pi for row in chosen]),
                 score=scores[mine],
                 repeats=repeats[mine],
-                anomaly=np.array([row.segment in alarmed for row in chosen], np.bool_),
-                drifted=drifted[mine],
                 u=np.array([permanent_random_number(session.config.sampling.seed, r.sample_id) for r in chosen]),
             ),
             names,
             {segment: _floor(session, segment) for segment in reviewing.samplers[name].segments | set(names)},
         )
-        for i, reasons in zip(drawn.drawn.tolist(), drawn.reasons, strict=True):
+        for i in drawn.drawn.tolist():
             row = chosen[i]
+            said = ((UNCERTAIN, drawn.uncertain[i]), (ANOMALY, anomaly[mine[i]]), (DRIFT, drifted[mine[i]]))
+            reasons = tuple(name for name, holds in said if holds) or (FLOOR,)
             items.append(
                 NewItem(
                     sample_id=row.sample_id,
