@@ -8,7 +8,9 @@ between two calls, so that eight are always under way: the latency is that of a 
 the machine has. PostgreSQL: eight processes. SQLite: eight threads of one process, which is how `driftline run` serves
 it, and beside that eight processes on one file (``sqlite_processes``). Before the labelling, while all items are open,
 the time of `review.next_items` alone is taken for filters (one reviewer, leases given back). ``duplicates`` counts
-items with more than one label; ``unfinished`` those that are not done. The last line is one JSON object.
+items with more than one label; ``unfinished`` those that are not done. Latency at full speed is a matter of who else
+uses the machine: ``load_average`` (one minute, before and after) says so, and ``cpu_ms`` is what one call takes of a
+processor on the client's side, waiting aside. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -16,12 +18,13 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 import tempfile
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -46,6 +49,14 @@ FILTERS = {
     "pool_and_languages": review.Filters(pools=("medical",), languages=("de", "fr")),
     "all_three": review.Filters(pools=("medical",), languages=("ja", ""), segments=("segment-58", "segment-59")),
 }
+
+
+class Labelled(NamedTuple):
+    """What one reviewer did: the wall seconds of each call, how often the store had to be asked again, CPU seconds."""
+
+    seconds: list[float]
+    again: int
+    cpu: float
 
 
 def now_us() -> int:
@@ -98,10 +109,11 @@ def time_filters(store: Store, times: int) -> dict[str, dict[str, float]]:
     return found
 
 
-def label_all(store: Store, reviewer: str) -> tuple[list[float], int]:
-    """Label until nothing is left: the wall seconds of each call, and how often the store had to be asked again."""
+def label_all(store: Store, reviewer: str) -> Labelled:
+    """Label until nothing is left."""
     seconds: list[float] = []
     again = 0
+    cpu = time.thread_time()
     items = list(review.next_items(store, reviewer, review.Filters(), now_us(), LEASE_US, AHEAD))
     while items:
         begin = time.perf_counter()
@@ -123,7 +135,7 @@ def label_all(store: Store, reviewer: str) -> tuple[list[float], int]:
                 again += 1
         seconds.append(time.perf_counter() - begin)
         items = list(done.items)
-    return seconds, again
+    return Labelled(seconds, again, time.thread_time() - cpu)
 
 
 def _process(url: str, reviewer: str, start: Any, results: Any) -> None:
@@ -134,7 +146,7 @@ def _process(url: str, reviewer: str, start: Any, results: Any) -> None:
     store.close()
 
 
-def in_processes(url: str) -> list[tuple[list[float], int]]:
+def in_processes(url: str) -> list[Labelled]:
     context = multiprocessing.get_context("spawn")
     start, results = context.Barrier(REVIEWERS), context.Queue()
     processes = [
@@ -149,9 +161,9 @@ def in_processes(url: str) -> list[tuple[list[float], int]]:
     return found
 
 
-def in_threads(url: str) -> list[tuple[list[float], int]]:
+def in_threads(url: str) -> list[Labelled]:
     store = open_store(url, migrate=False)
-    found: list[tuple[list[float], int]] = []
+    found: list[Labelled] = []
     threads = [
         threading.Thread(target=lambda name=name: found.append(label_all(store, name)))
         for name in (f"reviewer-{number}" for number in range(REVIEWERS))
@@ -169,7 +181,7 @@ def _milliseconds(seconds: np.ndarray[Any, Any]) -> dict[str, float]:
     return {"p50_ms": round(p50, 2), "p99_ms": round(p99, 2), "max_ms": round(float(seconds.max()) * 1e3, 2)}
 
 
-def measure(url: str, items: int, work: Callable[[str], list[tuple[list[float], int]]]) -> dict[str, Any]:
+def measure(url: str, items: int, work: Callable[[str], list[Labelled]]) -> dict[str, Any]:
     store = open_store(url)
     begin = time.perf_counter()
     build(store, items)
@@ -178,6 +190,7 @@ def measure(url: str, items: int, work: Callable[[str], list[tuple[list[float], 
         with store.write() as connection:
             connection.exec_driver_sql("ANALYZE review_items")
     filters = time_filters(store, 30 if items < ITEMS else 200)
+    before = round(os.getloadavg()[0], 1)
     begin = time.perf_counter()
     found = work(url)
     wall = time.perf_counter() - begin
@@ -189,10 +202,12 @@ def measure(url: str, items: int, work: Callable[[str], list[tuple[list[float], 
         "labelled": len(labelled),
         "duplicates": sum(len(item.verdicts) > 1 for item in labelled),
         "unfinished": unfinished,
-        **_milliseconds(np.concatenate([seconds for seconds, _ in found])),
+        **_milliseconds(np.concatenate([one.seconds for one in found])),
+        "cpu_ms": round(1e3 * sum(one.cpu for one in found) / len(labelled), 2),
         "labels_per_second": round(len(labelled) / wall, 1),
-        "each_reviewer": sorted(len(seconds) for seconds, _ in found),
-        "asked_again": sum(again for _, again in found),
+        "each_reviewer": sorted(len(one.seconds) for one in found),
+        "asked_again": sum(one.again for one in found),
+        "load_average": [before, round(os.getloadavg()[0], 1)],
         "next_with_filter": filters,
         "next_with_filter_p99_ms": max(taken["p99_ms"] for taken in filters.values()),
         "build_seconds": round(built, 1),
