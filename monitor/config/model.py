@@ -394,8 +394,39 @@ class Alerts(Section):
     app_url: str | None = Field(None, description="Address of driftline's own pages for links in alerts.")
 
 
+class Question(Section):
+    """What reviewers are asked beside whether the answer is correct."""
+
+    name: str = Field(
+        pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,99}$", description="Name under which answers are stored and exported."
+    )
+    text: str = Field(min_length=1, max_length=500, description="The question as reviewers read it.")
+    kind: Literal["choice", "text", "fields"] = Field(
+        description="`choice`: one of `choices`; `text`: some words; `fields`: any of the fields of the output's JSON."
+    )
+    choices: tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] = Field(
+        (), max_length=20, description="What can be chosen; for `choice` alone."
+    )
+    segments: tuple[str, ...] = Field((), description="Only asked in these segments; default: in all.")
+    when: Literal["correct", "wrong", "unsure"] | None = Field(
+        None, description="Only asked with this verdict; default: with each."
+    )
+
+    @model_validator(mode="after")
+    def _choices_for_choice(self) -> Question:
+        if (self.kind == "choice") != bool(self.choices):
+            raise ValueError(
+                "a question of the kind choice needs choices"
+                if self.kind == "choice"
+                else f"only a question of the kind choice has choices, this one is of the kind {self.kind}"
+            )
+        if len(set(self.choices)) < len(self.choices):
+            raise ValueError("two choices are the same; name each once")
+        return self
+
+
 class Review(Section):
-    """The review queue."""
+    """The review queue and its page."""
 
     lease: Duration = Field(written("10m"), description="How long a reviewer has an item before others may get it.")
     expires: Duration = Field(
@@ -406,10 +437,24 @@ class Review(Section):
     most_skips: int = Field(
         3, ge=1, le=100, description="An item that so many reviewers skipped leaves the queue as non-response."
     )
-
+    blind: bool = Field(
+        True,
+        description="Confidence, disagreement, predicted error and why an item was chosen are told only once it is "
+        "labelled, so that they do not sway the label.",
+    )
+    questions: tuple[Question, ...] = Field(
+        (), max_length=20, description="What is asked beside the verdict, in this order."
+    )
     keep_pixels: Duration = Field(
         written("0s"), description="How long full pixels of review items are kept after labelling."
     )
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Review:
+        names = [question.name for question in self.questions]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two questions have the name {twice[0]!r}; their answers could not be told apart")
+        return self
 
 
 class Report(Section):
