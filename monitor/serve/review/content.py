@@ -189,8 +189,8 @@ def _outputs(parts: list[dict[str, Any]]) -> tuple[list[models.ShownOutput], lis
         laid = laid_out(str(text))
         if laid is not None:
             values.append(laid[1])
-        body, length = cut(laid[0] if laid else str(text))
-        found.append(models.ShownOutput(_text(part.get("kind")), models.ShownText(body, length), laid is not None))
+        body = models.ShownText(*cut(laid[0] if laid else str(text)))
+        found.append(models.ShownOutput(_text(part.get("kind")), body, laid is not None))
     return found, values
 
 

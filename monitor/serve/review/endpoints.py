@@ -18,6 +18,7 @@ from monitor.serve.review import content, models, questions
 from monitor.store import review
 from monitor.store.days import day_start, next_day
 from monitor.store.engine import Store
+from monitor.store.review.audit import carried_out
 from monitor.store.review.items import encode
 from monitor.store.tables import labels, review_items
 from monitor.times import iso
@@ -37,9 +38,11 @@ def take(context: Context, request: Request, given: models.Take, caller: Caller)
 
 def label(context: Context, request: Request, given: models.GivenLabel, caller: Caller) -> models.AnswerResult:
     config, now_us = context.config(), _now_us(context)
-    with context.store.read() as connection:
+    with context.store.read() as connection, _wrong_values():
         item = _item(review.find_item(connection, given.item_id), given.item_id)
-    questions.check(config, item.segment, given.verdict, given.answers)
+        before = carried_out(connection, caller.reviewer, given.request_id, given.item_id)
+    if before is None:  # what was recorded is not judged by questions that may be others by now
+        questions.check(config, item.segment, given.verdict, given.answers)
     with _wrong_values("answers"):
         said = review.Label(given.verdict, given.answers, given.note)
     with _wrong_values():
@@ -65,6 +68,8 @@ def label(context: Context, request: Request, given: models.GivenLabel, caller: 
 def skip(context: Context, request: Request, given: models.GivenSkip, caller: Caller) -> models.AnswerResult:
     config, now_us = context.config(), _now_us(context)
     most = config.review.most_skips
+    with context.store.read() as connection, _wrong_values():
+        carried_out(connection, caller.reviewer, given.request_id, given.item_id)
     with _wrong_values():
         if given.count:
             done = review.skip_and_next(

@@ -79,7 +79,7 @@ class ShownText(Struct, frozen=True):
     """A text of an event. What hides or reorders characters is written out, as ``[U+202E]``."""
 
     text: str
-    length: Annotated[int, Meta(description="Characters of the whole; `text` may hold fewer.")]
+    more: Annotated[int, Meta(description="Characters after it that are left out.")]
 
 
 class ShownInput(Struct, frozen=True):

@@ -31,7 +31,8 @@ POLICY = (
 )
 # With `no-referrer` browsers would send `Origin: null` with the forms here.
 _HEADERS = {"content-security-policy": POLICY, "referrer-policy": "same-origin"}
-_STATIC = {"review.js": "text/javascript", "review.css": "text/css", "icon.svg": "image/svg+xml"}
+_SCRIPTS = ("review.js", "item.js", "parts.js", "picture.js", "server.js")
+_STATIC = {**dict.fromkeys(_SCRIPTS, "text/javascript"), "review.css": "text/css", "icon.svg": "image/svg+xml"}
 SKIP_REASONS = (
     "Unreadable: picture or text cannot be made out",
     "Something needed is missing here",

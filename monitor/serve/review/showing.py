@@ -25,8 +25,8 @@ def shown(text: str) -> str:
 
 
 def cut(text: str, most: int = MOST_TEXT) -> tuple[str, int]:
-    """(the text as it is shown, of at most ``most`` characters of it; how many there are)."""
-    return shown(text[:most]), len(text)
+    """(the text as it is shown, of at most ``most`` characters of it; how many are left out)."""
+    return shown(text[:most]), max(0, len(text) - most)
 
 
 def laid_out(text: str) -> tuple[str, Any] | None:
