@@ -5,32 +5,26 @@ who need contrast, a phone or a keyboard.
 from __future__ import annotations
 
 import json
-import socket
-import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Response, Route, expect
+from playwright.sync_api import Browser, Page, Response, Route, expect
 from sqlalchemy import func, select
 
-from monitor.config.model import Config
-from monitor.serve.context import Context
-from monitor.serve.server import WebServer
 from monitor.store import review, tokens
 from monitor.store.engine import Store, open_store
 from monitor.store.tables import labels
 from tests.conftest import absent
 from tests.service.queue_of_page import NOW_US, QUESTIONS, confidence, configured, fill_queue
+from tests.service.review_browser import reviewing, serving
 from tests.services import Unavailable
 from tests.services import chromium as chromium_service
 
 pytestmark = pytest.mark.real
-WIDE = {"width": 1280, "height": 800}
 
 
 @pytest.fixture(scope="module")
@@ -56,62 +50,6 @@ def store(tmp_path: Path) -> Iterator[Store]:
     opened = open_store(f"sqlite:///{tmp_path / 'd.db'}")
     yield opened
     opened.close()
-
-
-@dataclass
-class Served:
-    """A service that answers on ``url``; its wall clock is ``now`` (seconds)."""
-
-    url: str
-    store: Store
-    now: list[float] = field(default_factory=lambda: [NOW_US / 1e6])
-
-
-@contextmanager
-def serving(store: Store, config: Config | None = None) -> Iterator[Served]:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        served = Served(f"http://127.0.0.1:{listener.getsockname()[1]}", store)
-        context = Context(
-            store=store,
-            config=lambda: config or Config(),
-            states=list,
-            metrics=lambda: b"",
-            clock=lambda: served.now[0],
-        )
-        stop = threading.Event()
-        thread = threading.Thread(target=WebServer(listener, context).run, args=(stop,))
-        thread.start()
-        try:
-            yield served
-        finally:
-            stop.set()
-            thread.join()
-
-
-@contextmanager
-def reviewing(
-    browser: Browser, served: Served, given: str = "Ada", *, waits_for: str = "#work", **options: Any
-) -> Iterator[Page]:
-    """A reviewer who has logged in, in a browser context of his own; an error of a script fails the test."""
-    context: BrowserContext = browser.new_context(**{"viewport": WIDE, **options})
-    context.set_default_timeout(20_000)
-    page = context.new_page()
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    try:
-        page.goto(f"{served.url}/login")
-        page.locator("#given").fill(given)
-        page.keyboard.press("Enter")
-        expect(page.locator(waits_for)).to_be_visible()
-        yield page
-        assert errors == []
-    finally:
-        context.close()
-
-
-def shown(page: Page) -> str:
-    """The event of the item that is shown."""
-    return page.locator("#facts div", has_text="Event").locator("dd").inner_text()
 
 
 def event(seed: int) -> str:
@@ -465,6 +403,40 @@ def test_a_phone(store: Store, browser: Browser) -> None:
         expect(page.locator("#empty-title")).to_have_text("Nothing to review")
         expect_sent(page)
         assert len(standing(store)) == 2
+
+
+def test_a_filter(store: Store, browser: Browser) -> None:
+    fill_queue(store, 4, languages=("en", ""))
+    with serving(store) as served, reviewing(browser, served) as page:
+        expect_item(page, 0)
+        page.locator("#filter summary").click()
+        assert page.locator("#filter select").count() == 1  # of what has several values
+        page.get_by_label("Language").select_option("unknown")
+        page.get_by_role("button", name="Apply").click()
+        expect_item(page, 1)
+        page.keyboard.press("c")
+        expect_item(page, 3)
+        page.keyboard.press("c")
+        expect(page.locator("#empty-text")).to_contain_text("2 other items do. Clear the filter")
+        page.get_by_role("link", name="Clear").click()
+        expect_item(page, 0)
+
+
+def test_answers_of_another_reviewer_are_never_sent_as_ones_own(store: Store, browser: Browser) -> None:
+    fill_queue(store, 2)
+    with serving(store) as served, reviewing(browser, served) as page:
+        expect_item(page, 0)
+        page.on("dialog", lambda dialog: dialog.accept())
+        page.route("**/api/review/label", lambda route: route.abort())
+        page.keyboard.press("w")
+        expect(page.locator("#notice")).to_contain_text("1 answer waits")
+        page.unroute("**/api/review/label")
+        page.goto(f"{served.url}/login")
+        page.locator("#given").fill("Bob")
+        page.keyboard.press("Enter")
+        expect(page.locator("#notice")).to_contain_text("Ada gave in this tab (1) were not sent")
+        expect_sent(page)
+        assert standing(store) == []
 
 
 def test_an_empty_queue_says_what_to_do(store: Store, browser: Browser) -> None:

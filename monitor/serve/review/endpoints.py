@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import Connection, func, literal_column, select
 from starlette.requests import Request
 
 from monitor.config.model import Config
@@ -25,6 +25,9 @@ from monitor.times import iso
 
 # How the canonical form of an unsure label ends: its keys are sorted, and `verdict` is the last.
 _UNSURE = encode({"verdict": "unsure"})[1:]
+# Literal, for the partial indices.
+_IS_OPEN = review_items.c.state == literal_column("'open'")
+_IS_LEASED = review_items.c.state == literal_column("'leased'")
 
 
 def take(context: Context, request: Request, given: models.Take, caller: Caller) -> models.Batch:
@@ -126,11 +129,10 @@ def progress(context: Context, request: Request, query: models.Filter, caller: C
     unsure = select(func.count()).where(
         *mine, labels.c.kind == "label", ~labels.c.undone, labels.c.item_id != "", labels.c.label.endswith(_UNSURE)
     )
-    waits = or_(
-        review_items.c.state == "open",
-        (review_items.c.state == "leased") & (review_items.c.leased_by == caller.reviewer),
-    )
-    left = select(func.count()).select_from(review_items).where(waits, *_conditions(query))
+    # Two counts, each along the index of its state.
+    left = select(func.count()).select_from(review_items).where(_IS_OPEN, *_conditions(query))
+    held = select(func.count()).select_from(review_items).where(_IS_LEASED, *_conditions(query))
+    held = held.where(review_items.c.leased_by == caller.reviewer)
     with context.store.read() as connection:
         return models.DayProgress(
             caller.reviewer,
@@ -139,7 +141,7 @@ def progress(context: Context, request: Request, query: models.Filter, caller: C
             int(connection.execute(unsure).scalar_one()),
             found.skipped,
             found.leased,
-            int(connection.execute(left).scalar_one()),
+            int(connection.execute(left).scalar_one()) + int(connection.execute(held).scalar_one()),
         )
 
 
@@ -227,28 +229,33 @@ REVIEW_ENDPOINTS = (
 )
 
 
-def why_empty(store: Store, reviewer: str, given: models.Filter) -> str:
+def why_empty(store: Store, given: models.Filter) -> str:
     """Why nothing is next for a reviewer, and what to do."""
-    waits = review_items.c.state.in_(("open", "leased"))
-    counted = select(review_items.c.state, func.count()).where(waits).group_by(review_items.c.state)
+
+    def waiting(connection: Connection, *conditions: Any) -> tuple[int, int]:
+        counts = (select(func.count()).select_from(review_items).where(is_so, *conditions) for is_so in states)
+        first, second = (int(connection.execute(count).scalar_one()) for count in counts)
+        return first, second
+
+    states = (_IS_OPEN, _IS_LEASED)
     with store.read() as connection:
-        everything = {row[0]: int(row[1]) for row in connection.execute(counted)}
-        passing = {row[0]: int(row[1]) for row in connection.execute(counted.where(*_conditions(given)))}
+        everything = waiting(connection)
+        passing_open, passing_leased = waiting(connection, *_conditions(given))
         any_item = connection.execute(select(review_items.c.item_id).limit(1)).first()
     if any_item is None:
         return (
             "No event was drawn for review yet. Items are drawn as events come in: look at the overview whether any do."
         )
-    if sum(passing.values()) == 0 and (left := sum(everything.values())):
+    if passing_open + passing_leased == 0 and (left := sum(everything)):
         return f"Nothing waits that passes your filter; {left} other items do. Clear the filter to take them."
-    if passing.get("open"):
+    if passing_open:
         return "All that is left you have answered already: those items wait for another reviewer."
-    if passing.get("leased"):
+    if passing_leased:
         return (
-            f"Other reviewers are at the {passing['leased']} items that are left. One comes back when its lease ends; "
+            f"Other reviewers are at the {passing_leased} items that are left. One comes back when its lease ends; "
             "look again in a while."
         )
-    return "Every item has its labels. New ones are drawn as events come in: look again later."
+    return "Every item has its labels or has left the queue. New ones are drawn as events come in: look again later."
 
 
 @contextmanager
@@ -279,7 +286,7 @@ def _shown(
     asked_for: int = 1,
 ) -> tuple[list[models.ReviewItem], str]:
     if not items:
-        return [], why_empty(context.store, reviewer, given) if asked_for else ""
+        return [], why_empty(context.store, given) if asked_for else ""
     with context.store.read() as connection:
         return content.review_items(connection, items, reviewer, config), ""
 

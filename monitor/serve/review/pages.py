@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from sqlalchemy import select
+from sqlalchemy import literal_column, select
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
@@ -117,7 +117,7 @@ def _choices(context: Context) -> dict[str, list[str]]:
     with context.store.read() as connection:
         for name in _FILTERS:
             column = review_items.c[name]
-            query = select(column).where(review_items.c.state.in_(("open", "leased"))).distinct().order_by(column)
+            query = select(column).where(review_items.c.state == literal_column("'open'")).distinct().order_by(column)
             values = [str(value) for value in connection.execute(query.limit(_MOST_CHOICES)).scalars()]
             if len(values) > 1:
                 found[name] = values

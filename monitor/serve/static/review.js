@@ -7,6 +7,7 @@ import { listenOnStage, preload, step, turn, unload, zoom, zoomed } from "./pict
 import { ask, requestId } from "./server.js";
 
 const AHEAD = 2;            // items leased: the one shown and the next
+const LOOK_AGAIN_MS = 30000;
 const KEPT = "driftline-outbox";
 
 const state = {
@@ -28,7 +29,9 @@ function keep() {
 function restore() {
   try {
     const kept = JSON.parse(sessionStorage.getItem(KEPT) || "null");
-    if (kept && kept.reviewer === reviewer) state.outbox = kept.outbox;
+    if (!kept || !kept.outbox.length) return;
+    if (kept.reviewer === reviewer) state.outbox = kept.outbox;
+    else notice(`Answers that ${kept.reviewer} gave in this tab (${kept.outbox.length}) were not sent, and are dropped: you are ${reviewer}.`, "bad");
   } catch { /* nothing was kept */ }
 }
 
@@ -149,7 +152,7 @@ function showEmpty(text, title = "") {
   $("empty-title").textContent = title || (text ? "Nothing to review" : "Loading…");
   $("empty-text").textContent = text;
   $("again").hidden = !text;
-  if (text) say(text);
+  if (text && $("spoken").textContent !== text) say(text);
 }
 
 // ---- answering
@@ -249,7 +252,7 @@ function onKey(event) {
     return;
   }
   if (event.key === "Escape") {
-    if (target === $("note")) target.blur();
+    if (writing) $("work").focus({ preventScroll: true });
     else if (state.verdict) { state.verdict = null; showQuestions(null, null); $("work").focus({ preventScroll: true }); say("Verdict taken back."); }
     return;
   }
@@ -299,6 +302,7 @@ function listen() {
     $("single").addEventListener("change", () => localStorage.setItem("driftline-single-keys", $("single").checked ? "on" : "off"));
   } catch { /* not remembered */ }
   setInterval(renew, Math.min(15000, settings.lease_ms / 4));
+  setInterval(() => { if (!document.hidden && !state.queue.length && !state.outbox.length && !$("again").hidden) take(); }, LOOK_AGAIN_MS);
 }
 
 listen();
