@@ -276,8 +276,9 @@ def test_answers_that_wait_survive_a_reload(store: Store, browser: Browser) -> N
         page.keyboard.press("u")
         expect(page.locator("#notice")).to_contain_text("1 answer waits")
         assert standing(store) == []
-        page.unroute("**/api/review/label")
         page.reload()
+        expect(page.locator("#notice")).to_contain_text("1 answer waits")
+        page.unroute("**/api/review/label")
         expect_item(page, 1)
         expect_sent(page)
         assert standing(store) == [(event(0), "unsure")]
@@ -426,17 +427,18 @@ def test_answers_of_another_reviewer_are_never_sent_as_ones_own(store: Store, br
     fill_queue(store, 2)
     with serving(store) as served, reviewing(browser, served) as page:
         expect_item(page, 0)
+        sent: list[str] = []
         page.on("dialog", lambda dialog: dialog.accept())
-        page.route("**/api/review/label", lambda route: route.abort())
+        page.route("**/api/review/label", lambda route: (sent.append(route.request.url), route.abort()))
         page.keyboard.press("w")
         expect(page.locator("#notice")).to_contain_text("1 answer waits")
-        page.unroute("**/api/review/label")
         page.goto(f"{served.url}/login")
+        sent.clear()
         page.locator("#given").fill("Bob")
         page.keyboard.press("Enter")
         expect(page.locator("#notice")).to_contain_text("Ada gave in this tab (1) were not sent")
-        expect_sent(page)
-        assert standing(store) == []
+        page.wait_for_load_state("networkidle")
+        assert sent == []
 
 
 def test_an_empty_queue_says_what_to_do(store: Store, browser: Browser) -> None:

@@ -39,6 +39,7 @@ async function flush() {
   if (state.sending) return;
   state.sending = true;
   $("answer").setAttribute("aria-busy", "true");
+  let empty = "";           // what the last answer says of why nothing is next
   try {
     while (state.outbox.length) {
       const task = state.outbox[0];
@@ -53,9 +54,10 @@ async function flush() {
       state.outbox.shift(); keep();
       if (state.failures) { state.failures = 0; notice("Connected again. Everything was sent.", "good"); }
       if (task.path === "undo") undone(found); else answered(task, found);
+      empty = found.empty || "";
     }
   } finally { state.sending = false; $("answer").setAttribute("aria-busy", String(state.outbox.length > 0)); }
-  if (!state.queue.length) await take();
+  if (!state.queue.length) { if (empty) showEmpty(empty); else await take(); }
   progressSoon();
 }
 
@@ -68,7 +70,7 @@ function later(error) {
 }
 
 function declined(task, error) {
-  if (task.path === "undo") { state.undoing = false; notice(error.message, "bad"); render(); return; }
+  if (task.path === "undo") { state.undoing = false; notice(error.message, "bad"); return; }
   const note = task.body.note ? ` Your note was: ${task.body.note}` : "";
   const said = task.body.verdict ? `“${task.body.verdict}”` : "the skip";
   notice(error.why === "not_leased" || error.why === "done"
@@ -79,7 +81,6 @@ function declined(task, error) {
 function answered(task, found) {
   merge(found.items);
   showLast(task, found.revealed);
-  if (!state.queue.length && !state.outbox.length) showEmpty(found.empty);
 }
 
 function undone(found) {
