@@ -18,6 +18,7 @@ from monitor.store.engine import Store
 from tests.service.queue_of_page import NOW_US
 
 WIDE = {"width": 1280, "height": 800}
+expect.set_options(timeout=30_000)  # machines are shared and slow; what is there is there at once
 
 
 @dataclass
@@ -56,7 +57,7 @@ def reviewing(
 ) -> Iterator[Page]:
     """A reviewer who has logged in, in a browser context of his own; an error of a script fails the test."""
     context: BrowserContext = browser.new_context(**{"viewport": WIDE, **options})
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(30_000)
     page = context.new_page()
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))

@@ -308,5 +308,6 @@ function listen() {
 
 listen();
 restore();
-if (state.outbox.length) flush(); else take();
+if (state.outbox.length) flush();
+take();
 progressSoon();
