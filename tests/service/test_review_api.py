@@ -216,6 +216,29 @@ def test_progress_of_the_day(store: Store) -> None:
     assert ada.send("GET", "/api/review/progress").json()["labelled"] == 0
 
 
+def test_the_same_on_both_databases(store_url: str) -> None:
+    opened = open_store(store_url)
+    try:
+        ids = fill_queue(opened, 3, hostile=True, languages=("en", ""))
+        ada = reviewer(opened)
+        first = ada.post("/api/review/next", {"count": 2}).json()["items"]
+        assert [item["id"] for item in first] == ids[:2]
+        assert ada.send("GET", first[0]["inputs"][0]["pictures"]["1"]).content == receipt(0)
+        note = "a NUL \x00 and \u202e"
+        done = [ada.post("/api/review/label", said(ids[0], "unsure", "r", note=note, count=1)).json() for _ in range(2)]
+        assert [answer["repeated"] for answer in done] == [False, True]
+        found = ada.send("GET", "/api/review/progress?language=en").json()
+        assert (found["labelled"], found["unsure"], found["leased"], found["left"]) == (1, 1, 1, 1)
+        assert ada.send("GET", "/review?language=%00").status_code == 200
+        for path in ("items/%00", "items/%00/images/0", "items/a%00", "progress?segment=%00"):
+            assert ada.send("GET", f"/api/review/{path}").status_code in (400, 404), path
+        for body in (said("\0"), said(ids[1], request_id="\0"), said(ids[1], filter={"pool": "\0"})):
+            assert ada.post("/api/review/label", body).status_code == 400
+        assert "filter" in ada.post("/api/review/next", {"filter": {"segment": "x"}}).json()["empty"]
+    finally:
+        opened.close()
+
+
 def test_filters(store: Store) -> None:
     ids = fill_queue(store, 4, languages=("en", ""))
     ada = reviewer(store)

@@ -42,7 +42,7 @@ def take(context: Context, request: Request, given: models.Take, caller: Caller)
 def label(context: Context, request: Request, given: models.GivenLabel, caller: Caller) -> models.AnswerResult:
     config, now_us = context.config(), _now_us(context)
     with context.store.read() as connection, _wrong_values():
-        item = _item(review.find_item(connection, given.item_id), given.item_id)
+        item = _item(connection, given.item_id)
         before = carried_out(connection, caller.reviewer, given.request_id, given.item_id)
     if before is None:  # what was recorded is not judged by questions that may be others by now
         questions.check(config, item.segment, given.verdict, given.answers)
@@ -148,14 +148,14 @@ def progress(context: Context, request: Request, query: models.Filter, caller: C
 def item(context: Context, request: Request, query: Nothing, caller: Caller) -> models.ReviewItem:
     wanted = request.path_params["item_id"]
     with context.store.read() as connection:
-        found = _item(review.find_item(connection, wanted), wanted)
+        found = _item(connection, wanted)
         return content.review_items(connection, [found], caller.reviewer, context.config())[0]
 
 
 def picture(context: Context, request: Request, query: models.PictureQuery, caller: Caller) -> Picture:
     wanted, part = request.path_params["item_id"], request.path_params["part"]
     with context.store.read() as connection:
-        found = _item(review.find_item(connection, wanted), wanted)
+        found = _item(connection, wanted)
         small = part.isascii() and part.isdigit() and len(part) <= 6
         pixels = content.picture(connection, found, int(part), query.page) if small else None
     if pixels is None:
@@ -308,7 +308,8 @@ def _conditions(given: models.Filter) -> list[Any]:
     return [column == value for column, value in columns.items() if value is not None]
 
 
-def _item(found: review.Item | None, wanted: str) -> review.Item:
+def _item(connection: Connection, wanted: str) -> review.Item:
+    found = review.find_item(connection, wanted) if wanted.isascii() and wanted.isalnum() else None
     if found is None:
         raise NotFound(f"no item has the id {wanted[:80]!r}; it may be older than retention.labels")
     return found

@@ -16,18 +16,20 @@ RequestId = Annotated[
     str,
     Meta(
         max_length=MOST_REQUEST_ID,
+        pattern="^[0-9A-Za-z_.:-]*$",
         description="Made by the client for this request, so that it may be sent again until it is answered; or empty.",
     ),
 ]
-ItemId = Annotated[str, Meta(min_length=1, max_length=64)]
+ItemId = Annotated[str, Meta(pattern="^[0-9A-Za-z]{1,64}$")]
+Name = Annotated[Text, Meta(pattern="^[^\\x00]*$")]  # no text of PostgreSQL holds a NUL
 
 
 class Filter(Struct, frozen=True, forbid_unknown_fields=True):
     """What a reviewer takes; null takes all. ``language`` is empty where it is unknown."""
 
-    segment: Text | None = None
-    language: Text | None = None
-    pool: Text | None = None
+    segment: Name | None = None
+    language: Name | None = None
+    pool: Name | None = None
 
 
 class PictureQuery(Struct, frozen=True, forbid_unknown_fields=True):
