@@ -99,6 +99,8 @@ def _page_routes(context: Context, access: Access) -> list[Route]:
         try:
             asks = access.caller(request, "reviewer")
         except Refused as error:
+            if error.status == 403:
+                return pages.login_page(access, request, str(error), error.status)
             if error.status != 401:
                 raise
             asks = caller  # without a session: to the login
@@ -173,7 +175,8 @@ def _answered(request: Request, answer: Callable[[], Response]) -> Response:
 def _response(found: msgspec.Struct | Picture) -> Response:
     if isinstance(found, Picture):
         # Pixels of an id never change; kept by this browser alone, so that what was loaded ahead is there at once.
-        return Response(found, media_type="image/jpeg", headers={"cache-control": "private, max-age=600"})
+        headers = {"cache-control": "private, max-age=600", "vary": "cookie, authorization"}
+        return Response(found, media_type="image/jpeg", headers=headers)
     return json_response(200, encode(found))
 
 

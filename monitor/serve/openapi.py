@@ -81,6 +81,7 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
     }
     if endpoint.method == "POST":
         reference = {"$ref": f"#/components/schemas/{endpoint.query.__name__}"}
+        operation["security"] = [{"bearer": []}, {"session": []}]
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": reference}}}
     else:
         operation["parameters"] += _query_parameters(endpoint.query)

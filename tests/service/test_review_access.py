@@ -92,6 +92,7 @@ def test_a_session_may_do_what_its_token_may(store: Store, role: str, goes_to: s
     assert browser.send("GET", "/api/dead-letters").status_code == (200 if role == "admin" else 403)
     assert browser.send("GET", "/review").status_code == (403 if role == "viewer" else 200)
     if role == "viewer":
+        assert "it needs reviewer" in browser.send("GET", "/review").text
         assert browser.post("/api/review/next", {}).status_code == 403
 
 

@@ -81,6 +81,7 @@ def test_pixels_are_the_stored_jpeg_and_nothing_else(store: Store) -> None:
     assert answer.headers["content-type"] == "image/jpeg"
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["cache-control"].startswith("private")
+    assert "cookie" in answer.headers["vary"]
     assert answer.headers.get_list("cache-control") == [answer.headers["cache-control"]]
     for wrong in ("1", "2", "-1", "0x0", "٠", "9" * 30, "0?page=2", "..%2f..%2fetc%2fpasswd", "0%00"):
         assert browser.send("GET", f"/api/review/items/{item_id}/images/{wrong}").status_code in (404, 400), wrong
