@@ -102,7 +102,9 @@ def fields(
         nested += children
     for here, child in nested:
         kind = child.model_fields.get("kind")
-        suffix = f" (kind: {typing.get_args(kind.annotation)[0]})" if kind is not None else ""
+        # A field `kind` of one value tells apart the forms that a section has.
+        kinds = typing.get_args(kind.annotation) if kind is not None else ()
+        suffix = f" (kind: {kinds[0]})" if len(kinds) == 1 else ""
         yield from fields(child, here, f"`{here}`{suffix}")
 
 

@@ -3,47 +3,27 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 from starlette.requests import Request
 
 from monitor.serve import models, parameters, queries
-from monitor.serve.access import Need
+from monitor.serve.access import Caller
 from monitor.serve.context import Context
+from monitor.serve.endpoint import Endpoint, NotFound
 from monitor.serve.parameters import BadParameter
+from monitor.serve.review.endpoints import REVIEW_ENDPOINTS
 from monitor.store import letters, outbox
 from monitor.store.anomalies import get_anomaly, list_anomalies
 
 
-class NotFound(Exception):
-    """There is no such thing; the message says what was asked for."""
-
-
-Handler = Callable[[Context, Request, Any, str], msgspec.Struct]
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """``handler(context, request, query, role)`` answers GET ``path`` with a ``response``."""
-
-    path: str
-    need: Need
-    query: type[msgspec.Struct]
-    response: type[msgspec.Struct]
-    summary: str
-    handler: Handler
-
-
-def segments(context: Context, request: Request, query: parameters.Range, role: str) -> models.Segments:
+def segments(context: Context, request: Request, query: parameters.Range, caller: Caller) -> models.Segments:
     low, high = parameters.span(query.since, query.until)
     with context.store.read() as connection:
         return queries.segments(connection, context.config(), low, high)
 
 
-def summaries(context: Context, request: Request, query: parameters.SummaryQuery, role: str) -> models.Summaries:
+def summaries(context: Context, request: Request, query: parameters.SummaryQuery, caller: Caller) -> models.Summaries:
     low, high = parameters.span(query.since, query.until)
     with context.store.read() as connection:
         try:
@@ -55,23 +35,23 @@ def summaries(context: Context, request: Request, query: parameters.SummaryQuery
     return models.Summaries(found)
 
 
-def samples(context: Context, request: Request, query: parameters.SampleQuery, role: str) -> models.Samples:
+def samples(context: Context, request: Request, query: parameters.SampleQuery, caller: Caller) -> models.Samples:
     low, high = parameters.span(query.since, query.until)
     with context.store.read() as connection:
         rows = queries.samples(connection, query, low, high, query.limit + 1)
     return models.Samples(rows[: query.limit], _page(query.limit, query.offset, len(rows)))
 
 
-def sample(context: Context, request: Request, query: parameters.Nothing, role: str) -> models.Sample:
+def sample(context: Context, request: Request, query: parameters.Nothing, caller: Caller) -> models.Sample:
     wanted = request.path_params["id"]
     with context.store.read() as connection:
-        found = queries.sample(connection, wanted, content=role in ("open", "reviewer", "admin"))
+        found = queries.sample(connection, wanted, content=caller.role in ("open", "reviewer", "admin"))
     if found is None:
         raise NotFound(f"no sample {wanted!r}; /api/samples lists those that are kept")
     return found
 
 
-def anomalies(context: Context, request: Request, query: parameters.AnomalyQuery, role: str) -> models.Anomalies:
+def anomalies(context: Context, request: Request, query: parameters.AnomalyQuery, caller: Caller) -> models.Anomalies:
     low, high = parameters.span(query.since, query.until)
     with context.store.read() as connection:
         rows = list_anomalies(
@@ -89,7 +69,7 @@ def anomalies(context: Context, request: Request, query: parameters.AnomalyQuery
     return models.Anomalies(heads, _page(query.limit, query.offset, len(rows)))
 
 
-def anomaly(context: Context, request: Request, query: parameters.Nothing, role: str) -> models.Anomaly:
+def anomaly(context: Context, request: Request, query: parameters.Nothing, caller: Caller) -> models.Anomaly:
     wanted = request.path_params["id"]
     with context.store.read() as connection:
         row = get_anomaly(connection, wanted)
@@ -101,7 +81,7 @@ def anomaly(context: Context, request: Request, query: parameters.Nothing, role:
 
 
 def dead_letters(
-    context: Context, request: Request, query: parameters.DeadLetterQuery, role: str
+    context: Context, request: Request, query: parameters.DeadLetterQuery, caller: Caller
 ) -> models.DeadLetters:
     with context.store.read() as connection:
         rows = letters.list_letters(connection, reason=query.reason, limit=query.limit + 1, offset=query.offset)
@@ -110,7 +90,7 @@ def dead_letters(
     return models.DeadLetters(heads, reasons, _page(query.limit, query.offset, len(rows)))
 
 
-def dead_letter(context: Context, request: Request, query: parameters.Nothing, role: str) -> models.DeadLetter:
+def dead_letter(context: Context, request: Request, query: parameters.Nothing, caller: Caller) -> models.DeadLetter:
     topic, partition, offset = (request.path_params[name] for name in ("topic", "partition", "offset"))
     if not (_small(partition) and _small(offset)):
         raise NotFound(f"no dead letter {topic}/{partition}/{offset}")
@@ -122,13 +102,13 @@ def dead_letter(context: Context, request: Request, query: parameters.Nothing, r
     return models.DeadLetter(queries.letter_head(row), original)
 
 
-def status(context: Context, request: Request, query: parameters.Nothing, role: str) -> models.Status:
+def status(context: Context, request: Request, query: parameters.Nothing, caller: Caller) -> models.Status:
     from monitor.status import read_status
 
     return read_status(context.store, context.config())
 
 
-def budget(context: Context, request: Request, query: parameters.BudgetQuery, role: str) -> models.Budget:
+def budget(context: Context, request: Request, query: parameters.BudgetQuery, caller: Caller) -> models.Budget:
     from monitor.budget import read_budget
     from monitor.evaluate.power import parse_effects
 
@@ -179,6 +159,7 @@ ENDPOINTS = (
         "What the false-alarm budget buys: its division, what is spent, and what each stream would find.",
         budget,
     ),
+    *REVIEW_ENDPOINTS,
 )
 
 

@@ -22,6 +22,10 @@ class Problem(Struct, frozen=True):
 
     error: Annotated[str, Meta(description="What was wrong, what was got, what to write.")]
     parameter: Annotated[str | None, Meta(description="The parameter at fault, if it was one.")] = None
+    why: Annotated[
+        str | None,
+        Meta(description="Why the queue declined: unknown, not_leased, done, removed, answered, nothing or too_late."),
+    ] = None
 
 
 class Figure(Struct, frozen=True):

@@ -10,8 +10,11 @@ from typing import Any
 
 import msgspec
 
-from monitor.serve.endpoints import ENDPOINTS, Endpoint
+from monitor.serve.access import CSRF_HEADER
+from monitor.serve.endpoint import Endpoint, Picture
+from monitor.serve.endpoints import ENDPOINTS
 from monitor.serve.models import Problem
+from monitor.serve.sessions import COOKIE
 
 _IN_PATH = re.compile(r"\{(\w+)\}")
 _ROLES = {"viewer": "viewer, reviewer or admin", "reviewer": "reviewer or admin", "admin": "admin"}
@@ -19,24 +22,36 @@ _ROLES = {"viewer": "viewer, reviewer or admin", "reviewer": "reviewer or admin"
 
 def document() -> dict[str, Any]:
     """The document as JSON-ready data."""
-    types: list[Any] = [Problem, *dict.fromkeys(endpoint.response for endpoint in ENDPOINTS)]
+    answers = [endpoint.response for endpoint in ENDPOINTS if endpoint.response is not Picture]
+    bodies = [endpoint.query for endpoint in ENDPOINTS if endpoint.method == "POST"]
+    types: list[Any] = [Problem, *dict.fromkeys([*answers, *bodies])]
     _, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "driftline",
             "version": _version(),
-            "description": "What driftline measured and found. Read only. Every list is paged by limit and offset.",
+            "description": "What driftline measured and found, and the review queue. Lists have limit and offset.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
-        "security": [{"bearer": []}, {"basic": []}, {}],
-        "paths": {endpoint.path: {"get": _operation(endpoint)} for endpoint in ENDPOINTS},
+        "security": [{"bearer": []}, {"basic": []}, {"session": []}, {}],
+        "paths": {endpoint.path: {endpoint.method.lower(): _operation(endpoint)} for endpoint in ENDPOINTS},
         "components": {
             "schemas": dict(sorted(components.items())),
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer", "description": "A token of `driftline token create`."},
-                "basic": {"type": "http", "scheme": "basic", "description": "Any name, the token as password."},
+                "basic": {
+                    "type": "http",
+                    "scheme": "basic",
+                    "description": "Any name, the token as password. Not for POST: browsers send it by themselves.",
+                },
+                "session": {
+                    "type": "apiKey",
+                    "in": "cookie",
+                    "name": COOKIE,
+                    "description": f"Of /login. A POST needs the header {CSRF_HEADER} and an Origin of its own, too.",
+                },
             },
         },
     }
@@ -44,24 +59,48 @@ def document() -> dict[str, Any]:
 
 def _operation(endpoint: Endpoint) -> dict[str, Any]:
     answers = {
-        "200": _json("The answer.", endpoint.response),
+        "200": _answer(endpoint),
         "400": _json("A parameter or the Host header is wrong.", Problem),
         "401": _json("A token is needed, or this one does not work.", Problem),
-        "403": _json("The token's role does not suffice.", Problem),
+        "403": _json("The token's role does not suffice, or the request may be forged.", Problem),
     }
+    if endpoint.method == "POST":
+        answers["404"] = _json("There is no such item.", Problem)
+        answers["409"] = _json("The queue declined it, and nothing was changed; `why` says why.", Problem)
+        answers["413"] = _json("The body is too large.", Problem)
+        answers["415"] = _json("The body is not application/json.", Problem)
     if _IN_PATH.search(endpoint.path) or endpoint.path == "/api/summaries":
         answers["404"] = _json("There is no such thing.", Problem)
     answers["503"] = _json("The store does not answer; try again.", Problem)
-    return {
-        "operationId": endpoint.handler.__name__,
+    operation: dict[str, Any] = {
+        "operationId": _operation_id(endpoint),
         "summary": endpoint.summary,
         "description": f"Needs the role {_ROLES[endpoint.need]} once there are tokens.",
-        "parameters": [*_path_parameters(endpoint.path), *_query_parameters(endpoint.query)],
-        "responses": answers,
+        "parameters": _path_parameters(endpoint.path),
+        "responses": dict(sorted(answers.items())),
     }
+    if endpoint.method == "POST":
+        reference = {"$ref": f"#/components/schemas/{endpoint.query.__name__}"}
+        operation["security"] = [{"bearer": []}, {"session": []}]
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": reference}}}
+    else:
+        operation["parameters"] += _query_parameters(endpoint.query)
+    return operation
 
 
-def _json(description: str, kind: type[msgspec.Struct]) -> dict[str, Any]:
+def _operation_id(endpoint: Endpoint) -> str:
+    """As the handler is named; those of the review queue have common names, and say so."""
+    name = endpoint.handler.__name__
+    return f"review_{name}" if endpoint.path.startswith("/api/review/") else name
+
+
+def _answer(endpoint: Endpoint) -> dict[str, Any]:
+    if endpoint.response is Picture:
+        return {"description": "A JPEG that driftline made.", "content": {"image/jpeg": {}}}
+    return _json("The answer.", endpoint.response)
+
+
+def _json(description: str, kind: type[Any]) -> dict[str, Any]:
     reference = {"$ref": f"#/components/schemas/{kind.__name__}"}
     return {"description": description, "content": {"application/json": {"schema": reference}}}
 

@@ -1,4 +1,4 @@
-"""The one page: segments, open and recent anomalies, and how driftline itself is doing. Plain HTML, no script."""
+"""The overview: segments, open and recent anomalies, and how driftline itself is doing. Plain HTML, no script."""
 
 from __future__ import annotations
 

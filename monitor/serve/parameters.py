@@ -105,9 +105,23 @@ def read(kind: type[Q], given: QueryParams) -> Q:
     try:
         return msgspec.convert(dict(given), kind, strict=False)
     except msgspec.ValidationError as error:
-        text = str(error)
-        at = text.rpartition("`$.")[2].rstrip("`") if "`$." in text else None
-        raise BadParameter(at, text.partition(" - at ")[0]) from None
+        raise _wrong(error) from None
+
+
+def read_body(kind: type[Q], body: bytes) -> Q:
+    """The JSON body of a request as ``kind``. Raises BadParameter naming the field and what to write."""
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.ValidationError as error:
+        raise _wrong(error) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadParameter(None, f"the body is no JSON ({error}); send a JSON object") from None
+
+
+def _wrong(error: msgspec.ValidationError) -> BadParameter:
+    text = str(error)
+    at = text.rpartition("`$.")[2].rstrip("`") if "`$." in text else None
+    return BadParameter(at, text.partition(" - at ")[0])
 
 
 def span(since: str | None, until: str | None) -> tuple[int | None, int | None]:

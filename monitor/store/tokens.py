@@ -9,7 +9,7 @@ import hashlib
 import secrets
 from dataclasses import dataclass
 
-from sqlalchemy import func, insert, or_, select, update
+from sqlalchemy import ColumnElement, func, insert, or_, select, update
 
 from monitor.store.engine import Store
 from monitor.store.tables import tokens
@@ -75,16 +75,29 @@ def revoke(store: Store, token_id: str, *, now_us: int) -> bool:
         return connection.execute(query).rowcount == 1
 
 
+def find(store: Store, secret: str, *, now_us: int) -> TokenRow | None:
+    """The token with this secret if it works, else None. Looked up by hash, so timing tells nothing about a token."""
+    return _working(store, tokens.c.hash == _hash(secret), now_us)
+
+
+def find_id(store: Store, token_id: str, *, now_us: int) -> TokenRow | None:
+    """The token with this id if it works, else None: whether what was begun with it may go on."""
+    return _working(store, tokens.c.token_id == token_id, now_us)
+
+
 def role_of(store: Store, secret: str, *, now_us: int) -> str | None:
-    """The role of a token that works, else None. Looked up by hash, so timing tells nothing about a token."""
-    query = select(tokens.c.role).where(
-        tokens.c.hash == _hash(secret),
-        tokens.c.revoked_us.is_(None),
-        or_(tokens.c.expires_us.is_(None), tokens.c.expires_us > now_us),
+    """The role of a token that works, else None."""
+    found = find(store, secret, now_us=now_us)
+    return None if found is None else found.role
+
+
+def _working(store: Store, which: ColumnElement[bool], now_us: int) -> TokenRow | None:
+    query = select(*(tokens.c[name] for name in TokenRow.__slots__)).where(
+        which, tokens.c.revoked_us.is_(None), or_(tokens.c.expires_us.is_(None), tokens.c.expires_us > now_us)
     )
     with store.read() as connection:
-        found = connection.execute(query).scalar()
-    return None if found is None else str(found)
+        found = connection.execute(query).first()
+    return None if found is None else TokenRow(*found)
 
 
 def any_token(store: Store) -> bool:

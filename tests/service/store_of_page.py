@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import insert
 
 from alerts.anomaly import anomaly_id
+from monitor.store import review
 from monitor.store.engine import Store
 from monitor.store.tables import anomalies, dead_letters, partitions, sample_content, sample_parts, samples, summaries
 from tests.alerts.parts import anomaly as anomaly_document
@@ -15,10 +16,14 @@ from tests.alerts.parts import anomaly as anomaly_document
 HOSTILE = "<script>alert('x')</script>\"&{{ 7*7 }}\x1b[31m"
 NOON = 1_762_084_800_000_000  # 2025-11-02T12:00Z
 MINUTE = 60_000_000
+DAY = 86_400_000_000
+JPEG = b"\xff\xd8\xff\xe0 as far as anybody looks"
 
 
 def fill(store: Store, state: bytes) -> str:
-    """One partition, one segment, an open and a resolved anomaly, a sample, a dead letter. Returns an anomaly's id."""
+    """One partition, one segment, an open and a resolved anomaly, a sample, which is an item of the review queue, and a
+    dead letter. Returns an anomaly's id.
+    """
     chosen = anomaly_id("default", HOSTILE, "error_rate", NOON)
     with store.write() as connection:
         connection.execute(insert(partitions).values(_partition()))
@@ -33,10 +38,16 @@ def fill(store: Store, state: bytes) -> str:
         )
         connection.execute(
             insert(sample_content).values(
-                sample_id="s1", time_us=NOON, inputs=json.dumps([HOSTILE]), output="[]", citations="[]", thumbnail=b"j"
+                sample_id="s1",
+                time_us=NOON,
+                inputs=json.dumps({"v": 1, "parts": [{"part": 0, "kind": "image", "uri": HOSTILE}], "chosen": [0]}),
+                output="[]",
+                citations="[]",
+                thumbnail=JPEG,
             )
         )
         connection.execute(insert(dead_letters).values(_letter()))
+        review.add(connection, [_review_item()], [], now_us=NOON, expires_us=NOON + 14 * DAY)
     return chosen
 
 
@@ -115,6 +126,22 @@ def _sample() -> dict[str, Any]:
         "encoder": "features-1",
         "phash": None,
     }
+
+
+def _review_item() -> review.NewItem:
+    return review.NewItem(
+        sample_id="s1",
+        event_id=HOSTILE,
+        segment=HOSTILE,
+        route="extract",
+        day_us=NOON - DAY // 2,
+        time_us=NOON,
+        pi_sample=0.5,
+        pi_review=0.5,
+        race=0.1,
+        score=0.5,
+        reasons=(HOSTILE,),
+    )
 
 
 def _letter() -> dict[str, Any]:
