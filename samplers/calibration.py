@@ -192,9 +192,7 @@ class IsotonicMap:
         """Weighted. Needs more labels than a Platt map, and assumes no shape."""
         model = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip")
         model.fit(labels.confidence, 1.0 - labels.wrong, sample_weight=labels.weights)
-        return cls(
-            np.asarray(model.X_thresholds_, dtype=np.float64), np.asarray(model.y_thresholds_, dtype=np.float64)
-        )
+        return cls(np.asarray(model.X_thresholds_, dtype=np.float64), np.asarray(model.y_thresholds_, dtype=np.float64))
 
     def apply(self, confidence: ArrayLike) -> Float:
         """Probability of being right, float64[n]. Raises ValueError: NaN, values outside [0, 1]."""

@@ -19,7 +19,9 @@ class Labelled:
     confidence: Float  # float64[n] in [0, 1], the system's own
     wrong: Float  # float64[n], 0 or 1
     pi: Float  # float64[n] in (0, 1], probability that the item was sampled and reviewed
-    pi_sample: Float  # float64[n] in [pi, 1], probability that it was sampled at all; 1 where the whole traffic is known
+    pi_sample: (
+        Float  # float64[n] in [pi, 1], probability that it was sampled at all; 1 where the whole traffic is known
+    )
     predicted: Float | None  # float64[n] in [0, 1], error predicted without these labels
 
     @classmethod

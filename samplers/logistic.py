@@ -56,7 +56,11 @@ def fit(x: Float, y: Float, weights: Float, penalty: Float, centre: Float | None
     for _ in range(_STEPS):
         p = expit(x @ beta)
         gradient = x.T @ (w * (y - p)) - penalty * (beta - towards)
-        step = np.linalg.lstsq(_information(x, w, p, penalty), gradient, rcond=None)[0]
+        information = _information(x, w, p, penalty)
+        try:
+            step = np.linalg.solve(information, gradient)
+        except np.linalg.LinAlgError:  # columns that repeat each other
+            step = np.linalg.pinv(information, hermitian=True) @ gradient
         scale = 1.0
         while (then := loss(beta + scale * step)) > now and scale > 1e-6:
             scale *= 0.5

@@ -24,11 +24,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
-from scipy.special import gammainc, gammaincc, ndtr, ndtri
+from scipy.special import ndtri
 
 from detectors.explain.weighted import Limits, Share
 from samplers.calibration import PlattMap
 from samplers.labelled import Labelled, inclusion, unit
+from samplers.pearson import lower_tail
 
 Float = NDArray[np.float64]
 
@@ -36,7 +37,6 @@ STEPS = 100  # thresholds tried: traffic in steps of 1 %
 POINTS = 20  # of the curve
 PILOT = 0.2  # share of the labels that calibrates confidence where no predicted errors are given
 POWER = 0.8  # that "labels needed" is told for
-_FLAT = 1e-3  # skewness below which Pearson III is the normal law
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,7 +74,9 @@ class Costs:
 
     def per_item(self, coverage: Limits) -> Limits:
         """Mean cost of an item of the traffic."""
-        low, value, high = (self.automatic + (1.0 - c) * self.escalated for c in (coverage.high, coverage.value, coverage.low))
+        low, value, high = (
+            self.automatic + (1.0 - c) * self.escalated for c in (coverage.high, coverage.value, coverage.low)
+        )
         return Limits(value, low, high)
 
 
@@ -273,11 +275,11 @@ class _Tests:
     def p_value(self, threshold: float, rate: float) -> float:
         """Of "the error exceeds ``rate``"; 1 without labels."""
         z, skewness = self._standardised(threshold, rate, self._y, unseen=True)
-        return 1.0 if np.isnan(z) else _lower_tail(z, skewness)
+        return 1.0 if np.isnan(z) else lower_tail(z, skewness)
 
     def _p_above(self, threshold: float, rate: float) -> float:
         z, skewness = self._standardised(threshold, rate, self._y, unseen=False)
-        return 1.0 if np.isnan(z) else _lower_tail(-z, -skewness)
+        return 1.0 if np.isnan(z) else lower_tail(-z, -skewness)
 
     def upper(self, threshold: float, level: float) -> float:
         """Upper limit of the error: the greatest rate that is not rejected."""
@@ -314,15 +316,6 @@ def _moments(m: Float, first: Float, second: Float, rate: float) -> tuple[tuple[
         variances.append(np.maximum(square - mean**2, 0.0))
         thirds.append(cube - 3.0 * mean * square + 2.0 * mean**3)
     return (variances[0], variances[1]), (thirds[0], thirds[1])
-
-
-def _lower_tail(z: float, skewness: float) -> float:
-    """P(Z <= z) of a standardised Pearson III variable (a shifted gamma)."""
-    if abs(skewness) < _FLAT:
-        return float(ndtr(z))
-    shape = 4.0 / skewness**2
-    at = max(0.0, shape + np.sign(skewness) * z * np.sqrt(shape))
-    return float(gammainc(shape, at) if skewness > 0 else gammaincc(shape, at))
 
 
 def _solve(above: Callable[[float], float], near: float, end: float) -> float:
