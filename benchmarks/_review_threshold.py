@@ -34,6 +34,7 @@ DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 LABELS = 500
 SHARES = (0.75, 0.5, 0.25)
 DESIGNS = ("uniform", "mixed")
+REPETITIONS = {"mmbench": 20, "galaxies": 200, "galaxies_class": 200}  # of each population, design and target
 GOAL_SETS = ("mmbench", "galaxies")
 
 
@@ -133,11 +134,7 @@ def one(
 def run(quick: bool, seed: int) -> dict[str, Any]:
     """All sets, designs and targets; see the module."""
     began = time.monotonic()
-    repetitions = {
-        "mmbench": 2 if quick else 20,
-        "galaxies": 20 if quick else 200,
-        "galaxies_class": 20 if quick else 200,
-    }
+    repetitions = {"mmbench": 2, "galaxies": 20, "galaxies_class": 20} if quick else REPETITIONS
     rows: list[tuple[str, str, float, str, float, bool]] = []
     for index, population in enumerate(populations(seed)):
         for design in DESIGNS:

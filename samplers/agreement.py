@@ -5,9 +5,10 @@ Cohen's kappa (1960) for two reviewers, with weights 1 / pi, so that it speaks o
 (linearisation; for alpha the items are the independent units), so nothing is drawn.
 
 Where gold items show how often a reviewer calls a right item wrong and a wrong one right, the rate that labels show is
-corrected (Rogan and Gladen 1978), and its interval carries both uncertainties: it is what the limits of the labelled
-rate, of the sensitivity and of the specificity allow together (MOVER-like, by squared distances), so it widens without
-end as the reviewer gets closer to guessing.
+corrected (Rogan and Gladen 1978). Its interval carries both uncertainties: every rate r for which the labelled rate
+less 1 - specificity less r (sensitivity + specificity - 1) is no further from 0 than the limits of the three allow
+together (Fieller's way, with the distances of MOVER), so it widens to all of [0, 1] as the reviewer gets closer to
+guessing.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ def kappa(first: ArrayLike, second: ArrayLike, *, pi: ArrayLike | None = None, c
     change = (same - observed) / (1.0 - chance) - (1.0 - observed) / (1.0 - chance) ** 2 * (
         of_b[a] + of_a[b] - 2.0 * chance
     )
-    return _limits(value, w * change, n, 1.0 - chance, confidence)
+    return _limits(value, w * change, n, 1.0 / float(w @ w), 1.0 - observed, 1.0 - chance, confidence)
 
 
 def alpha(labels: ArrayLike, *, pi: ArrayLike | None = None, confidence: float = 0.95) -> Agreement:
@@ -112,23 +113,29 @@ def alpha(labels: ArrayLike, *, pi: ArrayLike | None = None, confidence: float =
         total - unit
     )
     change = -(within / expected - disagreement / expected**2 * slope)
-    return _limits(value, change, n, expected / total, confidence)
+    effective = float(w.sum() ** 2 / (w @ w))
+    return _limits(value, change, n, effective, disagreement / total, expected / total, confidence)
 
 
-def _limits(value: float, influence: Float, n: int, chance: float, confidence: float) -> Agreement:
-    """Student's limits on Fisher's scale atanh, where they are closer to symmetric and stay within [-1, 1]. ``chance``: share of
-    pairs of labels that would differ by chance."""
+def _limits(
+    value: float, influence: Float, n: int, effective: float, differing: float, chance: float, confidence: float
+) -> Agreement:
+    """Student's limits on Fisher's scale atanh, where they are closer to symmetric and stay within [-1, 1], and no
+    narrower than exact limits of the share of differing pairs allow: a few items may not show any difference.
+
+    ``effective``: items of equal weight that they are worth. ``differing`` and ``chance``: the share of pairs of labels
+    that differ, and that would by chance.
+    """
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie in (0, 1), got {confidence}")
-    if value >= 1.0 - 1e-12:
-        # No disagreement was seen. As many items may disagree as an exact interval of none among n allows.
-        return Agreement(1.0, max(-1.0, 1.0 - (1.0 - interval(n, n, confidence)[0]) / chance), 1.0, n)
-    if value <= -1.0 + 1e-12:
-        return Agreement(-1.0, -1.0, min(1.0, -1.0 + interval(0, n, confidence)[1] / chance), n)
-    error = float(np.sqrt(np.square(influence - influence.mean()).sum() * n / (n - 1.0)))
-    far = float(stdtrit(n - 1, 0.5 + confidence / 2.0)) * error / (1.0 - value**2)
-    centre = float(np.arctanh(value))
-    return Agreement(value, float(np.tanh(centre - far)), float(np.tanh(centre + far)), n)
+    few, many = interval(min(differing, 1.0) * effective, effective, confidence)
+    low, high = max(-1.0, 1.0 - many / chance), min(1.0, 1.0 - few / chance)
+    if abs(value) < 1.0 - 1e-12:
+        error = float(np.sqrt(np.square(influence - influence.mean()).sum() * n / (n - 1.0)))
+        far = float(stdtrit(n - 1, 0.5 + confidence / 2.0)) * error / (1.0 - value**2)
+        centre = float(np.arctanh(value))
+        low, high = min(low, float(np.tanh(centre - far))), max(high, float(np.tanh(centre + far)))
+    return Agreement(value, min(low, value), max(high, value), n)
 
 
 def _undefined(n: int, reason: str) -> Agreement:
@@ -248,18 +255,10 @@ def correct(
             r = 0.5 * (low + high)
             gap = abs(labelled.value - (1.0 - clear.value) - r * youden)
             if sign > 0:  # a greater rate: more labelled, less sensitive, more specific
-                parts = (
-                    labelled.high - labelled.value,
-                    r * (hits.value - hits.low),
-                    (1 - r) * (clear.high - clear.value),
-                )
+                shown, wrong, right = labelled.high - labelled.value, hits.value - hits.low, clear.high - clear.value
             else:
-                parts = (
-                    labelled.value - labelled.low,
-                    r * (hits.high - hits.value),
-                    (1 - r) * (clear.value - clear.low),
-                )
-            inside = gap <= float(np.sqrt(sum(part**2 for part in parts)))
+                shown, wrong, right = labelled.value - labelled.low, hits.high - hits.value, clear.value - clear.low
+            inside = gap <= float(np.sqrt(shown**2 + (r * wrong) ** 2 + ((1.0 - r) * right) ** 2))
             if sign > 0:
                 low, high = (r, high) if inside else (low, r)
             else:

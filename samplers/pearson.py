@@ -1,7 +1,7 @@
 """The Pearson III law: a shifted gamma with given mean, variance and skewness, for tails of sums of unlike terms.
 
-A sum of few rare terms is as skewed as a Poisson count, and a normal tail is then too small on one side and too large on
-the other. Matching the third moment as well makes the error one of the second order (Hall 1983).
+A sum of few rare terms is as skewed as a Poisson count, and a normal tail is then too small on one side and too large
+on the other. Matching the third moment as well makes the error one of the second order (Hall 1983).
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 A weighted logistic regression of "wrong" on all conditions together (samplers/logistic.py: ridge, weights 1 / pi,
 design-based covariance), so that each is judged with the others held fixed. Coefficients are per step that an operator
-can picture (5 degrees of skew). Each is tested by its score in the model without it. Holm's correction over all conditions tried, one-sided: only a condition that goes with
-more failures when it gets worse is an input to repair.
+can picture (5 degrees of skew). Each is tested by its score in the model without it, one-sided, since only a condition
+that goes with more failures as it gets worse is an input to repair; Holm's correction over all conditions tried.
 
 Attributable failures are standardised (Greenland and Drescher 1993): what the model expects of the items as they are,
 less what it expects had every worse item the condition's repaired value. The limits carry the error of the coefficients
@@ -29,6 +29,7 @@ from samplers.logistic import fit
 from samplers.pearson import lower_tail
 
 Float = NDArray[np.float64]
+Bool = NDArray[np.bool_]
 
 MIN_FAILURES = 5
 MIN_AFFECTED = 5  # labels, worse than repaired, and as many that are not
@@ -57,7 +58,8 @@ class Remedy:
 
 
 # Conditions as monitor/embed/conditions.py and the event's facts name them. Skew counts as its absolute value, rotation
-# as 1 where the page is turned by a quarter or more.
+# as 1 where the page is turned by a quarter or more, the context used is a share of its limit, and agreement is in
+# standard deviations of the reference.
 REMEDIES: tuple[Remedy, ...] = (
     Remedy(Condition("skew_degrees", "higher", 5.0, 0.0, "degrees"), "deskew", "straighten the page before it is sent"),
     Remedy(Condition("rotated", "higher", 1.0, 0.0), "rotate", "turn the page upright before it is sent"),
@@ -66,11 +68,11 @@ REMEDIES: tuple[Remedy, ...] = (
     Remedy(Condition("noise", "higher", 1.0, 1.0, "grey levels"), "denoise", "take the noise out of the image"),
     Remedy(Condition("blur", "higher", 0.1, 0.2), "rescan", "sharpen, or ask for another picture"),
     Remedy(Condition("megapixels", "lower", 0.5, 2.0, "megapixels"), "resolution", "send a higher resolution"),
-    Remedy(Condition("text_height", "lower", 2.0, 12.0, "pixels"), "enlarge", "enlarge small print, or crop to the text"),
+    Remedy(Condition("text_height", "lower", 2.0, 12.0, "pixels"), "enlarge", "enlarge small print, or crop to it"),
     Remedy(Condition("text_density", "higher", 0.1, 0.2), "crop", "crop dense pages to the part that is asked about"),
     Remedy(Condition("pages", "higher", 1.0, 1.0, "pages"), "split", "split long documents into single pages"),
     Remedy(Condition("context_used", "higher", 0.1, 0.5), "shorten", "shorten the context, or send it in parts"),
-    Remedy(Condition("agreement", "lower", 1.0, 0.0, "sd"), "check", "ask again where image and prompt do not match"),
+    Remedy(Condition("agreement", "lower", 1.0, -1.0, "sd"), "check", "ask again where image and prompt do not match"),
 )  # fmt: skip
 
 
@@ -147,7 +149,10 @@ def repairs(
     if min(float(y.sum()), float((1.0 - y).sum())) < MIN_FAILURES:
         few = tuple((condition.name, f"fewer than {MIN_FAILURES} labels of each kind") for condition in which)
         return Repairs((), few, f"not enough data: {int(y.sum())} of {y.size} labels are wrong")
-    judged, columns, unknown, left_out = [], [], [], []
+    judged: list[Condition] = []
+    columns: list[Float] = []
+    unknown: list[Bool] = []
+    left_out: list[tuple[str, str]] = []
     for condition in which:
         harm = _harm(condition, values, y.size)
         known = np.isfinite(harm)
