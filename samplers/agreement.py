@@ -28,6 +28,7 @@ Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 Int64 = NDArray[np.int64]
 
+FEW = 10  # items that differ, below which their number says more of an interval than their variance
 MISSING = -1  # label of an item that the reviewer did not judge
 
 
@@ -120,8 +121,8 @@ def alpha(labels: ArrayLike, *, pi: ArrayLike | None = None, confidence: float =
 def _limits(
     value: float, influence: Float, n: int, effective: float, differing: float, chance: float, confidence: float
 ) -> Agreement:
-    """Student's limits on Fisher's scale atanh, where they are closer to symmetric and stay within [-1, 1], and no
-    narrower than exact limits of the share of differing pairs allow: a few items may not show any difference.
+    """Student's limits on Fisher's scale atanh, where they are closer to symmetric and stay within [-1, 1]. With fewer
+    than FEW differing items (or alike ones) no narrower than exact limits of the share of differing pairs allow.
 
     ``effective``: items of equal weight that they are worth. ``differing`` and ``chance``: the share of pairs of labels
     that differ, and that would by chance.
@@ -129,7 +130,9 @@ def _limits(
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie in (0, 1), got {confidence}")
     few, many = interval(min(differing, 1.0) * effective, effective, confidence)
-    low, high = max(-1.0, 1.0 - many / chance), min(1.0, 1.0 - few / chance)
+    low, high = value, value
+    if min(differing, 1.0 - differing) * effective < FEW:
+        low, high = max(-1.0, 1.0 - many / chance), min(1.0, 1.0 - few / chance)
     if abs(value) < 1.0 - 1e-12:
         error = float(np.sqrt(np.square(influence - influence.mean()).sum() * n / (n - 1.0)))
         far = float(stdtrit(n - 1, 0.5 + confidence / 2.0)) * error / (1.0 - value**2)
