@@ -72,7 +72,7 @@ def kappa(first: ArrayLike, second: ArrayLike, *, pi: ArrayLike | None = None, c
     observed, chance = float(w @ same), float(of_a @ of_b)
     if chance >= 1.0 - 1e-12:
         return _undefined(n, "both reviewers gave one label only, the same: agreement beyond chance cannot be told")
-    value = (observed - chance) / (1.0 - chance)
+    value = min(1.0, (observed - chance) / (1.0 - chance))
     # d kappa / d weight of an item, all weights being scaled to 1.
     change = (same - observed) / (1.0 - chance) - (1.0 - observed) / (1.0 - chance) ** 2 * (
         of_b[a] + of_a[b] - 2.0 * chance

@@ -92,7 +92,7 @@ class Advice:
     bound: float  # one-sided upper limit of it at ``confidence``, of a threshold fixed without the labels
     cost: Limits | None
     labels: int
-    labels_needed: int | None  # for a chance of 80 %, where there is no threshold; None: more labels would not help
+    labels_needed: int | None  # for a chance of 80 %, where there is no threshold; None: not with all of the traffic
     reason: str
 
 
@@ -152,7 +152,7 @@ def advise(
             f"at most {bound:.3g} with {confidence:.0%} confidence and {error.value:.3g} by estimate"
         )
         reason += (
-            "; more labels like these would not change that"
+            "; labelling all of the traffic is not expected to change that"
             if needed is None
             else f"; about {needed} labels would show it, if the estimate is right"
         )
@@ -216,6 +216,7 @@ class _Tests:
         self._traffic_weight = 1.0 / traffic.pi_sample[sort]
         self._items = np.concatenate([[0.0], np.cumsum(self._traffic_weight)])
         self._predicted = np.concatenate([[0.0], np.cumsum(self._traffic_weight * over[sort])])
+        self._moments: tuple[float, Float, Float] = (np.nan, predicted, predicted)
         self._whole = bool((traffic.pi_sample == 1.0).all())
 
     def grid(self, steps: int) -> Float:
@@ -250,7 +251,9 @@ class _Tests:
         if n == 0:
             return np.nan, 0.0
         w, m, y = self._weight[:n], self._m[:n], y[:n]
-        second, third = _moments(m, self._first[:n], self._pi[:n] / self._first[:n], rate)
+        if self._moments[0] != rate:  # thresholds are tried in turn for one rate
+            self._moments = rate, *_moments(self._m, self._first, self._pi / self._first, rate)
+        _, second, third = self._moments
         wrong, right = w * y, w * (1.0 - y)
         if unseen:
             wrong = wrong.copy()
@@ -259,8 +262,8 @@ class _Tests:
         for total, share, j in ((rate * items, wrong, 1), ((1.0 - rate) * items, right, 0)):
             amount = float(share.sum())
             if amount > 0:
-                k2 += total * float(share @ second[j]) / amount
-                k3 += total * float(share @ third[j]) / amount
+                k2 += total * float(share @ second[j, :n]) / amount
+                k3 += total * float(share @ third[j, :n]) / amount
         distance = float((w * (y - m)).sum()) + predicted - rate * items
         if k2 <= 0:  # every item is labelled
             return (np.inf if distance > 0 else -np.inf), 0.0
@@ -297,11 +300,12 @@ class _Tests:
         z, _ = self._standardised(threshold, target, self._y, unseen=True)
         if not z < 0:
             return None
-        return int(np.ceil(self.size * max(1.0, ((ndtri(1.0 - level) + ndtri(POWER)) / -z) ** 2)))
+        needed = self.size * max(1.0, float((ndtri(1.0 - level) + ndtri(POWER)) / -z) ** 2)
+        return int(np.ceil(needed)) if needed < self._items[-1] else None
 
 
-def _moments(m: Float, first: Float, second: Float, rate: float) -> tuple[tuple[Float, Float], tuple[Float, Float]]:
-    """Variances and third central moments of an item's part of T, each as (if it is right, if it is wrong).
+def _moments(m: Float, first: Float, second: Float, rate: float) -> tuple[Float, Float]:
+    """Variances and third central moments of items' parts of T, each float64[2, n]: if right, if wrong.
 
     An item is sampled with probability ``first`` and then reviewed with probability ``second``: its part is 0, or
     (m - rate) / first, or that and (y - m) / (first second).
@@ -315,7 +319,7 @@ def _moments(m: Float, first: Float, second: Float, rate: float) -> tuple[tuple[
         mean = y - rate
         variances.append(np.maximum(square - mean**2, 0.0))
         thirds.append(cube - 3.0 * mean * square + 2.0 * mean**3)
-    return (variances[0], variances[1]), (thirds[0], thirds[1])
+    return np.stack(variances), np.stack(thirds)
 
 
 def _solve(above: Callable[[float], float], near: float, end: float) -> float:
