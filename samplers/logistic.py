@@ -70,8 +70,9 @@ def fit(x: Float, y: Float, weights: Float, penalty: Float, centre: Float | None
         now = then
     p = expit(x @ beta)
     bread = np.linalg.pinv(_information(x, w, p, penalty), hermitian=True)
-    leverage = np.minimum(w * p * (1.0 - p) * np.einsum("ij,jk,ik->i", x, bread, x), 0.99)
-    influence = (w * (y - p) / (1.0 - leverage))[:, None] * (x @ bread)
+    spread = x @ bread
+    leverage = np.minimum(w * p * (1.0 - p) * (spread * x).sum(axis=1), 0.99)
+    influence = (w * (y - p) / (1.0 - leverage))[:, None] * spread
     return Fit(beta, np.asarray(influence.T @ influence, dtype=np.float64), influence)
 
 

@@ -53,9 +53,7 @@ def test_a_calibrated_confidence_has_no_error_on_average(n: int, weighted: bool)
     squared = np.array([r.squared for r in found])
     error = squared.std() / np.sqrt(runs)
     assert abs(squared.mean()) <= 3.3 * error
-    plug_in = np.array(
-        [sum(b.share * (b.accuracy.value - b.confidence) ** 2 for b in r.bins) for r in found]
-    )
+    plug_in = np.array([sum(b.share * (b.accuracy.value - b.confidence) ** 2 for b in r.bins) for r in found])
     assert plug_in.mean() > 10 * error  # what is corrected is not small
     assert sum(r.p < 0.05 for r in found) <= most(runs, 0.06)
     assert sum(r.error.low > 0 for r in found) <= most(runs, 0.035)
