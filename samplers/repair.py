@@ -224,7 +224,7 @@ def _judge(
         ratio = Limits(*(float(np.exp(min(b, 700.0))) for b in (value, value - far * error, value + far * error)))
         at_most = min(max(0.0, per_week.high), ceiling)
         remedy = next((r for r in REMEDIES if r.condition.name == condition.name), None)
-        failing = float(w[affected] @ y[affected]) / size
+        failing = min(1.0, float(w[affected] @ y[affected]) / size)
         findings.append(
             Finding(
                 condition, ratio, size / total, risk, per_week, at_most, float(p[j]), float(adjusted[j]),
