@@ -114,13 +114,13 @@ def test_a_traffic_that_is_itself_a_sample_widens_the_test() -> None:
     rng = np.random.default_rng(5)
     size, runs, rejected = 8000, 800, 0
     first = 0.3
-    predicted = np.full(size, 0.0999)
     wrong = np.zeros(size)
     wrong[::10] = 1.0
+    predicted = np.where(wrong > 0, 0.9, 0.01)  # so good that the second phase adds little
     confidence = np.full(size, 0.9)
     for _ in range(runs):
         sampled = rng.random(size) < first
-        reviewed = sampled & (rng.random(size) < 0.5)  # half of them: without the first phase's variance it is too sure
+        reviewed = sampled & (rng.random(size) < 0.5)
         n = int(reviewed.sum())
         labels = Labelled.of(
             confidence[reviewed], wrong[reviewed], np.full(n, first * 0.5), pi_sample=np.full(n, first),
@@ -132,6 +132,14 @@ def test_a_traffic_that_is_itself_a_sample_widens_the_test() -> None:
         rejected += _Tests(labels, sample, rng, 0.95).p_value(0.9, 0.0999) <= 0.05
     assert rejected <= most(runs)
     assert rejected >= binom.ppf(0.001, runs, 0.03)  # and is no wider than it must be
+
+
+def test_labels_spent_on_a_pilot_make_the_others_stand_for_more() -> None:
+    rng = np.random.default_rng(12)
+    confidence, wrong, _ = world(rng, 5000)
+    labels, traffic = draw(rng, confidence, wrong, None, np.full(5000, 0.2))
+    totals = [_Tests(labels, traffic, rng, 0.95)._weight.sum() for _ in range(50)]
+    assert np.mean(totals) == pytest.approx(labels.weights.sum(), rel=0.01)
 
 
 def test_no_threshold_comes_with_the_reason_a_bound_and_the_labels_it_would_take() -> None:
