@@ -6,8 +6,9 @@ Every repetition draws items anew with their probabilities (``samplers.design``)
 the rate of all items: of the whole set and of each segment, for one look (``samplers.estimators``) and at every look
 while labels come in (``samplers.sequences``). Variances are those of the design in closed form (a Hájek difference
 estimator of a Poisson sample) over a simple random sample's with as many labels; the finite population counts in both.
-The mean squared error of the estimates that were made, coefficient tuned and all, stands beside them. The last line
-is a JSON object.
+The mean squared error of the estimates that were made, coefficient tuned and all, stands beside them. Advice that
+follows from labels is measured as well: thresholds below which to escalate, and which noise costs an OCR engine most
+(docs/advice.md). The last line is a JSON object.
 """
 
 # ruff: noqa: E402
@@ -30,9 +31,10 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from benchmarks import _review_repair, _review_threshold
 from benchmarks._review_data import Float, Int, ReviewSet, review_sets
 from samplers.design import probabilities, race_times
-from samplers.estimators import Labelled, clopper_pearson, error_rates
+from samplers.estimators import Reviewed, clopper_pearson, error_rates
 from samplers.pools import Pools, pools_of
 from samplers.sequences import confidence_sequence
 
@@ -79,12 +81,12 @@ def measure(found: ReviewSet, repetitions: int, looks: int, seed: int) -> dict[s
     for repetition in range(repetitions):
         race = race_times(rng.random(n), pi)
         drawn = np.flatnonzero(race <= 1)
-        labelled = Labelled(found.wrong[drawn], found.score[drawn], ones[drawn], pi[drawn], everything[drawn])
+        labelled = Reviewed(found.wrong[drawn], found.score[drawn], ones[drawn], pi[drawn], everything[drawn])
         once = error_rates(labelled, whole, confidence=CONFIDENCE)
         held += bool(once.low[0] <= rate <= once.high[0])
         errors.append(once.rate[0] - rate)
         widths.append(once.high[0] - once.low[0])
-        by_cell = Labelled(found.wrong[drawn], found.score[drawn], ones[drawn], pi[drawn], found.segments[drawn])
+        by_cell = Reviewed(found.wrong[drawn], found.score[drawn], ones[drawn], pi[drawn], found.segments[drawn])
         of_cells = error_rates(by_cell, pools, confidence=CONFIDENCE)
         held_cells += (of_cells.low <= truth) & (truth <= of_cells.high)
         widths_cells.append(of_cells.high - of_cells.low)
@@ -195,6 +197,9 @@ def main(arguments: list[str] | None = None) -> int:
     results: dict[str, dict[str, Any]] = {}
     with ProcessPoolExecutor(given.workers) as pool:
         sets = review_sets(given.data, given.seed, 3 if given.quick else None)
+        # The longest first.
+        advice = pool.submit(_review_threshold.run, given.quick, given.seed)
+        repair = pool.submit(_review_repair.run, given.quick, given.seed)
         running = {found.name: pool.submit(measure, found, repetitions, looks, given.seed) for found in sets}
         for name, future in running.items():
             results[name] = future.result()
@@ -204,8 +209,12 @@ def main(arguments: list[str] | None = None) -> int:
                 file=sys.stderr,
                 flush=True,
             )
+        thresholds, repairs = advice.result(), repair.result()
     figures = {
         **summarise(results, repetitions, looks),
+        **{name: thresholds[name] for name in ("threshold_violations", "threshold_coverage_vs_oracle")},
+        "thresholds": thresholds,
+        "noisy_ocr": repairs,
         "labels": LABELS,
         "repetitions": {"one look": repetitions, "every look": looks},
         "seed": given.seed,
@@ -214,7 +223,13 @@ def main(arguments: list[str] | None = None) -> int:
         "seconds": round(time.perf_counter() - begun, 1),
     }
     if not given.json:
-        print(json.dumps({name: value for name, value in figures.items() if name != "sets"}, indent=2), file=sys.stderr)
+        print(
+            json.dumps(
+                {name: value for name, value in figures.items() if name not in ("sets", "thresholds", "noisy_ocr")},
+                indent=2,
+            ),
+            file=sys.stderr,
+        )
     print(json.dumps(figures))
     return 0
 

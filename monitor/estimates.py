@@ -20,7 +20,7 @@ from monitor.store import evaluation, review
 from monitor.store.days import day_start, next_day
 from monitor.store.engine import Store
 from monitor.store.review import LabelledItem
-from samplers.estimators import Labelled
+from samplers.estimators import Reviewed
 from samplers.pools import Pools
 from samplers.response import DECIDED, MISSING, UNSURE, answered
 from samplers.sequences import confidence_sequence, stages
@@ -103,7 +103,7 @@ def estimates(
     found = []
     for code, name in [*enumerate(names), *([(len(names), ALL)] if len(names) > 1 else [])]:
         mine = np.ones(len(sums), np.bool_) if name == ALL and code == len(names) else of_segment == code
-        worked = _Worked([item for item in items if code == len(names) or item.segment == name])
+        worked = Worked([item for item in items if code == len(names) or item.segment == name])
         days, stop = worked.cut(sorted(set(of_day[mine].tolist())))
         pool = _one(stacked, mine & np.isin(of_day, days))
         always = None
@@ -124,7 +124,7 @@ def store_days(from_us: int, to_us: int, zone: str) -> list[int]:
     return found
 
 
-class _Worked:
+class Worked:
     """Items of one segment (or of all) as arrays."""
 
     def __init__(self, items: Sequence[LabelledItem]) -> None:
@@ -141,9 +141,9 @@ class _Worked:
         self.held = np.array([item.state == "leased" for item in items], np.bool_) & unanswered
         self.wrong = np.array([wrong for _, wrong in said])
 
-    def labelled(self, keep: NDArray[np.bool_]) -> Labelled:
+    def labelled(self, keep: NDArray[np.bool_]) -> Reviewed:
         group = np.zeros(int(keep.sum()), np.int64)
-        return Labelled(self.wrong[keep], self.score[keep], self.pi_sample[keep], self.pi_review[keep], group)
+        return Reviewed(self.wrong[keep], self.score[keep], self.pi_sample[keep], self.pi_review[keep], group)
 
     def cut(self, days: Sequence[int]) -> tuple[list[int], float]:
         """(days, stop): the days to estimate from, all worked up to the race time ``stop``, so that labels are most."""
@@ -171,6 +171,12 @@ class _Worked:
         return np.asarray((self.race < stop) | (stop >= 1), np.bool_)
 
 
+def decided_share(item: LabelledItem) -> float | None:
+    """The share of an item's sure verdicts that say "wrong"; None where nobody was sure or the item was removed."""
+    answer, wrong = _said(item)
+    return wrong if answer == DECIDED else None
+
+
 def _said(item: LabelledItem) -> tuple[int, float]:
     """(answer, wrong) of an item: the mean of its decided verdicts; gold answers are about reviewers."""
     if item.state == "removed":
@@ -182,7 +188,7 @@ def _said(item: LabelledItem) -> tuple[int, float]:
     return (UNSURE if given else MISSING), 0.0
 
 
-def _always(worked: _Worked, over: Sequence[int], pool: Pools, confidence: float) -> Interval:
+def _always(worked: Worked, over: Sequence[int], pool: Pools, confidence: float) -> Interval:
     """Limits that hold at every look: of days that are over, in the order of work up to the first item that waits,
     whatever the undecided are."""
     inside = np.isin(worked.day, over)
@@ -210,7 +216,7 @@ def _one(pools: Pools, mine: NDArray[np.bool_]) -> Pools:
 
 
 def _estimate(
-    worked: _Worked,
+    worked: Worked,
     days: Sequence[int],
     stop: float,
     pool: Pools,

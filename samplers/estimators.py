@@ -32,8 +32,8 @@ TUNING_LABELS = 10.0  # labels that speak for the coefficient 1
 
 
 @dataclass(frozen=True, slots=True)
-class Labelled:
-    """Labelled items, arrays of one length n; ``group`` is the code of the pool an item is of.
+class Reviewed:
+    """Reviewed items, arrays of one length n; ``group`` is the code of the pool an item is of.
 
     ``wrong`` is 0 or 1 (or a reviewers' mean within [0, 1]), ``score`` was set before the draw. Raises ValueError
     for lengths that differ and for values outside their range.
@@ -59,9 +59,9 @@ class Labelled:
             if not bool(np.all((values > 0) & (values <= 1))):
                 raise ValueError(f"{name} is a probability within (0, 1]; got others, or NaN")
 
-    def where(self, keep: NDArray[np.bool_]) -> Labelled:
+    def where(self, keep: NDArray[np.bool_]) -> Reviewed:
         """Those of a mask."""
-        return Labelled(
+        return Reviewed(
             self.wrong[keep], self.score[keep], self.pi_sample[keep], self.pi_review[keep], self.group[keep]
         )
 
@@ -81,7 +81,7 @@ class Rates:
     standard_error: Float64
 
 
-def coefficient(labelled: Labelled, pi: Float64) -> float:
+def coefficient(labelled: Reviewed, pi: Float64) -> float:
     """Of the score in the estimate, within [0, 1], over all items: 1 a score that is a chance, 0 one that is noise.
 
     The one of least variance (PPI++), as a regression whose weights are what each item adds to the variance.
@@ -97,7 +97,7 @@ def coefficient(labelled: Labelled, pi: Float64) -> float:
     return float(np.clip((float(gain @ (wrong * score)) + spread) / below, 0, 1)) if below > 0 else 1.0
 
 
-def error_rates(labelled: Labelled, pools: Pools, *, stop: float | Float64 = 1.0, confidence: float = 0.95) -> Rates:
+def error_rates(labelled: Reviewed, pools: Pools, *, stop: float | Float64 = 1.0, confidence: float = 0.95) -> Rates:
     """Error rate of each pool, with an interval for one look.
 
     Args:

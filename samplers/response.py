@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from samplers.estimators import Labelled, Rates, error_rates
+from samplers.estimators import Rates, Reviewed, error_rates
 from samplers.pools import Pools
 
 Float64 = NDArray[np.float64]
@@ -37,7 +37,7 @@ class Answered:
 
 
 def answered(
-    labelled: Labelled, answer: Int64, pools: Pools, *, stop: float | Float64 = 1.0, confidence: float = 0.95
+    labelled: Reviewed, answer: Int64, pools: Pools, *, stop: float | Float64 = 1.0, confidence: float = 0.95
 ) -> Answered:
     """Error rates, bounded for what is undecided.
 
@@ -63,7 +63,7 @@ def answered(
         high = error_rates(_with(labelled, decided, 1.0), pools, stop=stop, confidence=confidence).high
     # Whether somebody is unsure has no score: the pool's own are not looked at.
     replied = answer != MISSING
-    plain = Labelled(
+    plain = Reviewed(
         (answer == UNSURE).astype(np.float64)[replied],
         np.zeros(int(replied.sum())),
         labelled.pi_sample[replied],
@@ -75,9 +75,9 @@ def answered(
     return Answered(rates, np.minimum(low, rates.low), np.maximum(high, rates.high), unsure, missing.astype(np.int64))
 
 
-def _with(labelled: Labelled, decided: NDArray[np.bool_], value: float) -> Labelled:
+def _with(labelled: Reviewed, decided: NDArray[np.bool_], value: float) -> Reviewed:
     wrong = np.where(decided, labelled.wrong, value)
-    return Labelled(wrong, labelled.score, labelled.pi_sample, labelled.pi_review, labelled.group)
+    return Reviewed(wrong, labelled.score, labelled.pi_sample, labelled.pi_review, labelled.group)
 
 
 def _unscored(pools: Pools) -> Pools:

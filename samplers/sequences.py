@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from samplers.estimators import Labelled
+from samplers.estimators import Reviewed
 from samplers.pools import Pools
 
 Float64 = NDArray[np.float64]
@@ -60,7 +60,7 @@ def stages(confidence: float, stage: int, of: int) -> float:
 
 
 def confidence_sequence(
-    labelled: Labelled, race: Float64, pool: Pools, *, coefficient: float = 1.0, confidence: float = 0.95
+    labelled: Reviewed, race: Float64, pool: Pools, *, coefficient: float = 1.0, confidence: float = 0.95
 ) -> Sequence:
     """Limits of the error rate of one pool after each label.
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from monitor.cli import review_advice
 from monitor.cli.options import Failure, config_option, opened_store, read_config
 
 if TYPE_CHECKING:
@@ -318,3 +319,7 @@ def _print(found: list[Estimate], by: str) -> None:
 
 def _percent(interval: Interval) -> str:
     return f"[{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
+
+
+for _command in (review_advice.advice, review_advice.calibration, review_advice.inputs):
+    review.add_command(_command)

@@ -20,7 +20,7 @@ from monitor.store.engine import Store, open_store
 from monitor.store.review import Filters, Label, item_id
 from monitor.store.tables import evaluation, review_items, samples
 from samplers.design import inclusion_until
-from samplers.estimators import Labelled, error_rates
+from samplers.estimators import Reviewed, error_rates
 from samplers.pools import Pools
 from tests.evaluate.test_embeddings import PER_HOUR, write_samples
 from tests.evaluate.test_worker import evaluate
@@ -201,7 +201,7 @@ def test_estimates_from_the_queue_contain_the_truth(sqlite: Store) -> None:
         merged[segment] = merged[segment].merge(sums) if segment in merged else sums
     names = sorted(merged)
     together = Pools(**{f: np.concatenate([getattr(merged[n], f) for n in names]) for f in Pools.__slots__})
-    labelled = Labelled(
+    labelled = Reviewed(
         np.array([float(truth(by_item[row.item_id])) for row in rows]),
         np.array([row.score for row in rows]),
         np.array([row.pi_sample for row in rows]),

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from samplers.design import inclusion_until, probabilities, race_times
-from samplers.estimators import Labelled, Rates, clopper_pearson, coefficient, error_rates
+from samplers.estimators import Rates, Reviewed, clopper_pearson, coefficient, error_rates
 from samplers.pools import Pools, pools_of
 from samplers.response import DECIDED, MISSING, UNSURE, answered
 
@@ -30,8 +30,8 @@ class World(NamedTuple):
     def pools(self) -> Pools:
         return pools_of(self.first, self.pi, self.score, self.segments, int(self.segments.max()) + 1)
 
-    def labelled(self, drawn: Int) -> Labelled:
-        return Labelled(self.wrong[drawn], self.score[drawn], self.first[drawn], self.pi[drawn], self.segments[drawn])
+    def labelled(self, drawn: Int) -> Reviewed:
+        return Reviewed(self.wrong[drawn], self.score[drawn], self.first[drawn], self.pi[drawn], self.segments[drawn])
 
 
 def world(rng: np.random.Generator, n: int, labels: float, *, kind: str, segments: int = 1) -> World:
@@ -182,7 +182,7 @@ def test_pools_merge_and_survive_storage() -> None:
 def test_what_is_no_label_is_refused(change: dict[str, Float], message: str) -> None:
     good = {"wrong": np.zeros(2), "score": np.zeros(2), "pi_sample": np.ones(2), "pi_review": np.ones(2)}
     with pytest.raises(ValueError, match=message):
-        Labelled(**{**good, "group": np.zeros(2, np.int64), **change})  # type: ignore[arg-type]
+        Reviewed(**{**good, "group": np.zeros(2, np.int64), **change})  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="within"):
         pools_of(np.ones(1), np.zeros(1), np.zeros(1), np.zeros(1, np.int64), 1)
 

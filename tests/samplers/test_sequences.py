@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from samplers.design import probabilities, race_times
-from samplers.estimators import Labelled, error_rates
+from samplers.estimators import Reviewed, error_rates
 from samplers.pools import Pools, pools_of
 from samplers.sequences import confidence_sequence, stages
 
@@ -32,7 +32,7 @@ def test_every_look_covers(kind: str, trusted: bool, labels: float) -> None:
     for _ in range(runs):
         race = race_times(rng.random(n), pi)
         drawn = np.flatnonzero(race <= 1)
-        labelled = Labelled(wrong[drawn], score[drawn], np.ones(len(drawn)), pi[drawn], np.zeros(len(drawn), np.int64))
+        labelled = Reviewed(wrong[drawn], score[drawn], np.ones(len(drawn)), pi[drawn], np.zeros(len(drawn), np.int64))
         found = confidence_sequence(labelled, race[drawn], pool)
         held += bool(np.all((found.low <= wrong.mean()) & (wrong.mean() <= found.high)))
     assert stats.binom.cdf(held, runs, 0.95) > 1e-3
@@ -48,7 +48,7 @@ def test_looking_until_it_pleases_breaks_the_interval_for_one_look_and_not_this_
     for _ in range(runs):
         race = race_times(rng.random(n), pi)
         order = np.argsort(race)[: int((race <= 1).sum())]
-        labelled = Labelled(wrong[order], blind[order], np.ones(len(order)), pi[order], np.zeros(len(order), np.int64))
+        labelled = Reviewed(wrong[order], blind[order], np.ones(len(order)), pi[order], np.zeros(len(order), np.int64))
         found = confidence_sequence(labelled, race[order], pool)
         always += bool(np.any((found.low > wrong.mean()) | (wrong.mean() > found.high)))
         for t in range(10, len(order), 5):
@@ -66,7 +66,7 @@ def test_it_narrows_and_ends_at_the_truth_when_everything_is_labelled() -> None:
     wrong, score = population(rng, 300, "common")
     pi = np.full(300, 0.9999999)
     pool = pools_of(np.ones(300), pi, score, np.zeros(300, np.int64), 1)
-    labelled = Labelled(wrong, score, np.ones(300), pi, np.zeros(300, np.int64))
+    labelled = Reviewed(wrong, score, np.ones(300), pi, np.zeros(300, np.int64))
     found = confidence_sequence(labelled, race_times(rng.random(300), pi), pool)
     assert (np.diff(found.low) >= -1e-12).all()
     assert (np.diff(found.high) <= 1e-12).all()
@@ -79,7 +79,7 @@ def test_limits_that_contradict_each_other_give_way_to_what_labels_leave() -> No
     wrong = np.concatenate([np.ones(60), np.zeros(140)])
     pi = np.full(n, 0.9999999)
     pool = pools_of(np.ones(n), pi, np.full(n, 0.5), np.zeros(n, np.int64), 1)
-    labelled = Labelled(wrong, np.full(n, 0.5), np.ones(n), pi, np.zeros(n, np.int64))
+    labelled = Reviewed(wrong, np.full(n, 0.5), np.ones(n), pi, np.zeros(n, np.int64))
     found = confidence_sequence(labelled, np.linspace(0.01, 1, n), pool)
     assert found.low[59] > 0.3, "the bets are lost here"
     assert found.now == pytest.approx((0.3, 0.3), abs=1e-9)
@@ -94,7 +94,7 @@ def test_certain_items_are_known_and_not_drawn() -> None:
     for _ in range(200):
         race = race_times(rng.random(400), pi)
         drawn = np.flatnonzero(race <= 1)
-        labelled = Labelled(wrong[drawn], score[drawn], np.ones(len(drawn)), pi[drawn], np.zeros(len(drawn), np.int64))
+        labelled = Reviewed(wrong[drawn], score[drawn], np.ones(len(drawn)), pi[drawn], np.zeros(len(drawn), np.int64))
         found = confidence_sequence(labelled, race[drawn], pool)
         assert np.isfinite(found.low).all()
         held += bool(np.all((found.low <= wrong.mean()) & (wrong.mean() <= found.high)))
@@ -112,7 +112,7 @@ def test_both_draws_count() -> None:
         pool = pools_of(first[s], pi, score[s], np.zeros(len(s), np.int64), 1)
         race = race_times(rng.random(len(s)), pi)
         d = np.flatnonzero(race <= 1)
-        labelled = Labelled(wrong[s][d], score[s][d], first[s][d], pi[d], np.zeros(len(d), np.int64))
+        labelled = Reviewed(wrong[s][d], score[s][d], first[s][d], pi[d], np.zeros(len(d), np.int64))
         found = confidence_sequence(labelled, race[d], pool)
         held += bool(np.all((found.low <= wrong.mean()) & (wrong.mean() <= found.high)))
     assert stats.binom.cdf(held, runs, 0.95) > 1e-3
@@ -128,7 +128,7 @@ def test_stages_spend_the_error_once() -> None:
 
 
 def test_no_label_says_nothing_and_several_pools_are_refused() -> None:
-    nothing = Labelled(np.zeros(0), np.zeros(0), np.zeros(0), np.zeros(0), np.zeros(0, np.int64))
+    nothing = Reviewed(np.zeros(0), np.zeros(0), np.zeros(0), np.zeros(0), np.zeros(0, np.int64))
     assert confidence_sequence(nothing, np.zeros(0), Pools.empty(1)).now == (0.0, 1.0)
     with pytest.raises(ValueError, match="one pool"):
         confidence_sequence(nothing, np.zeros(0), Pools.empty(2))

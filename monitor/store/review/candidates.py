@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import select, true
 
 from monitor.store.engine import Store
 from monitor.store.review.items import Label
@@ -60,8 +60,8 @@ def candidates(store: Store, from_us: int, to_us: int) -> list[Candidate]:
         return [Candidate(*row) for row in connection.execute(query)]
 
 
-def verdicts(store: Store, from_us: int) -> list[Verdicts]:
-    """Labelled items of events since ``from_us`` whose samples are still there, the newest ``MOST_LABELS`` labels.
+def verdicts(store: Store, from_us: int, to_us: int | None = None) -> list[Verdicts]:
+    """Labelled items of events in [from, to) whose samples are still there, the newest ``MOST_LABELS`` labels.
 
     Labels that answer a gold item are left out: they are about the reviewer. Raises StoreUnavailable.
     """
@@ -70,6 +70,7 @@ def verdicts(store: Store, from_us: int) -> list[Verdicts]:
         .join(labels, labels.c.item_id == review_items.c.item_id)
         .join(samples, samples.c.sample_id == review_items.c.sample_id)
         .where(labels.c.kind == "label", ~labels.c.undone, ~labels.c.gold, review_items.c.time_us >= from_us)
+        .where(true() if to_us is None else review_items.c.time_us < to_us)
         .order_by(labels.c.id.desc())
         .limit(MOST_LABELS)
     )
