@@ -61,7 +61,7 @@ class Remedy:
 # as 1 where the page is turned by a quarter or more, the context used is a share of its limit, and agreement is in
 # standard deviations of the reference.
 REMEDIES: tuple[Remedy, ...] = (
-    Remedy(Condition("skew_degrees", "higher", 5.0, 0.0, "degrees"), "deskew", "straighten the page before it is sent"),
+    Remedy(Condition("skew_degrees", "higher", 5.0, 1.0, "degrees"), "deskew", "straighten the page before it is sent"),
     Remedy(Condition("rotated", "higher", 1.0, 0.0), "rotate", "turn the page upright before it is sent"),
     Remedy(Condition("contrast", "lower", 0.1, 0.6), "contrast", "stretch the page's contrast before it is sent"),
     Remedy(Condition("brightness", "lower", 0.1, 0.7), "brightness", "even out the page's lighting before it is sent"),
