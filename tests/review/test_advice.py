@@ -36,9 +36,9 @@ class World:
         self.confidence = rng.beta(5, 1.2, N)
         self.skew = np.where(rng.random(N) < 0.3, rng.uniform(4, 15, N), rng.uniform(0, 1, N))
         straight = 0.02 + 0.6 * (1 - self.confidence)
-        chance = straight + (0.3 * (self.skew > 4) if skewed else 0)
-        self.attributable = float((chance - straight).sum())
-        self.wrong = rng.random(N) < chance
+        chance = straight + (0.03 * np.maximum(self.skew - 1, 0) if skewed else 0)
+        self.attributable = float((np.minimum(chance, 1.0) - straight).sum())
+        self.wrong = rng.random(N) < np.minimum(chance, 1.0)
         self.confident = confident
         self.score = np.clip(1 - self.confidence, 0.02, 0.9)
         self.rng = rng
