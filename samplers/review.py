@@ -132,8 +132,7 @@ class ReviewSampler:
         if day_us != self._day_us:
             self._day_us, self._spoken_for = day_us, 0.0
         a = 1 / candidates.pi_sample
-        plain = deviations(candidates.score) * a
-        deviation = np.maximum(plain / (1 + candidates.repeats), LEAST_DEVIATION)
+        deviation = np.maximum(deviations(candidates.score) * a / (1 + candidates.repeats), LEAST_DEVIATION)
         scale, least = self._levels(names, worth)
         limit = self._limit()
         floor = np.minimum(least[candidates.segment] * limit, 1.0)
@@ -146,7 +145,7 @@ class ReviewSampler:
             if self.labels > 0
             else Pools.empty(len(names))
         )
-        self._note(hour_us, candidates, plain, names)
+        self._note(hour_us, candidates, deviation, names)
         self._spoken_for += float(pi.sum())
         return Draw(pi, race, drawn, wanted > floor, pools)
 
