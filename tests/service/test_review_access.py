@@ -126,6 +126,17 @@ def test_a_session_ends_with_the_expiry_of_its_token_and_by_itself(store: Store)
         assert browser.send("GET", "/api/review/progress").status_code == 401
 
 
+def test_a_session_that_ended_does_not_stand_in_the_way_of_another_token(store: Store) -> None:
+    browser = Browser(store)
+    ended, other = made(store, "reviewer"), made(store, "viewer")
+    browser.log_in(ended.secret)
+    tokens.revoke(store, ended.token_id, now_us=NOW_US)
+    browser.now[0] += 6
+    basic = base64.b64encode(f"x:{other.secret}".encode()).decode()
+    assert browser.send("GET", "/api/status", headers={"authorization": f"Basic {basic}"}).status_code == 200
+    assert "log out" not in browser.send("GET", "/login").text
+
+
 def test_logging_out_takes_the_cookie_and_cannot_be_forged(store: Store) -> None:
     browser = Browser(store)
     browser.log_in(made(store, "reviewer").secret)

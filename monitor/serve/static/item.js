@@ -11,6 +11,7 @@ export function showItem(item) {
   showFacts(item);
   showPictures(item);
   $("beside").scrollTop = 0;
+  scrollTo(0, 0);           // where the page itself scrolls: on a phone
 }
 
 function showOutput(item) {
