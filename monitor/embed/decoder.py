@@ -90,7 +90,7 @@ def _seen(found: images.View | Missing, output: mmap.mmap) -> Reply:
     if isinstance(found, Missing):
         return {"missing": found.reason}
     output[: len(found.data)] = found.data
-    return {"view": len(found.data), "media_type": found.media_type, "width": found.width, "height": found.height}
+    return {"view": len(found.data), "width": found.width, "height": found.height}
 
 
 def _view(given: Given, output: mmap.mmap) -> Reply:

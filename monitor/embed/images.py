@@ -31,8 +31,6 @@ FORMATS = tuple(name for name in ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "
 # Pillow only warns between one and two times its own limit; here that is a refusal as well.
 warnings.simplefilter("error", Image.DecompressionBombWarning)
 
-VIEW_FORMAT = "WEBP" if "WEBP" in Image.SAVE else "JPEG"
-
 T = TypeVar("T")
 
 _AVERAGED = ("RGB", "RGBA", "L", "LA", "CMYK", "YCbCr")
@@ -66,10 +64,9 @@ class Decoded:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """An image encoded anew, for people: what a browser is given."""
+    """An image encoded anew as a JPEG, for people: what a browser is given."""
 
     data: bytes
-    media_type: str
     width: int
     height: int
 
@@ -134,13 +131,13 @@ def _full_view(source: Image.Image, max_pixels: int, side: int, most_bytes: int)
 
 
 def encoded_view(image: Image.Image, most_bytes: int) -> View:
-    """An RGB image as a file for a browser; worse, then smaller, until it fits ``most_bytes``."""
+    """An RGB image as a JPEG for a browser; worse, then smaller, until it fits ``most_bytes``."""
     while True:
         for quality in (80, 60, 40):
             out = io.BytesIO()
-            image.save(out, VIEW_FORMAT, quality=quality)
+            _written(image, out, quality)
             if out.tell() <= most_bytes:
-                return View(out.getvalue(), f"image/{VIEW_FORMAT.lower()}", image.width, image.height)
+                return View(out.getvalue(), image.width, image.height)
         image = image.resize((max(1, image.width // 2), max(1, image.height // 2)), Image.Resampling.BILINEAR)
 
 
@@ -238,5 +235,10 @@ def thumbnail(image: Image.Image) -> bytes:
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
         image = image.resize(size, Image.Resampling.BILINEAR, reducing_gap=1.0)
     out = io.BytesIO()
-    image.save(out, "JPEG", quality=60)
+    _written(image, out, 60)
     return out.getvalue()
+
+
+def _written(image: Image.Image, out: io.BytesIO, quality: int) -> None:
+    """As a JPEG of the pixels alone: Pillow would write the comment of the file that they came from."""
+    image.save(out, "JPEG", quality=quality, comment=b"", exif=b"")

@@ -108,7 +108,7 @@ class PixelWorker:
         if part.altered(data):
             return [Pixels(part.part, 0, reason="sha256_mismatch")]
         return [
-            Pixels(part.part, page, view.media_type, view.width, view.height, view.data)
+            Pixels(part.part, page, view.width, view.height, view.data)
             if isinstance(view, View)
             else Pixels(part.part, page, reason=view.reason)
             for page, view in enumerate(self._pool.views(data, most))

@@ -361,10 +361,9 @@ review_pixels = Table(
     Column("page", SmallInteger, primary_key=True),
     Column("state", String(10), nullable=False),  # part -1: pending | kept | gone; else kept | missing
     Column("reason", String(60), nullable=False),  # why missing, else ''
-    Column("media_type", String(40), nullable=False),
     Column("width", Integer, nullable=False),
     Column("height", Integer, nullable=False),
-    Column("data", LargeBinary),  # encoded anew by driftline: nothing of the original's bytes
+    Column("data", LargeBinary),  # JPEG, encoded anew by driftline: nothing of the original's bytes
     Index(
         "ix_review_pixels_pending",
         "item_id",

@@ -210,6 +210,16 @@ def test_thumbnail() -> None:
         assert small.format == "JPEG" and max(small.size) == min(max(size), THUMBNAIL_SIDE)
 
 
+def test_a_thumbnail_holds_nothing_of_the_file_but_its_pixels() -> None:
+    exif = Image.Exif()
+    exif[0x010E] = "a description"
+    data = encoded(photo((700, 300)), "JPEG", comment=b"a comment", exif=exif, icc_profile=b"a profile")
+    found = decode(data, LIMIT)
+    assert isinstance(found, Decoded)
+    small = thumbnail(found.image)
+    assert not any(secret in small for secret in (b"a comment", b"a description", b"a profile"))
+
+
 def test_the_small_image_is_that_of_one_filter_and_holds_no_file() -> None:
     """Averaging 2 x 2 pixels first changes little of it, and no colour."""
     page = photo((1240, 1754))

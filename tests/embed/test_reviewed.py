@@ -66,7 +66,7 @@ def image_part(path: Path, **facts: Any) -> dict[str, Any]:
 
 def kept(store: Store, item: str) -> list[tuple[int, int, int, int, str, bool]]:
     with store.read() as connection:
-        found = review.pixels_of(connection, item)
+        found = review.pixels_of(connection, [item]).get(item, [])
     return [(p.part, p.page, p.width, p.height, p.reason, p.data is not None) for p in found]
 
 

@@ -19,6 +19,7 @@ from monitor.serve.endpoints import ENDPOINTS
 from monitor.serve.openapi import document
 from monitor.serve.review.citing import locate, page_of, place, region
 from monitor.serve.review.showing import fields_of, laid_out, shown
+from monitor.store import review
 from monitor.store.engine import Store, open_store
 from monitor.store.review import audit_of
 from monitor.store.tables import labels, sample_content, samples
@@ -89,6 +90,22 @@ def test_pixels_are_the_stored_jpeg_and_nothing_else(store: Store) -> None:
         connection.execute(update(sample_content).values(thumbnail=b"<svg xmlns='http://www.w3.org/2000/svg'/>"))
     assert browser.send("GET", address).status_code == 404
     assert browser.post("/api/review/next", {}).json()["items"][0]["inputs"][0]["pictures"] == {}
+
+
+def test_full_size_pixels_are_shown_page_by_page_and_a_reason_where_there_are_none(store: Store) -> None:
+    (item_id,) = fill_queue(store, 1)
+    big = [receipt(7), receipt(8)]
+    with store.write() as connection:
+        review.want(connection, [item_id])
+        pages = [review.Pixels(0, page, 800, 600, data) for page, data in enumerate(big)]
+        assert review.keep(connection, item_id, [*pages, review.Pixels(1, 0, reason="http_404")])
+    browser = reviewer(store)
+    first, second, _ = browser.post("/api/review/next", {}).json()["items"][0]["inputs"]
+    assert first["pages"] == 2
+    assert [browser.send("GET", first["pictures"][page]).content for page in ("1", "2")] == big
+    assert second["pictures"] == {}
+    assert "http 404" in second["why"]
+    assert browser.send("GET", f"/api/review/items/{item_id}/images/0?page=3").status_code == 404
 
 
 @pytest.mark.parametrize(

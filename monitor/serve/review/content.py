@@ -20,7 +20,8 @@ from monitor.serve.endpoint import Picture
 from monitor.serve.review import citing, models
 from monitor.serve.review.questions import asked
 from monitor.serve.review.showing import cut, fields_of, laid_out, shown
-from monitor.store.review import Item
+from monitor.store import review
+from monitor.store.review import Item, Pixels
 from monitor.store.tables import labels, sample_content, sample_parts, samples
 from monitor.times import iso
 
@@ -48,12 +49,14 @@ def review_items(
     for sample_id, part in connection.execute(looked_at):
         seen.setdefault(sample_id, set()).add(part)
     told = _labelled_by(connection, [item.item_id for item in found], reviewer) if config.review.blind else None
+    pixels = review.pixels_of(connection, [item.item_id for item in found])
     return [
         _item(
             item,
             rows.get(item.sample_id),
             contents.get(item.sample_id),
             seen.get(item.sample_id, set()),
+            pixels.get(item.item_id, []),
             told is None or item.item_id in told,
             config,
         )
@@ -70,7 +73,11 @@ def revealed(connection: Connection, item: Item, reviewer: str, config: Config) 
 
 
 def picture(connection: Connection, item: Item, part: int, page: int) -> Picture | None:
-    """The stored pixels of a page of an input part, or None. They are never anything but a JPEG."""
+    """The stored pixels of a page of an input part, or None: at full size, else the sample's thumbnail. They are never
+    anything but a JPEG."""
+    full = review.image(connection, item.item_id, part, page - 1)
+    if full is not None and full.data is not None and full.data.startswith(_JPEG):
+        return Picture(full.data)
     query = select(sample_content).where(sample_content.c.sample_id == item.sample_id)
     row = connection.execute(query).first() if item.sample_id else None
     if row is None or row.thumbnail is None or page != 1:
@@ -94,7 +101,9 @@ def _labelled_by(connection: Connection, ids: list[str], reviewer: str) -> set[s
     return set(connection.execute(query).scalars()) if reviewer else set()
 
 
-def _item(item: Item, sample: Any, content: Any, seen: set[int], tell: bool, config: Config) -> models.ReviewItem:
+def _item(
+    item: Item, sample: Any, content: Any, seen: set[int], pixels: Sequence[Pixels], tell: bool, config: Config
+) -> models.ReviewItem:
     facts = _object(None if sample is None else sample.facts)
     document = _object(None if content is None else content.inputs)
     inputs, output, citations = (
@@ -124,7 +133,10 @@ def _item(item: Item, sample: Any, content: Any, seen: set[int], tell: bool, con
         state=item.state,
         lease_until=None if item.lease_until_us is None else iso(item.lease_until_us),
         missing="" if content is not None else _GONE,
-        inputs=[_input(part, item, part["part"] == pictured) for part in inputs[:MOST_PARTS]],
+        inputs=[
+            _input(part, item, part["part"] == pictured, [p for p in pixels if p.part == part["part"]])
+            for part in inputs[:MOST_PARTS]
+        ],
         output=outputs,
         schema_valid=None if violated not in (0, 1) else violated == 0,
         citations=[_citation(citation, inputs) for citation in citations[:MOST_PARTS]],
@@ -135,27 +147,33 @@ def _item(item: Item, sample: Any, content: Any, seen: set[int], tell: bool, con
     )
 
 
-def _input(part: dict[str, Any], item: Item, pictured: bool) -> models.ShownInput:
+def _input(part: dict[str, Any], item: Item, pictured: bool, pixels: Sequence[Pixels]) -> models.ShownInput:
     kind = _text(part.get("kind"))
     text = part.get("text")
     looks = kind in ("image", "document")
     pages = part.get("pages")
     address = f"/api/review/items/{quoted(item.item_id, safe='')}/images/{part['part']}"
+    full = {found.page + 1: f"{address}?page={found.page + 1}" for found in pixels if found.data is not None}
+    pictures = full or ({1: address} if pictured else {})
+    told = next((found.reason for found in pixels if found.reason), "")
+    count = min(max(1, pages), 10_000) if isinstance(pages, int) else 1
     return models.ShownInput(
         part=part["part"],
         kind=kind,
         caption=_caption(part),
         text=models.ShownText(*cut(text)) if isinstance(text, str) else None,
-        pages=0 if not looks else min(max(1, pages), 10_000) if isinstance(pages, int) else 1,
-        pictures={1: address} if pictured else {},
-        why="" if pictured or isinstance(text, str) else _why_no_pixels(looks),
+        pages=0 if not looks else max(count, *pictures) if pictures else count,
+        pictures=pictures,
+        why="" if pictures or isinstance(text, str) else _why_no_pixels(looks, told),
     )
 
 
-def _why_no_pixels(looks: bool) -> str:
+def _why_no_pixels(looks: bool, reason: str) -> str:
     if not looks:
         return "driftline stores no content of this kind."
-    return "No pixels of this part are stored: it was not looked at, could not be fetched, or another part was."
+    if reason:
+        return f"No pixels of this part are stored: {reason.replace('_', ' ')} (reasons: docs/encoders.md)."
+    return "No pixels of this part are stored (yet): it was not looked at, or could not be fetched."
 
 
 def _caption(part: dict[str, Any]) -> str:

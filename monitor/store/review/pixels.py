@@ -31,11 +31,10 @@ class PixelsWanted:
 
 @dataclass(frozen=True, slots=True)
 class Pixels:
-    """An image of an item: of ``part``, and of its ``page`` from 0. Without ``data``, ``reason`` says why."""
+    """An image of an item, a JPEG: of ``part``, and of its ``page`` from 0. Without ``data``, ``reason`` says why."""
 
     part: int
     page: int
-    media_type: str = ""
     width: int = 0
     height: int = 0
     data: bytes | None = None
@@ -96,22 +95,23 @@ def _row(item_id: str, pixels: Pixels, state: str) -> dict[str, object]:
         "page": pixels.page,
         "state": state,
         "reason": pixels.reason[:60],
-        "media_type": pixels.media_type,
         "width": pixels.width,
         "height": pixels.height,
         "data": pixels.data,
     }
 
 
-def pixels_of(connection: Connection, item_id: str) -> list[Pixels]:
-    """What there is of an item, by part and page, without the data of the images (``data`` is b'' where there is)."""
-    columns = (review_pixels.c[name] for name in ("part", "page", "media_type", "width", "height", "state", "reason"))
-    query = select(*columns).where(review_pixels.c.item_id == item_id, review_pixels.c.part != ITEM)
-    rows = connection.execute(query.order_by(review_pixels.c.part, review_pixels.c.page))
-    return [
-        Pixels(r.part, r.page, r.media_type, r.width, r.height, b"" if r.state == "kept" else None, r.reason)
-        for r in rows
-    ]
+def pixels_of(connection: Connection, item_ids: Sequence[str]) -> dict[str, list[Pixels]]:
+    """What there is of items, by part and page, without the data of the images (``data`` is b'' where there is)."""
+    names = ("item_id", "part", "page", "width", "height", "state", "reason")
+    query = select(*(review_pixels.c[name] for name in names)).where(
+        review_pixels.c.item_id.in_(item_ids), review_pixels.c.part != ITEM
+    )
+    found: dict[str, list[Pixels]] = {}
+    for row in connection.execute(query.order_by(review_pixels.c.item_id, review_pixels.c.part, review_pixels.c.page)):
+        data = b"" if row.state == "kept" else None
+        found.setdefault(row.item_id, []).append(Pixels(row.part, row.page, row.width, row.height, data, row.reason))
+    return found
 
 
 def image(connection: Connection, item_id: str, part: int, page: int) -> Pixels | None:
@@ -122,7 +122,7 @@ def image(connection: Connection, item_id: str, part: int, page: int) -> Pixels 
     row = connection.execute(query).first()
     if row is None or row.data is None:
         return None
-    return Pixels(row.part, row.page, row.media_type, row.width, row.height, bytes(row.data), row.reason)
+    return Pixels(row.part, row.page, row.width, row.height, bytes(row.data), row.reason)
 
 
 def drop_labelled(store: Store, bound_us: int) -> int:

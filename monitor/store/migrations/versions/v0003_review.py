@@ -61,7 +61,6 @@ def upgrade() -> None:
         sa.Column("page", sa.SmallInteger(), nullable=False),
         sa.Column("state", sa.String(length=10), nullable=False),
         sa.Column("reason", sa.String(length=60), nullable=False),
-        sa.Column("media_type", sa.String(length=40), nullable=False),
         sa.Column("width", sa.Integer(), nullable=False),
         sa.Column("height", sa.Integer(), nullable=False),
         sa.Column("data", sa.LargeBinary(), nullable=True),
