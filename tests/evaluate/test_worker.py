@@ -18,7 +18,18 @@ from monitor.evaluate.worker import EvaluateWorker
 from monitor.store import references
 from monitor.store.anomalies import AnomalyRow, list_anomalies
 from monitor.store.engine import Store, open_store
-from monitor.store.tables import anomalies, evaluation, evidence, metadata, outbox, reference_samples, stream_states
+from monitor.store.tables import (
+    anomalies,
+    evaluation,
+    evidence,
+    metadata,
+    outbox,
+    reference_samples,
+    review_items,
+    review_pixels,
+    review_pools,
+    stream_states,
+)
 from monitor.store.tables import references as reference_sets
 from tests.evaluate.traffic import (
     DAY_US,
@@ -31,7 +42,9 @@ from tests.evaluate.traffic import (
     write,
 )
 
-WRITTEN = (anomalies, evidence, stream_states, reference_sets, reference_samples)
+WRITTEN = (
+    anomalies, evidence, stream_states, reference_sets, reference_samples, review_items, review_pools, review_pixels,
+)  # fmt: skip
 SINKS = {"hook": {"kind": "webhook", "url": "http://127.0.0.1:9/"}}
 
 
