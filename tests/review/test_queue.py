@@ -133,7 +133,7 @@ def test_the_same_request_counts_once_and_another_one_is_declined(store: Store) 
     assert declined(lambda: label(store, "s1", "bob", CORRECT, request_id="q1")) == "done"  # his own q1 is another one
     assert declined(lambda: label(store, "s4", "ann")) == "unknown"
     assert label(store, "s2", "ann", request_id="q3") == "done"
-    with pytest.raises(ValueError, match="was used for item"):
+    with pytest.raises(ValueError, match="was used before"):
         label(store, "s1", "ann", request_id="q3")
     assert standing(store, "s1") == [("ann", "wrong")]
     assert check_audit(store)["label"] == 2
@@ -412,3 +412,23 @@ def test_labels_are_written_with_a_version_and_read_back() -> None:
             Label.decode(text)
     with pytest.raises(ValueError, match="got those of 2"):
         PoolSums("a", 0, Pools.empty(2))
+
+
+def test_a_request_id_is_for_one_action_on_one_item(store: Store) -> None:
+    put(store, [item(n, n / 10) for n in range(3)])
+    now = 1
+    first, second = review.next_items(store, "ann", Filters(), now, LEASE, 2)
+    review.label(store, first.item_id, "ann", CORRECT, now, request_id="r1")
+    assert review.label(store, first.item_id, "ann", CORRECT, now, request_id="r1").repeated
+    for call in (
+        lambda: review.label(store, second.item_id, "ann", CORRECT, now, request_id="r1"),
+        lambda: review.skip(store, second.item_id, "ann", "", now, 3, request_id="r1"),
+        lambda: review.undo(store, "ann", now, 100, LEASE, request_id="r1"),
+    ):
+        with pytest.raises(ValueError, match="make a new one for each request"):
+            call()
+    assert state(store, "s0")[0] == "done"
+    assert state(store, "s1")[0] == "leased"
+    # Another reviewer's ids are his own.
+    (other,) = review.next_items(store, "bob", Filters(), now, LEASE)
+    assert not review.label(store, other.item_id, "bob", CORRECT, now, request_id="r1").repeated

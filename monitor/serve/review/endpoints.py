@@ -43,7 +43,7 @@ def label(context: Context, request: Request, given: models.GivenLabel, caller: 
     config, now_us = context.config(), _now_us(context)
     with context.store.read() as connection, _wrong_values():
         item = _item(connection, given.item_id)
-        before = carried_out(connection, caller.reviewer, given.request_id, given.item_id)
+        before = carried_out(connection, caller.reviewer, given.request_id, "label", given.item_id)
     if before is None:  # what was recorded is not judged by questions that may be others by now
         questions.check(config, item.segment, given.verdict, given.answers)
     with _wrong_values("answers"):
@@ -72,7 +72,7 @@ def skip(context: Context, request: Request, given: models.GivenSkip, caller: Ca
     config, now_us = context.config(), _now_us(context)
     most = config.review.most_skips
     with context.store.read() as connection, _wrong_values():
-        carried_out(connection, caller.reviewer, given.request_id, given.item_id)
+        carried_out(connection, caller.reviewer, given.request_id, "skip", given.item_id)
     with _wrong_values():
         if given.count:
             done = review.skip_and_next(

@@ -79,8 +79,11 @@ def first(connection: Connection, new: Mapping[str, Any]) -> bool:
     return connection.execute(_FIRST[connection.dialect.name], dict(new)).first() is not None
 
 
-def carried_out(connection: Connection, who: str, request_id: str, item_id: str | None = None) -> AuditRow | None:
-    """What a reviewer's request led to, or None. Raises ValueError where it was about another item than ``item_id``."""
+def carried_out(
+    connection: Connection, who: str, request_id: str, action: str, item_id: str | None = None
+) -> AuditRow | None:
+    """What a reviewer's request led to, or None. Raises ValueError where its id was used for another action, or about
+    another item than ``item_id``."""
     if not request_id:
         return None
     query = select(review_audit).where(
@@ -89,10 +92,10 @@ def carried_out(connection: Connection, who: str, request_id: str, item_id: str 
     found = connection.execute(query).first()
     if found is None:
         return None
-    if item_id is not None and found.item_id != item_id:
+    if found.action != action or (item_id is not None and found.item_id != item_id):
         raise ValueError(
-            f"the request id {request_id!r} was used for item {found.item_id} before, now for {item_id}; "
-            "make a new one for each request"
+            f"the request id {request_id!r} was used before, for {found.action} of item {found.item_id}, now for "
+            f"{action}{'' if item_id is None else f' of {item_id}'}; make a new one for each request"
         )
     return _row(found)
 

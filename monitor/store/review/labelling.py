@@ -110,7 +110,7 @@ def _label(
     gold: bool,
 ) -> Answered:
     item = lock(connection, item_id)
-    repeated = _refused(connection, item, reviewer, request_id, gold)
+    repeated = _refused(connection, item, reviewer, request_id, "label", gold)
     if repeated:
         return repeated
     labelled = item.labelled + (not gold)
@@ -119,6 +119,7 @@ def _label(
     after = settled(labelled, item) if held else item.state
     detail = {"before": item.state, "after": after, "label": given.encode()} | ({"gold": True} if gold else {})
     if not audit.first(connection, audit.row("label", item_id, reviewer, now_us, detail, request_id)):
+        audit.carried_out(connection, reviewer, request_id, "label", item_id)
         return Answered(item_id, item.state, True)
     record(connection, item_id, item.event_id, reviewer, "label", given.encode(), now_us, origin, gold)
     if held:
@@ -136,7 +137,7 @@ def _skip(
     request_id: str,
 ) -> Answered:
     item = lock(connection, item_id)
-    repeated = _refused(connection, item, reviewer, request_id, False)
+    repeated = _refused(connection, item, reviewer, request_id, "skip", False)
     if repeated:
         return repeated
     skips = item.skips + 1
@@ -145,6 +146,7 @@ def _skip(
         after, ended = ("done" if item.labelled else "removed"), "skipped"
     detail = {"before": item.state, "after": after, "reason": reason[:MOST_REASON]}
     if not audit.first(connection, audit.row("skip", item_id, reviewer, now_us, detail, request_id)):
+        audit.carried_out(connection, reviewer, request_id, "skip", item_id)
         return Answered(item_id, item.state, True)
     document = encode({"v": 1, "reason": reason[:MOST_REASON]})
     record(connection, item_id, item.event_id, reviewer, "skip", document, now_us, "page", False)
@@ -152,7 +154,9 @@ def _skip(
     return Answered(item_id, after, False)
 
 
-def _refused(connection: Connection, item: Item, reviewer: str, request_id: str, gold: bool) -> Answered | None:
+def _refused(
+    connection: Connection, item: Item, reviewer: str, request_id: str, action: str, gold: bool
+) -> Answered | None:
     """None: go on. An answer: this request was carried out before. Raises Declined for anything else."""
     check_name("a reviewer's name", reviewer)
     try:
@@ -163,7 +167,7 @@ def _refused(connection: Connection, item: Item, reviewer: str, request_id: str,
             # Done and still his: a label from elsewhere finished it while he was at it, and his counts as well.
             require_holder(item, reviewer)
     except Declined:
-        if audit.carried_out(connection, reviewer, request_id, item.item_id) is None:
+        if audit.carried_out(connection, reviewer, request_id, action, item.item_id) is None:
             raise
         return Answered(item.item_id, item.state, True)
     return None

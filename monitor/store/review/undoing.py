@@ -24,7 +24,7 @@ def undo(store: Store, reviewer: str, now_us: int, within_us: int, lease_us: int
     check_name("a reviewer's name", reviewer)
     with store.write() as connection:
         while True:
-            before = audit.carried_out(connection, reviewer, request_id)
+            before = audit.carried_out(connection, reviewer, request_id, "undo")
             if before is not None:
                 item = lock(connection, before.item_id)
                 return Undone(item, str(before.detail.get("kind", "label")), item.leased_by == reviewer, True)
@@ -50,6 +50,7 @@ def _take_back(
     detail = {"before": item.state, "after": "leased" if leased else item.state, "kind": answer.kind}
     detail |= {"label_id": answer.id}
     if not audit.first(connection, audit.row("undo", item.item_id, reviewer, now_us, detail, request_id)):
+        audit.carried_out(connection, reviewer, request_id, "undo", item.item_id)
         return Undone(item, answer.kind, item.leased_by == reviewer, True)
     connection.execute(update(labels).where(labels.c.id == answer.id).values(undone=True))
     if leased:
