@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from monitor.cli import review_exchange
 from monitor.cli.options import Failure, config_option, opened_store, read_config
 
 if TYPE_CHECKING:
@@ -316,3 +317,7 @@ def _print(found: list[Estimate], by: str) -> None:
 
 def _percent(interval: Interval) -> str:
     return f"{interval.low:.1%} to {interval.high:.1%}"
+
+
+for _command in (review_exchange.export, review_exchange.import_labels, review_exchange.gold):
+    review.add_command(_command)

@@ -19,7 +19,7 @@ import msgspec
 from monitor.exchange.given import Given, Unusable, given
 from monitor.exchange.queued import QueuedItem, text_of
 from monitor.exchange.splitting import elements
-from monitor.store.review import VERDICTS
+from monitor.store.review.items import VERDICTS
 from monitor.times import iso
 
 VERDICT: Final = "verdict"  # names of the controls of the configuration
@@ -100,9 +100,7 @@ def labelling_configuration(questions: Iterable[Question], segment: str | None =
     _tag(view, "Header", value="Output")
     _tag(view, "Text", name=_TARGET, value="$output", valueType="text")
     _tag(view, "Header", value="Is the output correct?")
-    verdict = _tag(
-        view, "Choices", name=VERDICT, toName=_TARGET, choice="single", required="true", showInline="true"
-    )
+    verdict = _tag(view, "Choices", name=VERDICT, toName=_TARGET, choice="single", required="true", showInline="true")
     for number, value in enumerate(VERDICTS, 1):
         _tag(verdict, "Choice", value=value, hotkey=str(number))
     for question in questions:
@@ -130,9 +128,9 @@ def _question(view: ElementTree.Element, question: Question) -> None:
         _tag(view, "TextArea", name=name, toName=_TARGET, rows="2", maxSubmissions="1", editable="true")
 
 
-def _tag(parent: ElementTree.Element, name: str, **attributes: str) -> ElementTree.Element:
+def _tag(parent: ElementTree.Element, tag: str, /, **attributes: str) -> ElementTree.Element:
     harmless = {key: _NOT_XML.sub("\ufffd", value) for key, value in attributes.items()}
-    return ElementTree.SubElement(parent, name, harmless)
+    return ElementTree.SubElement(parent, tag, harmless)
 
 
 def read(parts: Iterable[bytes], *, default_reviewer: str = "") -> Iterator[Given | Unusable]:
@@ -172,7 +170,7 @@ def _task(found: Any, number: int, default_reviewer: str) -> Iterator[Given | Un
     for position, annotation in sorted(enumerate(annotations, 1), key=lambda entry: _said_at(entry[1])):
         where = f"task {number}, annotation {position}"
         if isinstance(annotation, dict):
-            yield _checked(where, lambda one=annotation: _annotation(data, one, default_reviewer))  # type: ignore[misc]
+            yield _checked(where, lambda one=annotation: _annotation(data, one, default_reviewer))
         else:  # Label Studio can leave all but their ids out of an export
             yield Unusable("invalid_label", f"{where}: it is not an object; export the annotations in full")
 

@@ -1,4 +1,4 @@
-"""How far the labels topic is read. The offset moves in the transaction that writes the labels, as a compare-and-set."""
+"""How far the labels topic is read. The offset moves where the labels are written, as a compare-and-set."""
 
 from __future__ import annotations
 

@@ -169,8 +169,8 @@ def claim_due(
 def mark_sent(conn: Connection, sent: Sequence[tuple[OutboxRow, Mapping[str, Any], int | None]]) -> None:
     """Record deliveries: (row, what the target answered, when to send again or None).
 
-    A row that was enqueued again meanwhile stays pending and keeps the answer. A delivered dead letter is
-    deleted, and a review item too: the store has tables of its own for them, and the outbox must not grow without bound.
+    A row that was enqueued again meanwhile stays pending and keeps the answer. A delivered dead letter or
+    review item is deleted: the store has a table of its own for it, and the outbox must not grow without bound.
     """
     finished = [row for row, _, again_us in sent if row.kind != "anomaly" and again_us is None]
     kept = [entry for entry in sent if entry[0].kind == "anomaly" or entry[2] is not None]
