@@ -127,8 +127,8 @@ def _labels(store: Store, config: Config, interrupted: Callable[[], bool], progr
                     return True
                 elif time.monotonic() > until:
                     raise DrainFailed(
-                        f"nothing came of {config.kafka.labels_topic!r} within {ASSIGNMENT_SECONDS:g} s; check that the "
-                        "topic of kafka.labels_topic exists and that no other consumer reads it"
+                        f"nothing came of {config.kafka.labels_topic!r} within {ASSIGNMENT_SECONDS:g} s; check that "
+                        "the topic of kafka.labels_topic exists and that no other consumer reads it"
                     )
         finally:
             worker.close()
