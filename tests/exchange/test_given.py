@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -150,3 +151,9 @@ def test_the_same_content_has_the_same_request_and_another_has_another() -> None
     assert len({one.request_id, *(other.request_id for other in others)}) == len(others) + 1
     assert len(one.request_id) <= 64
     assert given.VERSION == 1
+
+
+def test_every_reason_and_outcome_is_documented() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "review.md").read_text()
+    outcomes = ("labelled", "replaced", "repeated", "kept", "skipped", "ignored", "forgotten")
+    assert [name for name in (*get_args(given.Reason), *outcomes) if f"| `{name}` |" not in text] == []
