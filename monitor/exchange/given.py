@@ -38,7 +38,7 @@ class Given:
     """What somebody elsewhere said of an item. ``label`` None: it was passed on, for ``skip_reason``.
 
     ``item_id`` or ``event_id`` is not ''. ``time_us``: when it was said (wall clock), None where that is not known.
-    ``gold``: it is the truth, by which reviewers are judged.
+    ``gold``: it is the truth, by which reviewers are judged; None: it does not say, and what is known stays so.
     """
 
     item_id: str
@@ -47,7 +47,7 @@ class Given:
     label: Label | None
     skip_reason: str = ""
     time_us: int | None = None
-    gold: bool = False
+    gold: bool | None = None
 
     @property
     def request_id(self) -> str:
@@ -65,7 +65,7 @@ class Given:
             found["reason"] = self.skip_reason
         else:
             found |= {"verdict": self.label.verdict, "answers": dict(self.label.answers), "note": self.label.note}
-            found["gold"] = self.gold
+            found |= {} if self.gold is None else {"gold": self.gold}
         return found | ({} if self.time_us is None else {"time": iso(self.time_us)})
 
 
@@ -112,7 +112,7 @@ def read(value: bytes, *, default_reviewer: str = "") -> Given | None:
         note=found.note or "",
         skip_reason=(found.reason or "") if found.kind == "skip" else "",
         time=found.time,
-        gold=bool(found.gold) and found.kind == "label",
+        gold=found.gold if found.kind == "label" else None,
     )
 
 
@@ -126,7 +126,7 @@ def given(
     note: str,
     skip_reason: str,
     time: str | int | float | None,
-    gold: bool,
+    gold: bool | None,
 ) -> Given:
     """What was read, checked. ``verdict`` None: a skip; ``time``: RFC 3339 or epoch milliseconds. Raises Unusable."""
     kept = event_id if 0 < len(event_id) <= MOST_EVENT_ID and "\x00" not in event_id else ""

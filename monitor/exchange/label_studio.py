@@ -209,11 +209,11 @@ def _annotation(data: dict[str, Any], annotation: dict[str, Any], default_review
 def _minimal(record: dict[str, Any], default_reviewer: str) -> Given:
     said = {name: _texts(value) for name, value in record.items() if name in (VERDICT, NOTE) or _ANSWER.match(name)}
     reviewer = _reviewer(record.get("annotator"), default_reviewer)
-    return _said(record, said, reviewer, skipped=False, gold=False, time=_said_at(record))
+    return _said(record, said, reviewer, skipped=False, gold=None, time=_said_at(record))
 
 
 def _said(
-    data: dict[str, Any], said: dict[str, list[str]], reviewer: str, *, skipped: bool, gold: bool, time: str
+    data: dict[str, Any], said: dict[str, list[str]], reviewer: str, *, skipped: bool, gold: bool | None, time: str
 ) -> Given:
     answers: dict[str, Any] = {}
     for name, texts in said.items():
@@ -232,7 +232,7 @@ def _said(
         note="" if skipped else "\n".join(said.get(NOTE, [])),
         skip_reason="\n".join(said.get(NOTE, [])) if skipped else "",
         time=time or None,
-        gold=gold and not skipped,
+        gold=None if skipped else gold,
     )
 
 

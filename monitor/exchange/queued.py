@@ -180,7 +180,8 @@ def _answers(connection: Connection, item_ids: Sequence[str]) -> dict[str, list[
             reason = str(json.loads(row.label).get("reason", "")) if label is None else ""
         except (ValueError, TypeError, AttributeError):
             continue  # written by a newer version
-        one = Given(row.item_id, row.event_id, row.reviewer, label, reason, row.time_us, row.gold)
+        gold = None if label is None else bool(row.gold)
+        one = Given(row.item_id, row.event_id, row.reviewer, label, reason, row.time_us, gold)
         found.setdefault(row.item_id, []).append(one)
     return found
 

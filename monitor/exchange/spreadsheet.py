@@ -20,6 +20,7 @@ _FACTS: Final = (
 )  # fmt: skip
 _PREDICTIONS: Final = ("score", "confidence")
 _ANSWER: Final = ("kind", "reviewer", "verdict", "answers", "note", "reason", "gold", "answered")
+_GOLD: Final = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}  # else it does not say
 MOST_CELL: Final = 1 << 20  # characters
 # What spreadsheets take for a formula, in full width too; an apostrophe before it makes it a text. Apostrophes that
 # stand before such a sign already get one more, so that taking one away always gives back what was there.
@@ -85,7 +86,7 @@ def _answer(answer: Given) -> dict[str, str]:
         "answers": "" if label is None or not label.answers else json.dumps(dict(label.answers), ensure_ascii=False),
         "note": "" if label is None else label.note,
         "reason": answer.skip_reason,
-        "gold": "true" if answer.gold else "",
+        "gold": "" if answer.gold is None else str(answer.gold).lower(),
         "answered": "" if answer.time_us is None else iso(answer.time_us),
     }
 
@@ -166,5 +167,5 @@ def _given(row: dict[str, str], default_reviewer: str) -> Given | None:
         note=row.get("note", ""),
         skip_reason=row.get("reason", "") if skips else "",
         time=row.get("answered") or None,
-        gold=row.get("gold", "").strip().lower() in ("true", "1", "yes") and not skips,
+        gold=None if skips else _GOLD.get(row.get("gold", "").strip().lower()),
     )

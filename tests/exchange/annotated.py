@@ -47,7 +47,13 @@ def choices(name: str, *values: str) -> dict[str, Any]:
 
 
 def textarea(name: str, *values: str) -> dict[str, Any]:
-    return {"id": "Dx_aB91IS-", "from_name": name, "to_name": "output", "type": "textarea", "value": {"text": list(values)}}
+    return {
+        "id": "Dx_aB91IS-",
+        "from_name": name,
+        "to_name": "output",
+        "type": "textarea",
+        "value": {"text": list(values)},
+    }
 
 
 def annotation(*results: dict[str, Any], who: Any = 10, at: int = 0, **facts: Any) -> dict[str, Any]:

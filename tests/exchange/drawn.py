@@ -131,6 +131,7 @@ def said(verdict: str = "wrong", **facts: Any) -> Given:
         "reviewer": "ann",
         "label": Label(verdict),
         "time_us": START,
+        "gold": None if facts.get("label", True) is None else False,
     }
     return Given(**{**known, **facts})
 

@@ -76,7 +76,9 @@ def end_of(store: Store) -> dict[str, Any]:
         told = connection.execute(select(outbox.c.key, outbox.c.payload).order_by(outbox.c.key)).all()
         counts = label_partitions.counts(connection)
     return {
-        "answers": sorted((a.event_id, a.item_id, a.reviewer, a.kind, a.label, a.time_us, a.gold, a.origin) for a in answers),
+        "answers": sorted(
+            (a.event_id, a.item_id, a.reviewer, a.kind, a.label, a.time_us, a.gold, a.origin) for a in answers
+        ),
         "items": [(i.event_id, i.state, i.ended, i.labelled, i.skips) for i in items],
         "letters": [tuple(letter) for letter in letters],
         "told": [tuple(row) for row in told],

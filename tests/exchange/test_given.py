@@ -17,7 +17,9 @@ from monitor.store.review import Label
 from tests.exchange.drawn import said
 
 # All but lone surrogates, which have no UTF-8; with NUL, control characters and ones that turn the reading order.
-TEXTS = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("\x00\x1b\u202e\u2066,;\"'=\n\r\t"), max_size=30)
+TEXTS = st.text(
+    st.characters(exclude_categories=["Cs"]) | st.sampled_from("\x00\x1b\u202e\u2066,;\"'=\n\r\t"), max_size=30
+)
 IDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), min_size=1, max_size=64)
 NAMES = st.text(st.characters(categories=["L", "N", "P"]), min_size=1, max_size=100)
 ANSWERS = st.dictionaries(
@@ -29,7 +31,7 @@ ANSWERS = st.dictionaries(
 LABELS = st.builds(Label, st.sampled_from(["correct", "wrong", "unsure"]), ANSWERS, TEXTS)
 TIMES = st.none() | st.integers(EARLIEST_US, LATEST_US - 1)
 GIVEN = st.builds(
-    Given, IDS, st.just("") | IDS, NAMES, LABELS, st.just(""), TIMES, st.booleans()
+    Given, IDS, st.just("") | IDS, NAMES, LABELS, st.just(""), TIMES, st.none() | st.booleans()
 ) | st.builds(Given, st.just(""), IDS, NAMES, st.none(), TEXTS.filter(lambda t: "\x00" not in t), TIMES)
 
 
@@ -64,8 +66,8 @@ def test_fields_that_are_not_known_are_passed_over() -> None:
 def test_nulls_and_absent_fields_are_the_same() -> None:
     short = b'{"event_id":"e1","reviewer":"ann","verdict":"wrong"}'
     long = b'{"v":1,"event_id":"e1","item_id":null,"reviewer":"ann","verdict":"wrong","answers":null,"note":null,"gold":null}'
-    assert read(short) == read(long) == said(time_us=None)
-    assert read(b'{"event_id":"e1","verdict":"wrong"}', default_reviewer="ann") == said(time_us=None)
+    assert read(short) == read(long) == said(time_us=None, gold=None)
+    assert read(b'{"event_id":"e1","verdict":"wrong"}', default_reviewer="ann") == said(time_us=None, gold=None)
 
 
 def test_an_item_is_no_label() -> None:
@@ -144,7 +146,7 @@ def test_times_are_rfc_3339_or_milliseconds() -> None:
 def test_the_same_content_has_the_same_request_and_another_has_another() -> None:
     one = said()
     others = [
-        said("correct"), said(event_id="e2"), said(item_id="i"), said(reviewer="bob"), said(gold=True),
+        said("correct"), said(event_id="e2"), said(item_id="i"), said(reviewer="bob"), said(gold=True), said(gold=None),
         said(time_us=None), said(label=None), said(label=None, skip_reason="x"), said(label=Label("wrong", {}, "n")),
     ]  # fmt: skip
     assert said().request_id == one.request_id
@@ -157,3 +159,11 @@ def test_every_reason_and_outcome_is_documented() -> None:
     text = (Path(__file__).resolve().parents[2] / "docs" / "review.md").read_text()
     outcomes = ("labelled", "replaced", "repeated", "kept", "skipped", "ignored", "forgotten")
     assert [name for name in (*get_args(given.Reason), *outcomes) if f"| `{name}` |" not in text] == []
+
+
+def test_the_documented_lines_are_read() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "review.md").read_text()
+    lines = [line for block in text.split("```json\n")[1:] for line in block.split("```")[0].splitlines()]
+    kinds = [json.loads(line).get("kind", "label") for line in lines]
+    assert kinds == ["item", "label", "skip", "label"]
+    assert [read(line.encode()) is None for line in lines] == [True, False, False, False]

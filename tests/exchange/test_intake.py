@@ -269,6 +269,21 @@ def test_known_answers_are_gold_and_finish_nothing(store: Store) -> None:
     assert outcomes(store, *known, gold=True) == {"repeated": 2, "unusable": 1}
 
 
+def test_what_does_not_say_whether_it_is_gold_leaves_it_so(store: Store) -> None:
+    """JSON-MIN of Label Studio after its JSON."""
+    add(store, [new_item(1), new_item(2)])
+    outcomes(store, said(gold=True), said(event_id="e2"))
+    assert outcomes(store, said(gold=None, time_us=NOW), said(event_id="e2", gold=None, time_us=NOW)) == {"repeated": 2}
+    assert [row[4] for row in sorted(standing(store), key=lambda row: row[1])] == [True, False]
+    assert outcomes(store, said("correct", gold=None, time_us=NOW)) == {"replaced": 1}
+    assert outcomes(store, said(event_id="e2", gold=True)) == {"replaced": 1}
+    assert [row[3:5] for row in sorted(standing(store), key=lambda row: row[1])] == [
+        ("correct", False),
+        ("wrong", True),
+    ]
+    assert [state(store, sample)[0] for sample in ("s1", "s2")] == ["done", "open"]
+
+
 def test_what_was_forgotten_is_not_stored(store: Store) -> None:
     items = [new_item(1), new_item(2)]
     add_samples(store, items)
@@ -295,7 +310,9 @@ def test_a_store_that_comes_back_loses_nothing_and_one_that_does_not_is_said(
     sqlite: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add(sqlite, [new_item(n) for n in range(500)])
-    fails = iter([StoreUnavailable("away"), Declined("answered", "meanwhile"), None, StoreUnavailable("away"), None, None])
+    fails = iter(
+        [StoreUnavailable("away"), Declined("answered", "meanwhile"), None, StoreUnavailable("away"), None, None]
+    )
     real = Store.write
 
     def write(self: Store) -> Any:
@@ -322,7 +339,9 @@ def test_in_any_order_the_queue_ends_the_same(sqlite: Store, tmp_path: Path) -> 
     for run in range(8):
         store = open_store(f"sqlite:///{tmp_path / str(run)}.db")
         work: list[Any] = [new_item(n, wanted=1 + n % 2) for n in range(12)]
-        work += [said("wrong" if n % 3 else "correct", event_id=f"e{n % 14}", reviewer=f"r{n % 5}") for n in range(40)] * 2
+        work += [
+            said("wrong" if n % 3 else "correct", event_id=f"e{n % 14}", reviewer=f"r{n % 5}") for n in range(40)
+        ] * 2
         rng.shuffle(work)
         for one in work:
             if isinstance(one, Given):

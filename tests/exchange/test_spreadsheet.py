@@ -10,8 +10,8 @@ from hypothesis import given as drawn
 from hypothesis import strategies as st
 
 from monitor.exchange.given import EARLIEST_US, LATEST_US, Given, Unusable
-from monitor.exchange.spreadsheet import escaped, read, unescaped, write
 from monitor.exchange.splitting import NotThisFormat
+from monitor.exchange.spreadsheet import escaped, read, unescaped, write
 from monitor.store.review import Label
 from tests.exchange.drawn import queued_item, said
 from tests.exchange.test_given import ANSWERS, NAMES, TEXTS
@@ -35,9 +35,11 @@ def test_escaping_is_undone_and_leaves_no_formula(cell: str) -> None:
             st.builds(Label, st.sampled_from(["correct", "wrong", "unsure"]), ANSWERS, TEXTS | CELLS),
             st.just(""),
             st.none() | st.integers(EARLIEST_US, LATEST_US - 1),
-            st.booleans(),
+            st.none() | st.booleans(),
         )
-        | st.builds(Given, st.just("a1" * 16), st.just("=e1"), NAMES, st.none(), CELLS.filter(lambda c: "\x00" not in c)),
+        | st.builds(
+            Given, st.just("a1" * 16), st.just("=e1"), NAMES, st.none(), CELLS.filter(lambda c: "\x00" not in c)
+        ),
         min_size=1,
         max_size=3,
     ),
@@ -47,16 +49,14 @@ def test_escaping_is_undone_and_leaves_no_formula(cell: str) -> None:
 def test_what_is_written_is_read_again(answers: list[Given], text: str, predictions: bool) -> None:
     event_id = answers[0].event_id
     answers = [Given(a.item_id, event_id, *_rest(a)) for a in answers]
-    item = queued_item(
-        event_id=event_id, segment=text, inputs=[{"kind": "text", "text": text}], answers=tuple(answers)
-    )
+    item = queued_item(event_id=event_id, segment=text, inputs=[{"kind": "text", "text": text}], answers=tuple(answers))
     content = b"".join(write([item, queued_item()], predictions=predictions))
     assert list(read([content])) == answers
     for row in csv.reader(io.StringIO(content.decode(), newline="")):
         assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r")) for cell in row)
 
 
-def _rest(one: Given) -> tuple[str, Label | None, str, int | None, bool]:
+def _rest(one: Given) -> tuple[str, Label | None, str, int | None, bool | None]:
     return one.reviewer, one.label, one.skip_reason, one.time_us, one.gold
 
 
@@ -82,8 +82,8 @@ def test_a_sheet_that_somebody_filled_in(divider: str) -> None:
     ]
     content = "\r\n".join(divider.join(row) for row in rows).encode()
     assert list(read([content], default_reviewer="ann")) == [
-        said(label=Label("wrong", {}, "-5 is off"), time_us=None),
-        said("correct", event_id="e3", time_us=None),
+        said(label=Label("wrong", {}, "-5 is off"), time_us=None, gold=None),
+        said("correct", event_id="e3", time_us=None, gold=None),
     ]
 
 
@@ -97,7 +97,7 @@ def test_unusable_rows_are_said_and_the_others_read() -> None:
             b",,wrong,ann,,",
             ",e4,wrong,ann,,é".encode("latin-1"),
             b',e5,wrong,ann,"[1]",',
-            b',e6,wrong,ann,{,',
+            b",e6,wrong,ann,{,",
             b",e7,wrong,ann,," + b"x" * 5000,
             b",e1,wrong,ann,,",
             b",e9,wrong,ann\x00,,",

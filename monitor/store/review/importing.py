@@ -41,7 +41,7 @@ def import_label(
     *,
     item_id: str = "",
     origin: str = "import",
-    gold: bool = False,
+    gold: bool | None = False,
     request_id: str = "",
 ) -> Imported:
     """`import_into` in a transaction of its own."""
@@ -68,7 +68,7 @@ def import_into(
     *,
     item_id: str = "",
     origin: str = "import",
-    gold: bool = False,
+    gold: bool | None = False,
     request_id: str = "",
 ) -> Imported:
     """Take in a label from elsewhere, in the caller's write transaction. It needs no lease.
@@ -76,7 +76,8 @@ def import_into(
     It joins the item ``item_id``, else that of its event. Where no sample of the event was drawn for review its
     probability is not known, so that it is kept and counted (`unmatched`) but enters no estimate, unless the event is
     drawn later (`early.join`). The same label again changes nothing; another one of the same reviewer takes the place
-    of the first. Who has the item leased keeps it and may label it as well. ``gold``: as in `label`. Where two
+    of the first. Who has the item leased keeps it and may label it as well. ``gold``: as in `label`; None: it does not
+    say, so that the same label stays what it is, and another one is none. Where two
     partitions have the event's id, the item drawn later is taken. Raises Declined (``unknown``) for an item id without
     an item and no event id, and ``answered`` where another transaction brought this reviewer's label meanwhile: try
     again. Raises ValueError where the item is of another event.
@@ -88,7 +89,10 @@ def import_into(
     item, event_id = found
     item_id = "" if item is None else item.item_id
     before = _standing(connection, item_id, event_id, reviewer)
-    if before is not None and (before.kind, before.label, before.gold) == ("label", given.encode(), gold):
+    known = before is not None and (before.kind, before.label) == ("label", given.encode())
+    if gold is None:
+        gold = known and before.gold
+    if known and before.gold == gold:
         return Imported(item_id, "repeated")
     new: dict[str, object] = {"origin": origin} | ({} if before is None else {"replaces": before.id})
     if item is not None:  # without an item `driftline forget` would not find it in the audit
