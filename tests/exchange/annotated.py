@@ -23,7 +23,7 @@ DOCUMENTED: dict[str, Any] = {
                     "source": "$image",
                     "to_name": "img",
                     "type": "rectanglelabels",
-                    "value": {"height": 10.4, "rectanglelabels": ["Stamp"], "rotation": 0, "width": 12.4, "x": 50.8, "y": 5.8},
+                    "value": {"height": 10.4, "rectanglelabels": ["Stamp"], "rotation": 0, "width": 12, "x": 5, "y": 5},
                 }
             ],
             "was_cancelled": False,
@@ -41,9 +41,8 @@ DOCUMENTED: dict[str, Any] = {
 
 
 def choices(name: str, *values: str) -> dict[str, Any]:
-    return {
-        "id": "Dx_aB91ISN", "from_name": name, "to_name": "output", "type": "choices", "value": {"choices": list(values)}
-    }  # fmt: skip
+    value = {"choices": list(values)}
+    return {"id": "Dx_aB91ISN", "from_name": name, "to_name": "output", "type": "choices", "value": value}
 
 
 def textarea(name: str, *values: str) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def stream(partitions: int, records: int, seed: int = 1) -> dict[TopicPartition,
         mine = found[TopicPartition(TOPIC, event % partitions)]
         mine.append((1_700_000_000_000 + number, b"k", value))
         if rng.random() < 0.1:
-            mine.append((1_700_000_000_001 + number, None, rng.choice(mine)[2]))  # resent, or another's again
+            mine.append((1_700_000_000_001 + number, b"again", rng.choice(mine)[2]))  # resent, or another's again
         if rng.random() < 0.1:
             mine.append((1_700_000_000_002 + number, b"k", rng.choice(BROKEN)))
     return found

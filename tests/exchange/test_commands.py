@@ -174,3 +174,23 @@ def test_a_large_file_takes_little_memory(store: Store, tmp_path: Path) -> None:
     assert done.stdout == "1  labelled\n999  known already\n"
     assert large.stat().st_size > 20_000_000
     assert peak < 12 << 20
+
+
+def test_a_store_that_goes_away_is_said_with_what_was_taken_in(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from monitor.exchange.intake import Interrupted, Report
+    from monitor.store.engine import StoreUnavailable
+
+    def away(*_: object, **__: object) -> Report:
+        report = Report()
+        report.outcomes["labelled"] = 200
+        raise Interrupted(report, StoreUnavailable("the store is away"))
+
+    monkeypatch.setattr("monitor.exchange.intake.take_in", away)
+    (tmp_path / "x.jsonl").write_text("{}\n")
+    done = call(tmp_path, "import", str(tmp_path / "x.jsonl"))
+    assert done.exit_code == 1
+    assert done.stdout == "200  labelled\n"
+    assert "the store is away" in done.stderr
+    assert "import the file again" in done.stderr

@@ -227,7 +227,8 @@ def test_what_cannot_be_used_is_said_and_the_rest_is_read(found: Any, says: str 
 def test_broken_elements_are_said() -> None:
     good = json.dumps(annotated.task(DATA, annotation(choices("verdict", "wrong")))).encode()
     latin = b'{"data": {"event_id": "\xe9"}}'
-    got = list(read([b"[" + b", ".join([b"nonsense", good, latin, b"[1}", b'{"data": ' + b'{"a":' * 5000 + b"1" + b"}" * 5001]) + b"]"]))  # fmt: skip
+    deep = b'{"data": ' + b'{"a":' * 5000 + b"1" + b"}" * 5001
+    got = list(read([b"[" + b", ".join([b"nonsense", good, latin, b"[1}", deep]) + b"]"]))
     assert [one.reason if isinstance(one, Unusable) else "" for one in got] == [
         "malformed_json", "", "invalid_utf8", "malformed_json", "malformed_json",
     ]  # fmt: skip

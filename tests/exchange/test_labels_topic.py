@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from monitor.config.model import Config
+from monitor.drain import drain
 from monitor.exchange import labels_topic
 from monitor.exchange.labels_topic import LabelsWorker
 from monitor.ingest.consumer import SourceUnavailable, TopicPartition
@@ -26,6 +28,7 @@ from monitor.store.engine import Store, StoreUnavailable, open_store
 from monitor.store.forget import forget_event
 from monitor.store.review import Declined, item_id
 from monitor.store.tables import dead_letters, outbox
+from monitor.workers import parts_of
 from tests.exchange import label_stream
 from tests.exchange.drawn import NOW, START, add, new_item, said, standing, state
 from tests.exchange.label_stream import BROKEN, ITEMS, TOPIC, config, draw, end_of, stream
@@ -276,10 +279,11 @@ def test_real_kafka_with_consumers_that_are_killed_and_replaced(
         wait_for(total // 2)
         second.send_signal(signal.SIGKILL)
         member()
-        third.send_signal(signal.SIGSTOP)  # its partitions go to another, which it does not know when it goes on
+        third.send_signal(signal.SIGSTOP)
         produce(kafka_bootstrap, topic, rows, 300, total)
-        wait_for(total)
+        time.sleep(8)  # longer than its session: its partitions go to another, which it does not know when it goes on
         third.send_signal(signal.SIGCONT)
+        wait_for(total)
         time.sleep(1)
         assert third.poll() is None
     expected, got = end_of(whole), end_of(store)
@@ -289,3 +293,28 @@ def test_real_kafka_with_consumers_that_are_killed_and_replaced(
     assert sorted(got["records"].values()) == sorted(expected["records"].values())
     store.close()
     whole.close()
+
+
+def test_the_ingest_role_reads_it_where_one_is_configured(sqlite: Store) -> None:
+    def names(settings: Config) -> list[str]:
+        return [part.name for part in parts_of(("ingest",), sqlite, lambda: settings)]
+
+    assert names(Config()) == ["ingest"]
+    assert names(config()) == ["ingest", "labels"]
+
+
+@pytest.mark.real
+def test_a_drain_reads_labels_to_the_end(kafka_bootstrap: str, sqlite: Store) -> None:
+    from kafka.admin import KafkaAdminClient, NewTopic
+
+    events, topic = (f"{name}-{uuid.uuid4().hex[:8]}" for name in ("events", "labels"))
+    admin = KafkaAdminClient(bootstrap_servers=kafka_bootstrap)
+    admin.create_topics([NewTopic(events, 1, 1), NewTopic(topic, 2, 1)])
+    admin.close()
+    rows = stream(2, 100, seed=5)
+    draw(sqlite, 0, ITEMS)
+    produce(kafka_bootstrap, topic, rows, 0, 1000)
+    settings = config(bootstrap=kafka_bootstrap, labels_topic=topic, topics=[events], group=topic)
+    assert drain(("ingest",), sqlite, settings, lambda: False)
+    assert sum(end_of(sqlite)["records"].values()) == sum(map(len, rows.values()))
+    assert drain(("ingest",), sqlite, settings, lambda: False), "with nothing left"
