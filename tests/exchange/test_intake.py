@@ -148,7 +148,7 @@ def test_early_labels_join_when_their_event_is_drawn(store: Store) -> None:
         said(event_id="e1"),
         said("correct", event_id="e1", reviewer="bob"),
         said("correct", event_id="e1", reviewer="truth", gold=True),
-        said(event_id="e2", gold=True),
+        said(event_id="e2", reviewer="truth", gold=True),
         said(event_id="e3", time_us=START),
         said("correct", event_id="e3", time_us=START + 1),
         said(event_id="e4"),
