@@ -224,11 +224,10 @@ class LabelsWorker:
                     letters.append(_letter(tp, records, i, error))
             if letters:
                 gone = forgotten_among(connection, set(), {letter.event_id for letter in letters} - {""})
-                kept = [letter.row() for letter in letters if ("event", letter.event_id) not in gone]
-                self._store.upsert(connection, dead_letters, kept)
+                kept = [letter for letter in letters if ("event", letter.event_id) not in gone]
+                self._store.upsert(connection, dead_letters, [letter.row() for letter in kept])
                 with_bytes = self._config.kafka.dead_letter_bytes
-                told = [letter for letter in letters if ("event", letter.event_id) not in gone]
-                enqueue_many(connection, [letter.message(now_us, with_bytes=with_bytes) for letter in told])
+                enqueue_many(connection, [letter.message(now_us, with_bytes=with_bytes) for letter in kept])
                 outcomes["dead_letter"] = len(letters)
             label_partitions.count(connection, *tp, outcomes)
         return outcomes

@@ -6,10 +6,10 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, select, text, update
 
 from monitor.store.engine import Store
-from monitor.store.tables import label_partitions
+from monitor.store.tables import label_partitions, review_items
 
 
 def position(store: Store, topic: str, partition: int) -> int:
@@ -31,6 +31,9 @@ def advance(connection: Connection, topic: str, partition: int, from_offset: int
 
     The row is locked from here to the end of the transaction: call it first.
     """
+    if connection.dialect.name == "postgresql":
+        # `driftline forget` takes this table for itself after it has said whom: either it waits for us or we see that.
+        connection.execute(text(f"LOCK TABLE {review_items.name} IN ROW EXCLUSIVE MODE"))
     statement = (
         update(label_partitions)
         .where(

@@ -15,17 +15,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from monitor.config.model import Config
 from monitor.drain import drain
 from monitor.exchange import labels_topic
 from monitor.exchange.labels_topic import LabelsWorker
 from monitor.ingest.consumer import SourceUnavailable, TopicPartition
+from monitor.ingest.dead_letters import DeadLetter
 from monitor.serve.metrics import ProductMetrics, ProductSettings
 from monitor.store import label_partitions, letters
 from monitor.store.engine import Store, StoreUnavailable, open_store
 from monitor.store.forget import forget_event
+from monitor.store.partitions import forgotten_among
 from monitor.store.review import Declined, item_id
 from monitor.store.tables import dead_letters, outbox
 from monitor.workers import parts_of
@@ -101,6 +103,31 @@ def test_a_dead_letter_of_a_forgotten_event_is_not_kept(store: Store) -> None:
     with store.read() as connection:
         assert list(connection.execute(select(dead_letters.c.event_id)).scalars()) == ["e2"]
         assert list(connection.execute(select(outbox.c.key)).scalars()) == ["labels/0/2"]
+
+
+@pytest.mark.real
+def test_forgetting_waits_for_a_batch_under_way(postgres_url: str) -> None:
+    """Else a dead letter that was looked up before the event was forgotten could be written after."""
+    store = open_store(postgres_url)
+    assert label_partitions.position(store, *P0) == 0
+    done: list[dict[str, int]] = []
+    with store.write() as connection:
+        assert label_partitions.advance(connection, *P0, 0, 1)
+        assert forgotten_among(connection, set(), {"e1"}) == set()
+        thread = threading.Thread(target=lambda: done.append(forget_event(store, "e1")))
+        thread.start()
+        until = time.monotonic() + 30
+        with store.read() as other:
+            waiting = text("SELECT count(*) FROM pg_locks WHERE locktype = 'relation' AND NOT granted")
+            while not other.execute(waiting).scalar_one() and time.monotonic() < until:
+                time.sleep(0.01)
+        assert not done
+        letter = DeadLetter("labels", 0, 0, 0, None, b"{", "invalid_label", "", "e1")
+        store.upsert(connection, dead_letters, [letter.row()])
+        label_partitions.count(connection, *P0, {"dead_letter": 1})
+    thread.join()
+    assert done[0]["dead_letters"] == 1
+    store.close()
 
 
 def test_metrics_count_what_became_of_records(store: Store) -> None:
