@@ -309,6 +309,19 @@ INTERNALS = RowSpec(
             quiet=True,
         ),
         PanelSpec(
+            "Labels from elsewhere per hour",
+            "Do labels of the labels topic arrive, and what becomes of them? Dead letters say why in the store.",
+            "short",
+            (Query("sum by (outcome) (increase(driftline_labels_read_total[1h]))", "{{outcome}}"),),
+            quiet=True,
+        ),
+        PanelSpec(
+            "Labels without an item",
+            "How many labels from elsewhere count nowhere, since their event was not drawn?",
+            "short",
+            (Query("max(driftline_labels_without_item)", "labels"),),
+        ),
+        PanelSpec(
             "Samples",
             "Is embedding behind? Samples by state.",
             "short",

@@ -20,12 +20,19 @@ if TYPE_CHECKING:
 
 DEAD_LETTERS = "kafka:dead-letters"
 """Outbox name of the dead-letter topic's sink; it is always there."""
+REVIEW = "kafka:review"
+"""That of the review topic's, which is there where one is configured."""
 
 
 def build_sinks(config: Config) -> dict[str, Sink]:
-    """One sink per entry of ``alerts.sinks``, by its name, and the dead-letter topic's. Connects to nothing yet."""
+    """One sink per entry of ``alerts.sinks``, by its name, and those of the dead-letter and review topics.
+
+    Connects to nothing yet.
+    """
     sinks: dict[str, Sink] = {name: _build(config, name) for name in config.alerts.sinks}
     sinks[DEAD_LETTERS] = KafkaSink(_topic(config, config.kafka.dead_letter_topic))
+    if config.kafka.review_topic is not None:
+        sinks[REVIEW] = KafkaSink(_topic(config, config.kafka.review_topic))
     return sinks
 
 
@@ -91,4 +98,6 @@ def describe(config: Config) -> Mapping[str, str]:
             case "kafka":
                 found[name] = f"kafka topic {sink.topic}"
     found[DEAD_LETTERS] = f"kafka topic {config.kafka.dead_letter_topic}"
+    if config.kafka.review_topic is not None:
+        found[REVIEW] = f"kafka topic {config.kafka.review_topic}"
     return found

@@ -69,6 +69,7 @@ def _kafka(config: Config) -> str:
     from monitor.ingest.kafka_source import connection
 
     kafka = config.kafka
+    read = [*kafka.topics, *([kafka.labels_topic] if kafka.labels_topic else [])]
     _reach(kafka.bootstrap)  # first, since a client that reaches nobody takes long to say so
     try:
         admin: Any = KafkaAdminClient(**connection(kafka), request_timeout_ms=int(TIMEOUT * 1000))
@@ -78,15 +79,15 @@ def _kafka(config: Config) -> str:
             "check kafka.security_protocol, the credentials and kafka.ca_file",
         ) from None
     try:
-        found = {topic["name"]: topic for topic in admin.describe_topics(list(kafka.topics))}
+        found = {topic["name"]: topic for topic in admin.describe_topics(read)}
     except KafkaError as error:
         raise Unwell(f"topics cannot be described: {error}", "the user needs DESCRIBE on the topics") from None
     finally:
         admin.close()
-    absent = [t for t in kafka.topics if not found.get(t, {}).get("partitions")]
+    absent = [t for t in read if not found.get(t, {}).get("partitions")]
     if absent:
-        raise Unwell(f"no topic {', '.join(absent)}", "create it, or correct kafka.topics")
-    return ", ".join(f"{t}: {len(found[t]['partitions'])} partitions" for t in kafka.topics)
+        raise Unwell(f"no topic {', '.join(absent)}", "create it, or correct kafka.topics and kafka.labels_topic")
+    return ", ".join(f"{t}: {len(found[t]['partitions'])} partitions" for t in read)
 
 
 def _reach(bootstrap: str) -> None:

@@ -15,6 +15,7 @@ from kafka.errors import KafkaError
 from rich.progress import Progress, TaskID
 
 from monitor.config.model import Config
+from monitor.exchange.labels_topic import LabelsWorker
 from monitor.ingest.consumer import TopicPartition
 from monitor.ingest.worker import IngestWorker
 from monitor.progress import bars
@@ -37,7 +38,7 @@ class DrainFailed(Exception):
 
 
 def drain(roles: Iterable[str], store: Store, config: Config, interrupted: Callable[[], bool]) -> bool:
-    """Run ``roles`` to the end of the input. False where ``interrupted`` became true before that."""
+    """Run ``roles`` to the end of the input, labels last. False where ``interrupted`` became true before that."""
     chosen = set(roles)
     beside = Supervisor(
         [part for part in parts_of(chosen & {"embed", "evaluate"}, store, lambda: config) if part.name != "dispatch"]
@@ -54,6 +55,8 @@ def drain(roles: Iterable[str], store: Store, config: Config, interrupted: Calla
             raise DrainFailed(f"{', '.join(late)} did not stop within {STOP_SECONDS:g} s")
         if done and "evaluate" in chosen:
             done = _evaluate(store, config, interrupted, progress)
+        if done and "ingest" in chosen and config.kafka.labels_topic is not None:
+            done = _labels(store, config, interrupted, progress)
     return done
 
 
@@ -106,6 +109,32 @@ def _await_assignment(worker: IngestWorker, interrupted: Callable[[], bool]) -> 
 def _expect(worker: IngestWorker, progress: Progress, task: TaskID) -> None:
     lag: dict[TopicPartition, int] = worker.lag()
     progress.update(task, total=worker.records + sum(lag.values()))
+
+
+def _labels(store: Store, config: Config, interrupted: Callable[[], bool], progress: Progress) -> bool:
+    """Read the labels topic to its end. False where interrupted before that."""
+    task = progress.add_task("labels", total=None)
+    until = time.monotonic() + ASSIGNMENT_SECONDS
+    try:
+        worker = LabelsWorker(config, store)
+        try:
+            while not interrupted():
+                taken = worker.step()
+                progress.advance(task, taken)
+                if taken:
+                    until = time.monotonic() + ASSIGNMENT_SECONDS
+                elif worker.caught_up():
+                    return True
+                elif time.monotonic() > until:
+                    raise DrainFailed(
+                        f"nothing came of {config.kafka.labels_topic!r} within {ASSIGNMENT_SECONDS:g} s; check that "
+                        "the topic of kafka.labels_topic exists and that no other consumer reads it"
+                    )
+        finally:
+            worker.close()
+    except KafkaError as error:
+        raise DrainFailed(f"reading from {config.kafka.bootstrap} failed: {error}; check kafka.bootstrap") from None
+    return False
 
 
 def _await_samples(store: Store, beside: Supervisor, interrupted: Callable[[], bool], progress: Progress) -> bool:

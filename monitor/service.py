@@ -1,8 +1,8 @@
 """`driftline run`: the roles of one process, from start to a graceful stop.
 
-Roles are sets of supervised parts (monitor/supervise.py): ``ingest`` and ``embed`` are one each; ``evaluate`` is
-the evaluator, the dispatcher of the outbox and the upkeep of the store; ``serve`` is the web application. Every
-process also listens for the probes and ``/metrics``.
+Roles are sets of supervised parts (monitor/supervise.py): ``ingest`` reads events and, where one is configured, the
+labels topic; ``embed`` is one part; ``evaluate`` is the evaluator, the dispatcher of the outbox and the upkeep of the
+store; ``serve`` is the web application. Every process also listens for the probes and ``/metrics``.
 """
 
 from __future__ import annotations

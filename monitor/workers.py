@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from monitor.embed.reviewed import PixelWorker
     from monitor.embed.worker import EmbedWorker
     from monitor.evaluate.worker import EvaluateWorker
+    from monitor.exchange.labels_topic import LabelsWorker
 
 UPKEEP_SECONDS = 30.0
 
@@ -77,6 +78,12 @@ class IngestPart:
         self.worker.reload(config, version=config_version(config), document=document(config))
 
 
+def _labels(store: Store, config: Config) -> LabelsWorker:
+    from monitor.exchange.labels_topic import LabelsWorker
+
+    return LabelsWorker(config, store)
+
+
 class DispatchPart:
     """The dispatcher of the outbox; a new configuration brings new sinks."""
 
@@ -123,6 +130,8 @@ def parts_of(roles: Iterable[str], store: Store, config: Callable[[], Config]) -
     for role in roles:
         if role == "ingest":
             parts.append(Part("ingest", lambda: IngestPart(store, config())))
+            if config().kafka.labels_topic is not None:
+                parts.append(Part("labels", lambda: _labels(store, config())))
         elif role == "embed":
             parts += [
                 Part("embed", lambda: _embed(store, config())),

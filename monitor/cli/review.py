@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from monitor.cli import review_advice
+from monitor.cli import review_advice, review_exchange
 from monitor.cli.options import Failure, config_option, opened_store, read_config
 
 if TYPE_CHECKING:
@@ -321,5 +321,12 @@ def _percent(interval: Interval) -> str:
     return f"[{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
 
 
-for _command in (review_advice.advice, review_advice.calibration, review_advice.inputs):
+for _command in (
+    review_advice.advice,
+    review_advice.calibration,
+    review_advice.inputs,
+    review_exchange.export,
+    review_exchange.import_labels,
+    review_exchange.gold,
+):
     review.add_command(_command)

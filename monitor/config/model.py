@@ -73,6 +73,31 @@ class Kafka(Section):
         "driftline.dead-letters", description="Topic for dead letters (reason and position)."
     )
     dead_letter_bytes: bool = Field(False, description="Also put the original bytes on the dead-letter topic.")
+    labels_topic: str | None = Field(
+        None, min_length=1, max_length=249, description="Topic that labels of events come from; default: none is read."
+    )
+    review_topic: str | None = Field(
+        None,
+        min_length=1,
+        max_length=249,
+        description="Topic that every item drawn for review is told to; default: none.",
+    )
+    review_predictions: bool = Field(
+        False,
+        description="Also put the model's confidence, the predicted chance of an error and why an item was chosen on "
+        "the review topic; they lead whoever labels with them in view.",
+    )
+
+    @model_validator(mode="after")
+    def _topics_differ(self) -> Kafka:
+        """What driftline writes must not be what it reads, and labels are no events."""
+        used = [*self.topics, self.dead_letter_topic, *filter(None, (self.labels_topic, self.review_topic))]
+        if twice := sorted({name for name in used if used.count(name) > 1} & {self.labels_topic, self.review_topic}):
+            raise ValueError(
+                f"the topic {twice[0]!r} is named twice; give kafka.topics, dead_letter_topic, labels_topic and "
+                "review_topic topics of their own"
+            )
+        return self
 
 
 class Store(Section):

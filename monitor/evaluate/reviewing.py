@@ -24,6 +24,7 @@ from monitor.config.model import Config, ReviewerPool
 from monitor.evaluate.calendar import HOUR_US
 from monitor.evaluate.sampled import parsed, session_vectors
 from monitor.evaluate.streams import SLICE_PREFIX
+from monitor.exchange.review_topic import messages
 from monitor.store import review
 from monitor.store.days import day_start
 from monitor.store.engine import Store
@@ -190,8 +191,15 @@ def draw_due(session: Session, hour: int, batch: Batch) -> None:
     now_us = batch.now_us
     expires_us = now_us + session.config.review.expires
 
+    kafka = session.config.kafka
+    told = (
+        messages(session.store, items, now_us, predictions=kafka.review_predictions)
+        if kafka.review_topic is not None
+        else {}
+    )
+
     def write(connection: Connection) -> None:
-        review.add(connection, items, sums, now_us=now_us, expires_us=expires_us)
+        review.add(connection, items, sums, now_us=now_us, expires_us=expires_us, messages=told)
         if session.config.review.pixels:
             review.want(connection, [item_id(item.sample_id) for item in items])
 

@@ -24,7 +24,7 @@ from monitor.metrics import SELF, Family, SelfMetrics, Series, families
 from monitor.serve.projection import MonthProjector
 from monitor.serve.series import PLACE, PRODUCT, Values, Window, product_families, values_of_summaries
 from monitor.serve.window import Parts
-from monitor.store import outbox
+from monitor.store import label_partitions, outbox, review
 from monitor.store.anomalies import AnomalyRow, active_anomalies, count_opened
 from monitor.store.engine import Store
 from monitor.store.tables import dead_letters, evaluation, partitions, samples
@@ -65,6 +65,16 @@ STORE = (
     Series("driftline_outbox_rows", "gauge", ("sink", "state"), "Deliveries by state: pending, sent or failed."),
     Series("driftline_outbox_oldest_seconds", "gauge", ("sink",), "Age of the oldest pending delivery; 0 without one."),
     Series("driftline_outbox_attempts", "gauge", ("sink",), "Most attempts of a delivery that is not delivered yet."),
+    Series(
+        "driftline_labels_read_total",
+        "counter",
+        ("topic", "outcome"),
+        "Records of the labels topic by what became of them: labelled, replaced, repeated, kept, forgotten, skipped, "
+        "ignored or dead_letter.",
+    ),
+    Series(
+        "driftline_labels_without_item", "gauge", (), "Labels from elsewhere whose event was not drawn; none counts."
+    ),
     Series(
         "driftline_evaluated_until_seconds", "gauge", (), "Event time (epoch seconds) up to which ticks are evaluated."
     ),
@@ -277,6 +287,10 @@ def _families_of_store(conn: Connection, now_us: int, until_us: int | None) -> l
         waiting = depth.state == "pending"
         put("driftline_outbox_oldest_seconds", (depth.sink,), (now_us - depth.oldest_us) / 1e6 if waiting else 0)
         put("driftline_outbox_attempts", (depth.sink,), depth.attempts if waiting else 0)
+    for (topic, _), found in label_partitions.counts(conn).items():
+        for outcome, count in found.items():
+            put("driftline_labels_read_total", (topic, outcome), count)
+    put("driftline_labels_without_item", (), review.unmatched(conn))
     done_us = conn.execute(select(func.max(evaluation.c.done_until_us))).scalar()
     if done_us is not None:
         put("driftline_evaluated_until_seconds", (), done_us / 1e6)

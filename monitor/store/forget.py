@@ -110,6 +110,7 @@ def _forget(
         messages = [f"{row.topic}/{row.partition}/{row.offset}" for row in letters]
         counts["dead_letters"] = connection.execute(delete(dead_letters).where(of_letter)).rowcount
         counts["outbox"] = _delete(connection, outbox, outbox.c.key, messages, outbox.c.kind == "dead_letter")
+        counts["outbox"] += _delete(connection, outbox, outbox.c.key, items, outbox.c.kind == "review_item")
     return counts
 
 

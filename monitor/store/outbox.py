@@ -33,12 +33,12 @@ _MAX_ERROR = 500  # characters of an error kept; a whole HTML page of a proxy he
 class Message:
     """One thing to be told to one sink.
 
-    ``key`` makes it idempotent: an anomaly's id, or ``topic/partition/offset`` of a dead letter.
+    ``key`` makes it idempotent: the id of an anomaly or review item, ``topic/partition/offset`` of a dead letter.
     """
 
     sink: str
     key: str
-    kind: str  # anomaly | dead_letter | test
+    kind: str  # anomaly | dead_letter | review_item | test
     payload: Mapping[str, Any]
     created_us: int
     due_us: int
@@ -169,8 +169,8 @@ def claim_due(
 def mark_sent(conn: Connection, sent: Sequence[tuple[OutboxRow, Mapping[str, Any], int | None]]) -> None:
     """Record deliveries: (row, what the target answered, when to send again or None).
 
-    A row that was enqueued again meanwhile stays pending and keeps the answer. A delivered dead letter is
-    deleted: the store's own table of dead letters keeps it, and the outbox must not grow without bound.
+    A row that was enqueued again meanwhile stays pending and keeps the answer. A delivered dead letter or
+    review item is deleted: the store has a table of its own for it, and the outbox must not grow without bound.
     """
     finished = [row for row, _, again_us in sent if row.kind != "anomaly" and again_us is None]
     kept = [entry for entry in sent if entry[0].kind == "anomaly" or entry[2] is not None]

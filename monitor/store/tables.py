@@ -249,9 +249,9 @@ outbox = Table(
     "outbox",
     metadata,
     Column("id", AutoId, primary_key=True, autoincrement=True),
-    Column("sink", String(60), nullable=False),  # a configured sink's name, 'kafka:anomalies', 'kafka:dead-letters'
+    Column("sink", String(60), nullable=False),  # a configured sink's name, 'kafka:dead-letters', 'kafka:review'
     Column("key", String(300), nullable=False),  # idempotency key; one live row per (sink, key)
-    Column("kind", String(20), nullable=False),  # anomaly | dead_letter
+    Column("kind", String(20), nullable=False),  # anomaly | dead_letter | review_item
     Column("payload", Text, nullable=False),
     Column("state", String(10), nullable=False),  # pending | sent | failed
     Column("attempts", Integer, nullable=False),
@@ -437,4 +437,13 @@ review_audit = Table(
     ),
     Index(None, "item_id"),
     Index(None, "time_us"),
+)
+
+label_partitions = Table(
+    "label_partitions",  # the labels topic: how far it is read, and what became of its records
+    metadata,
+    Column("topic", String(249), primary_key=True),
+    Column("partition", Integer, primary_key=True),
+    Column("next_offset", BigInteger, nullable=False),  # the first offset not yet among the labels
+    Column("counts", Text, nullable=False),  # JSON: outcome: records
 )

@@ -45,11 +45,11 @@ def row(document: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def run(tmp_path: Path, *arguments: str, sinks: str = "{}") -> Result:
+def run(tmp_path: Path, *arguments: str, sinks: str = "{}", kafka: str = "{}") -> Result:
     config = tmp_path / "driftline.yaml"
     config.write_text(
         f"store: {{url: 'sqlite:///{tmp_path / 'driftline.db'}'}}\n"
-        f"alerts: {{app_url: 'http://app.example', sinks: {sinks}}}\n"
+        f"alerts: {{app_url: 'http://app.example', sinks: {sinks}}}\nkafka: {kafka}\n"
     )
     return CliRunner().invoke(alerts, [arguments[0], "--config", str(config), *arguments[1:]])
 
@@ -104,6 +104,7 @@ def test_a_test_goes_through_every_sink(store: Store, tmp_path: Path, web: Targe
 
 def test_a_test_needs_a_sink(store: Store, tmp_path: Path) -> None:
     assert "no sink is configured" in run(tmp_path, "test").output
+    assert "no sink is configured" in run(tmp_path, "test", kafka="{review_topic: x}").output, "it takes no anomalies"
     sinks = "{one: {kind: kafka}}"
     assert (
         "no sink named two; configured under alerts.sinks: one"

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
+import pytest
+from pydantic import BaseModel, ValidationError
 
 from monitor.config import model
 
@@ -14,17 +15,40 @@ OPERATIONS = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
 
 
 def default_topics() -> Iterator[str]:
-    """The defaults of every configuration key whose name says that it names topics."""
+    """The defaults of every configuration key whose name says that it names topics; of one without, its own name."""
     for section in vars(model).values():
         if isinstance(section, type) and issubclass(section, BaseModel):
             for name, field in section.model_fields.items():
                 if "topic" in name:
                     default: Any = field.get_default(call_default_factory=False)
+                    if default is None:
+                        default = f"{section.__name__.lower()}.{name}"
                     yield from (default,) if isinstance(default, str) else default
 
 
 def test_every_topic_is_documented() -> None:
     topics = sorted(set(default_topics()))
-    assert topics == ["driftline.anomalies", "driftline.dead-letters", "inference"]
+    assert topics == [
+        "driftline.anomalies",
+        "driftline.dead-letters",
+        "inference",
+        "kafka.labels_topic",
+        "kafka.review_topic",
+    ]
     text = OPERATIONS.read_text().partition("## Topics")[2].partition("\n## ")[0]
     assert [topic for topic in topics if f"`{topic}`" not in text] == []
+
+
+@pytest.mark.parametrize(
+    "kafka",
+    [
+        {"labels_topic": "inference"},
+        {"review_topic": "inference"},
+        {"review_topic": "x", "labels_topic": "x"},
+        {"review_topic": "driftline.dead-letters"},
+    ],
+)
+def test_what_is_written_is_not_what_is_read(kafka: dict[str, str]) -> None:
+    with pytest.raises(ValidationError, match="named twice"):
+        model.Config.model_validate({"kafka": kafka})
+    assert model.Config.model_validate({"kafka": {"review_topic": "x", "labels_topic": "y"}}).kafka.labels_topic == "y"

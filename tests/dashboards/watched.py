@@ -22,7 +22,7 @@ from monitor.metrics import SelfMetrics
 from monitor.serve.metrics import CONTENT_TYPE, Allowed, Exposed, ProductMetrics, ProductSettings, registry, render
 from monitor.store.engine import Store
 from monitor.store.outbox import enqueue
-from monitor.store.tables import anomalies, dead_letters, evaluation, partitions, samples, summaries
+from monitor.store.tables import anomalies, dead_letters, evaluation, label_partitions, partitions, samples, summaries
 from tests.alerts.parts import anomaly
 from tests.summaries.events import batch
 
@@ -76,6 +76,10 @@ def fill(store: Store, *, events: int = 9000) -> None:
         )
         for severity in ("page", "ticket"):
             conn.execute(insert(anomalies), [_anomaly_row(severity)])
+        conn.execute(
+            insert(label_partitions),
+            [{"topic": "labels", "partition": 0, "next_offset": 9, "counts": '{"labelled": 7, "dead_letter": 2}'}],
+        )
         enqueue(conn, sink="oncall", key="a", kind="anomaly", payload={}, created_us=END - 40 * MINUTE, due_us=END)
 
 

@@ -10,7 +10,7 @@ from monitor.store.review.audit import AuditRow, audit_of
 from monitor.store.review.candidates import Candidate, Verdicts, candidates, verdicts
 from monitor.store.review.content import Content, content
 from monitor.store.review.ending import expire, remove
-from monitor.store.review.importing import Imported, import_into, import_label
+from monitor.store.review.importing import Imported, import_into, import_label, skip_into
 from monitor.store.review.items import (
     Answered,
     Declined,
@@ -93,6 +93,7 @@ __all__ = [
     "renew",
     "skip",
     "skip_and_next",
+    "skip_into",
     "undo",
     "unmatched",
     "verdicts",

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Connection, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from monitor.store.outbox import Message, enqueue_many
 from monitor.store.partitions import forgotten_among
+from monitor.store.review import early
 from monitor.store.review.items import NewItem, PoolSums, encode_list
 from monitor.store.tables import review_items, review_pools
 from samplers.pools import Pools
@@ -21,14 +24,21 @@ def item_id(sample_id: str) -> str:
 
 
 def add(
-    connection: Connection, items: Sequence[NewItem], pools: Sequence[PoolSums], *, now_us: int, expires_us: int
+    connection: Connection,
+    items: Sequence[NewItem],
+    pools: Sequence[PoolSums],
+    *,
+    now_us: int,
+    expires_us: int,
+    messages: Mapping[str, Message] = MappingProxyType({}),
 ) -> int:
     """Insert items and add to the sums of their pools, in the caller's write transaction. Returns how many are new.
 
     An item that is known, in whatever state, is left as it is, so that what was removed does not return. One whose
     user or event is forgotten is kept as a tombstone. Sums are added whatever becomes of the items: they are of the
     samples, and it is for the caller to add each of them once. ``now_us``: wall clock; ``expires_us``: when the items
-    leave the queue, wall clock.
+    leave the queue, wall clock. ``messages``: by item id, what the outbox is to tell of those that are new and not
+    forgotten. Labels that came before their item join it.
     """
     if items and connection.dialect.name == "postgresql":
         # `driftline forget` takes this table for itself after it has said whom: either it waits for us or we see that.
@@ -43,13 +53,16 @@ def add(
             row |= tombstone(item.day_us)
         rows[row["item_id"]] = row
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    new = 0
+    new: set[str] = set()
     if rows:
-        statement = insert(review_items).on_conflict_do_nothing()
-        done = connection.execute(statement, list(rows.values()), execution_options={"preserve_rowcount": True})
-        new = done.rowcount
+        statement = insert(review_items).on_conflict_do_nothing().returning(review_items.c.item_id)
+        new = set(connection.execute(statement, list(rows.values())).scalars())
+    waits = sorted(name for name in new if rows[name]["state"] == "open")
+    enqueue_many(connection, [messages[name] for name in waits if name in messages])
+    # Of two items of one event the first by id, as a label that comes now would choose.
+    early.join(connection, {rows[name]["event_id"]: name for name in reversed(waits) if rows[name]["event_id"]}, now_us)
     _add_sums(connection, pools)
-    return new
+    return len(new)
 
 
 def tombstone(day_us: int) -> dict[str, Any]:

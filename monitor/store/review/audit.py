@@ -18,9 +18,11 @@ from monitor.store.engine import Store
 from monitor.store.review.items import check_name, encode
 from monitor.store.tables import review_audit
 
-Action = Literal["lease", "renew", "lapse", "release", "label", "skip", "undo", "remove", "expire", "import", "forget"]
+Action = Literal[
+    "lease", "renew", "lapse", "release", "label", "skip", "undo", "remove", "expire", "import", "join", "forget"
+]
 ACTIONS: Final[tuple[Action, ...]] = (
-    "lease", "renew", "lapse", "release", "label", "skip", "undo", "remove", "expire", "import", "forget"
+    "lease", "renew", "lapse", "release", "label", "skip", "undo", "remove", "expire", "import", "join", "forget"
 )  # fmt: skip
 MOST_REQUEST_ID: Final = 64
 
