@@ -74,7 +74,7 @@ def export(
     if file_format == "label-studio-config":
         from monitor.exchange.label_studio import labelling_configuration
 
-        _write(iter([labelling_configuration(_questions(config), segment).encode()]), out)
+        _write(iter([labelling_configuration(config.review.questions, segment).encode()]), out)
         return
     from monitor.exchange import label_studio, rows, spreadsheet
     from monitor.exchange.queued import queued
@@ -92,10 +92,6 @@ def export(
             else:
                 made = rows.write(items, predictions=predictions)
             _write(made, out)
-
-
-def _questions(config: Config) -> Any:
-    return getattr(config.review, "questions", ())
 
 
 def _since(store: Any, config: Config, days: int) -> int:

@@ -11,16 +11,7 @@ from monitor.store.engine import Store
 from monitor.store.partitions import forgotten_among
 from monitor.store.review import audit
 from monitor.store.review.early import wait_for_adding
-from monitor.store.review.items import (
-    ITEM_COLUMNS,
-    MOST_EVENT_ID,
-    Declined,
-    Item,
-    Label,
-    check_name,
-    encode,
-    item_of,
-)
+from monitor.store.review.items import ITEM_COLUMNS, MOST_EVENT_ID, Declined, Item, Label, check_name, encode, item_of
 from monitor.store.review.labelling import MOST_REASON, move, record, settled
 from monitor.store.review.leasing import lock
 from monitor.store.tables import labels, review_items
@@ -170,9 +161,8 @@ def skip_into(
 
 def _target(connection: Connection, event_id: str, item_id: str) -> tuple[Item | None, str] | None:
     """(item or None where there is none, its event), locked; None where the event is forgotten."""
-    if not event_id and not item_id:
-        raise ValueError("a label from elsewhere needs the id of its event, got ''")
-    check_name("the id of a label's event", event_id, MOST_EVENT_ID, least=0)
+    if event_id or not item_id:
+        check_name("the id of a label's event", event_id, MOST_EVENT_ID)
     if connection.dialect.name == "postgresql":  # see `adding.add`
         connection.execute(text(f"LOCK TABLE {review_items.name} IN ROW EXCLUSIVE MODE"))
     if event_id and forgotten_among(connection, set(), {event_id}):
@@ -210,10 +200,12 @@ def _count(connection: Connection, item: Item, reviewer: str, labelled: int, ski
         state = "done"
     elif state == "done" and not item.ended:
         state = "open"  # what was its label is now a gold one
-    if state == item.state:
+    elif state == "leased" and item.leased_by == reviewer:
+        state = "open"
+    if state == item.state and item.leased_by != reviewer:
         connection.execute(update(review_items).where(review_items.c.item_id == item.item_id).values(**values))
         return
-    # Whoever is at it may still answer: `leased_by` stays, unless it is who has answered here.
+    # Whoever else is at it may still answer: `leased_by` stays.
     values["leased_by"] = "" if item.leased_by == reviewer else item.leased_by
     move(connection, item.item_id, state, **values)
 
