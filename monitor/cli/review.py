@@ -325,6 +325,7 @@ for _command in (
     review_advice.advice,
     review_advice.calibration,
     review_advice.inputs,
+    review_advice.reviewers,
     review_exchange.export,
     review_exchange.import_labels,
     review_exchange.gold,

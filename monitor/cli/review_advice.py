@@ -1,4 +1,4 @@
-"""`driftline review advice | calibration | inputs`: what follows from labels."""
+"""`driftline review advice | calibration | inputs | reviewers`: what follows from labels."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from monitor.cli.options import Failure, config_option, opened_store, read_confi
 if TYPE_CHECKING:
     from detectors.explain.weighted import Limits
     from monitor.advice import Material
+    from monitor.reviewers import Reviewers
+    from samplers.agreement import Agreement
     from samplers.labelled import Labelled
     from samplers.threshold import Traffic
 
@@ -189,3 +191,65 @@ def inputs(config_path: Path, segment: str, days: int, as_json: bool) -> None:
         click.echo(f"    {finding.text[:1].upper()}{finding.text[1:]}.{confirm}")
     for name, reason in found.left_out:
         click.echo(f"  not judged: {name} ({reason})")
+
+
+@click.command()
+@config_option
+@click.option("--segment", metavar="NAME", help="Only of this segment.")
+@_days
+@_json
+def reviewers(config_path: Path, segment: str | None, days: int, as_json: bool) -> None:
+    """Say whether reviewers agree, how they do on known answers, and what that means for the error rate.
+
+    Items that several label come from `review.overlap`, known answers from `driftline review gold`.
+
+    \b
+    Example:
+      driftline review reviewers --days 28
+    """
+    from monitor.reviewers import read
+    from monitor.store import evaluation
+    from monitor.store.days import day_start
+
+    config = read_config(config_path)
+    with opened_store(config) as store:
+        done_us = evaluation.standing(store).done_until_us
+        if done_us is None:
+            raise Failure("nothing was evaluated yet, and so nothing drawn for review: see `driftline status`")
+        from_us = day_start(done_us - (days - 1) * 86_400_000_000, config.timezone)
+        found = read(store, from_us, done_us, config.timezone, segment=segment)
+    if as_json:
+        click.echo(json.dumps(asdict(found)))
+        return
+    if not found.reviewers:
+        raise Failure(f"nobody labelled an item in these {days} days")
+    _print_reviewers(found)
+
+
+def _print_reviewers(found: Reviewers) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("reviewer", "labels", "wrong", "unsure", "known wrong found", "known right found")
+    for row in found.reviewers:
+        gold = row.gold
+        known = (f"{gold.wrong_called_wrong} of {gold.wrong}", f"{gold.right_called_right} of {gold.right}")
+        name = "".join(c if c.isprintable() else "\ufffd" for c in row.name)
+        table.add_row(Text(name), str(row.labels), str(row.wrong), str(row.unsure), *known)
+    Console().print(table)
+    click.echo(f"Krippendorff's alpha over all: {_agreement(found.alpha)}")
+    for pair in found.pairs[:10]:
+        click.echo(f"Cohen's kappa of {pair.first!r} and {pair.second!r}: {_agreement(pair.kappa)}")
+    if found.ties:
+        click.echo(f"{len(found.ties)} items have reviewers divided: {', '.join(found.ties[:5])} ...")
+    if found.corrected is not None:
+        rate = found.corrected.rate
+        told = found.corrected.reason if rate is None else _percent(rate)
+        click.echo(f"Error rate with reviewers' own errors allowed for: {told}")
+
+
+def _agreement(found: Agreement) -> str:
+    if found.reason:
+        return f"not known, {found.reason}"
+    return f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}] of {found.items} items"
