@@ -11,9 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from starlette.requests import Request
 
 from monitor.cli import main
+from monitor.config.model import Config
 from monitor.estimates import ALL, Estimate, estimates, store_days, weeks
+from monitor.serve.access import Caller
+from monitor.serve.context import Context
+from monitor.serve.review.models import EstimateQuery
+from monitor.serve.review.rates import error_rates
 from monitor.store import evaluation, review
 from monitor.store.engine import Store, open_store
 from monitor.store.review import Filters, Label, NewItem, PoolSums, item_id
@@ -284,3 +290,17 @@ def test_estimates_are_printed_and_as_json(store: Store, tmp_path: Path) -> None
     assert shown.exit_code == 0
     assert "error rate" in shown.output.replace("\n", " ")
     assert call(tmp_path, "estimate", "--segment", "none").exit_code == 1
+
+
+def test_the_api_tells_the_same(store: Store) -> None:
+    fill(store)
+    work(store)
+    context = Context(store, Config, list, lambda: b"")
+    request = Request({"type": "http", "headers": [], "path_params": {}})
+    caller = Caller("viewer", "")
+    told = error_rates(context, request, EstimateQuery(days=28), caller).error_rates
+    found = estimates(store, store_days(END - 27 * DAY_US, END, "UTC")[0], END + 1, "UTC")
+    assert [(row.segment, row.rate, row.once.low, row.labels) for row in told] == [
+        (row.segment, row.rate, row.once.low, row.labels) for row in found
+    ]
+    assert len(error_rates(context, request, EstimateQuery(days=28, by="week", segment="a"), caller).error_rates) >= 1

@@ -51,6 +51,7 @@ REQUESTS: list[tuple[str, Need]] = [
     ("/api/dead-letters/a/b/0/9", "admin"),
     ("/api/status", "viewer"),
     ("/api/budget", "viewer"),
+    ("/api/review/estimates", "viewer"),
     ("/api/review/progress", "reviewer"),
     (f"/api/review/items/{ITEM}", "reviewer"),
     (f"/api/review/items/{ITEM}/images/0", "reviewer"),

@@ -15,6 +15,7 @@ from monitor.serve.context import Context
 from monitor.serve.endpoint import Endpoint, NotFound, Picture
 from monitor.serve.parameters import BadParameter, Nothing
 from monitor.serve.review import content, models, questions
+from monitor.serve.review.rates import error_rates
 from monitor.store import review
 from monitor.store.days import day_start, next_day
 from monitor.store.engine import Store
@@ -216,6 +217,14 @@ REVIEW_ENDPOINTS = (
         models.DayProgress,
         "What the caller did today, and what is left.",
         progress,
+    ),
+    Endpoint(
+        "/api/review/estimates",
+        "viewer",
+        models.EstimateQuery,
+        models.ErrorRates,
+        "Error rates from labels, with intervals.",
+        error_rates,
     ),
     Endpoint("/api/review/items/{item_id}", "reviewer", Nothing, models.ReviewItem, "One item of the queue.", item),
     Endpoint(

@@ -215,3 +215,45 @@ class DayProgress(Struct, frozen=True):
     skipped: int
     leased: int
     left: Annotated[int, Meta(description="Items that wait for a label and pass the filter, the caller's included.")]
+
+
+class EstimateQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which error rates are asked for."""
+
+    segment: Annotated[Text, Meta(description="Only of this segment; default: of every one, and `all`.")] | None = None
+    days: Annotated[int, Meta(ge=1, le=800, description="Days back from what is evaluated; whole days count.")] = 28
+    by: Annotated[Literal["all", "week"], Meta(description="One estimate a segment, or one per seven days.")] = "all"
+    confidence: Annotated[float, Meta(ge=0.5, le=0.999, description="Of every interval.")] = 0.95
+
+
+class Limits(Struct, frozen=True):
+    """An interval of a rate."""
+
+    low: float
+    high: float
+
+
+class ErrorRate(Struct, frozen=True, rename={"since": "from", "until": "to"}):
+    """How often answers of a segment are wrong, from what reviewers said; docs/review.md."""
+
+    segment: str
+    since: Iso
+    until: Iso
+    rate: Annotated[float | None, Meta(description="null: no item has a decided label.")]
+    once: Annotated[Limits, Meta(description="For one look.")]
+    always: Annotated[Limits | None, Meta(description="At every look; null before a day of the stretch is over.")]
+    bounds: Annotated[Limits, Meta(description="Whatever the items are that nobody decided.")]
+    labels: int
+    unsure: int
+    missing: Annotated[int, Meta(description="Items nobody will answer, or somebody holds.")]
+    waiting: int
+    days: Annotated[int, Meta(description="Days of the stretch that the rate is of.")]
+    sessions: Annotated[float, Meta(description="Sessions it stands for.")]
+    effective: Annotated[float, Meta(description="Labels of a simple random sample that would tell as much.")]
+    unsure_rate: float | None
+
+
+class ErrorRates(Struct, frozen=True):
+    """By stretch and segment."""
+
+    error_rates: list[ErrorRate]
