@@ -76,7 +76,8 @@ def test_labels_of_simulated_reviewers_give_the_true_error_rates(demo: Demo) -> 
     found = {row["segment"]: row for row in demo.summary["error_rates"]}
     assert len(found) == 7, "six segments and all of them together"
     assert demo.summary["labels"] > 1500
-    assert sum(row["labels"] for name, row in found.items() if name != "all") > 0.9 * demo.summary["labels"]
+    # Unsure ones do not count, nor those that come after the first item that was left in a segment's order of work.
+    assert sum(row["labels"] for name, row in found.items() if name != "all") > 0.8 * demo.summary["labels"]
     # Each interval misses one time in twenty; of the ones that hold at every look none may.
     assert sum(row["contained"] for row in found.values()) >= 6, found
     assert all(row["contained_always"] for row in found.values()), found
