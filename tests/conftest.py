@@ -26,6 +26,16 @@ settings.register_profile("driftline", derandomize=True, deadline=None, max_exam
 settings.load_profile("driftline")
 
 
+# Modules of a few minutes each begin first: left to their place in the alphabet, most of them would come last, and all
+# test processes but one or two would have nothing to do meanwhile.
+LONGEST = ("test_kill_postgresql", "test_kill_sqlite", "test_three_weeks", "test_gentd26", "test_base_install")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {name: position for position, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(LONGEST)))
+
+
 @pytest.fixture(autouse=True)
 def logs_as_they_were() -> Iterator[None]:
     """A command that was called in this process has sent all logs where it wanted them: not so for the next test."""

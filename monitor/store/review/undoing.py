@@ -50,8 +50,10 @@ def _take_back(
     detail = {"before": item.state, "after": "leased" if leased else item.state, "kind": answer.kind}
     detail |= {"label_id": answer.id}
     if not audit.first(connection, audit.row("undo", item.item_id, reviewer, now_us, detail, request_id)):
-        audit.carried_out(connection, reviewer, request_id, "undo", item.item_id)
-        return Undone(item, answer.kind, item.leased_by == reviewer, True)
+        # The same request, twice at once: the other was carried out meanwhile, and took back what it found to be last.
+        before = audit.carried_out(connection, reviewer, request_id, "undo")
+        undone = item if before is None else lock(connection, before.item_id)
+        return Undone(undone, answer.kind, undone.leased_by == reviewer, True)
     connection.execute(update(labels).where(labels.c.id == answer.id).values(undone=True))
     if leased:
         values |= {"ended": "", "leased_by": reviewer, "lease_until_us": now_us + lease_us}
