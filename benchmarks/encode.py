@@ -147,7 +147,7 @@ def measure(encoder: Any, seconds: float) -> dict[str, Any]:
 
 
 def part(name: str, folder: str, seconds: float) -> dict[str, Any]:
-    from monitor.config.model import Encoder
+    from monitor.config.inputs import Encoder
     from monitor.embed import encoders
 
     if name in BUILT_IN:
@@ -161,7 +161,7 @@ def _random_open_clip(folder: Path) -> Any:
     import open_clip
     import torch
 
-    from monitor.config.model import Encoder
+    from monitor.config.inputs import Encoder
     from monitor.embed import encoders
 
     torch.manual_seed(0)

@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from monitor.config.model import AlertmanagerSink, Config, GrafanaSink, KafkaSink, WebhookSink
+from monitor.config.alerts import AlertmanagerSink, GrafanaSink, KafkaSink, WebhookSink
+from monitor.config.model import Config
 from monitor.store.engine import SchemaMismatch, StoreUnavailable, open_store
 from monitor.times import iso
 

@@ -196,7 +196,7 @@ def verify(context: click.Context, config_path: Path, folder: Path | None) -> No
       driftline encoder verify --config driftline.yaml
       driftline encoder verify /models/clip-b32
     """
-    from monitor.config.model import Encoder as Settings
+    from monitor.config.inputs import Encoder as Settings
     from monitor.embed import checkpoints
     from monitor.embed import verify as verifying
     from monitor.embed.encoders import EncoderError

@@ -7,26 +7,18 @@ is stale.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Final, Literal
+from typing import Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from monitor.config.alerts import Alerts
+from monitor.config.inputs import Encoder, Payloads
+from monitor.config.review import Review
+from monitor.config.section import SECRET, Section, written
 from monitor.config.units import Budget, Duration, Size, format_duration, parse_allowance, parse_duration
 
 Stakes = Literal["low", "medium", "high"]
-
-# A field marked so is left out of repr, dumps and the configuration's version, and may come from a file.
-SECRET: Final[dict[str, JsonValue]] = {"secret": True}
-
-
-def written(text: str) -> Any:
-    """A default in the form it has in the file; it is validated like what is read from there."""
-    return text
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, validate_default=True)
 
 
 class Kafka(Section):
@@ -200,117 +192,6 @@ class Sampling(Section):
     )
 
 
-class HttpPayloads(Section):
-    enabled: bool = Field(False, description="Fetch http(s) URIs.")
-    hosts: tuple[str, ...] = Field((), description="Host names that may be asked; *.example.com matches subdomains.")
-    max_redirects: int = Field(2, ge=0, le=10, description="Redirects followed, each checked like the first address.")
-    allow_private: bool = Field(False, description="Allow addresses of private networks and this host.")
-
-
-class S3Payloads(Section):
-    enabled: bool = Field(False, description="Fetch s3:// URIs through an S3-compatible HTTP endpoint.")
-    endpoint: str | None = Field(None, description="Endpoint URL, as https://s3.eu-central-1.amazonaws.com.")
-    region: str = Field("us-east-1", description="Region used in signatures.")
-    buckets: tuple[str, ...] = Field((), description="Buckets that may be read.")
-    access_key: str | None = Field(
-        None, description="Access key; empty: anonymous.", repr=False, json_schema_extra=SECRET
-    )
-    secret_key: str | None = Field(
-        None, description="Secret key; better as ${NAME} or a *_FILE variable.", repr=False, json_schema_extra=SECRET
-    )
-    allow_private: bool = Field(False, description="Allow an endpoint in a private network.")
-
-
-class Payloads(Section):
-    """What may be fetched to look at an input."""
-
-    roots: tuple[str, ...] = Field((), description="Folders whose files may be read through file:// URIs.")
-    max_bytes: Size = Field(written("20MB"), description="Largest payload read.")
-    max_pixels: int = Field(50_000_000, ge=1, description="Largest image decoded, in pixels.")
-    timeout: Duration = Field(written("10s"), description="Longest time for one fetch.")
-    decoders: int = Field(
-        0, ge=0, le=64, description="Processes that decode files; 0: one a processor, at most 4. About 55 MB each."
-    )
-    decode_memory: Size = Field(
-        written("1GB"), description="Address space that decoding one file may take, beyond what a process starts with."
-    )
-    decode_time: Duration = Field(
-        written("5s"),
-        description="Processor time that decoding and measuring one image or page may take; most take 0.02 s.",
-    )
-    http: HttpPayloads = HttpPayloads()
-    s3: S3Payloads = S3Payloads()
-
-
-class OpenClip(Section):
-    """Also written as one text, `open_clip: MODEL/PRETRAINED`: the architecture ends at the first slash, everything
-    behind it is `pretrained`. ViT-B-32/laion2b_s34b_b79k names a tag, ViT-B-32//models/x.pt the file /models/x.pt,
-    ViT-B-32/./x.pt the file ./x.pt."""
-
-    model: str = Field(description="Architecture, as ViT-B-32.")
-    pretrained: str | None = Field(
-        None,
-        description="Tag of published weights, as laion2b_s34b_b79k, fetched before with `driftline encoder pull`; or "
-        "a checkpoint file.",
-    )
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to run.")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _shorthand(cls, value: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        model, slash, pretrained = value.partition("/")
-        if not (model and slash and pretrained):
-            raise ValueError(
-                f"expected MODEL/PRETRAINED, got {value!r}; write the architecture, a slash, and a tag or the path of "
-                "a checkpoint file, as ViT-B-32/laion2b_s34b_b79k or ViT-B-32//models/x.pt"
-            )
-        return {"model": model, "pretrained": pretrained}
-
-
-class OnnxPair(Section):
-    directory: str = Field(
-        description="Folder with image.onnx, text.onnx and encoder.json, as made by `driftline encoder export`."
-    )
-
-
-class Encoder(Section):
-    """Which encoder embeds inputs: one of the package's own, or a CLIP of yours by ``onnx`` or ``open_clip``."""
-
-    builtin: Literal["driftline-mini", "features"] = Field(
-        "driftline-mini",
-        description="Encoder of the package, used with neither of the two below. driftline-mini: small, learned, "
-        "images and texts in one space; features: hand-made, nearly twice as fast, no shared space.",
-    )
-    open_clip: OpenClip | None = Field(
-        None, description="An open_clip model (extra `clip`): a section, or MODEL/PRETRAINED in one text."
-    )
-    onnx: OnnxPair | None = Field(None, description="An exported CLIP pair run by ONNX Runtime.")
-    concepts: dict[str, tuple[str, ...]] = Field(
-        default_factory=dict,
-        description="Words that images are compared with beside the shipped ones: a name and phrases that describe "
-        "such an image. The name of a shipped one takes other phrases; an empty list leaves it out. Images embedded "
-        "before are not compared anew.",
-        examples=[{"packing slip": ["a packing slip", "a delivery note that lists parcels"]}],
-    )
-    cache: str | None = Field(
-        None,
-        description="Folder for weights that `driftline encoder pull` fetched; default: driftline in the platform's "
-        "folder for caches ($XDG_CACHE_HOME or ~/.cache).",
-    )
-    batch: int = Field(32, ge=1, le=1024, description="Most parts encoded in one call.")
-    threads: int = Field(
-        0, ge=0, description="Inputs that ONNX Runtime encodes at once, or threads of torch; 0: as many as processors."
-    )
-
-    @model_validator(mode="after")
-    def _one(self) -> Encoder:
-        if self.open_clip and self.onnx:
-            raise ValueError("both open_clip and onnx are set; keep one")
-        return self
-
-
 class Reference(Section):
     """What inputs are compared with."""
 
@@ -367,144 +248,6 @@ class FalseAlarmBudget(Section):
 class Owner(Section):
     segments: tuple[str, ...] = Field((), description="Segment names, * allowed at the end.")
     budget: FalseAlarmBudget = FalseAlarmBudget()
-
-
-class AlertmanagerSink(Section):
-    kind: Literal["alertmanager"] = Field(description="Which kind of sink this is.")
-    urls: tuple[str, ...] = Field(min_length=1, description="Every peer of the cluster.")
-    resend_every: Duration = Field(written("1m"), description="Re-send firing alerts this often.")
-
-
-class GrafanaSink(Section):
-    kind: Literal["grafana"] = Field(description="Which kind of sink this is.")
-    url: str = Field(description="Address of Grafana.")
-    token: str | None = Field(
-        None,
-        description="Service account token; better as ${NAME} or a *_FILE variable.",
-        repr=False,
-        json_schema_extra=SECRET,
-    )
-    dashboard_uid: str | None = Field("driftline-overview", description="Dashboard the annotations belong to.")
-
-
-class WebhookSink(Section):
-    kind: Literal["webhook"] = Field(description="Which kind of sink this is.")
-    url: str = Field(description="Where to POST the anomaly.")
-    secret: str | None = Field(
-        None, description="Key of the HMAC-SHA256 signature header.", repr=False, json_schema_extra=SECRET
-    )
-
-
-class KafkaSink(Section):
-    kind: Literal["kafka"] = Field(description="Which kind of sink this is.")
-    topic: str = Field("driftline.anomalies", description="Topic for anomalies.")
-
-
-Sink = Annotated[AlertmanagerSink | GrafanaSink | WebhookSink | KafkaSink, Field(discriminator="kind")]
-
-
-class Alerts(Section):
-    """Who is told, and how."""
-
-    path: Literal["push", "rules"] = Field(
-        "push",
-        description="Road to on-call: driftline pushes, or Prometheus/Grafana rules read driftline_anomaly_active.",
-    )
-    max_age: Duration = Field(
-        written("6h"), description="An anomaly detected later than this after its event time is recorded as historic."
-    )
-    send_historic: bool = Field(False, description="Send historic anomalies too.")
-    sinks: dict[str, Sink] = Field({}, description="Name: sink.")
-    dashboard_url: str | None = Field(None, description="Address of Grafana for links in alerts.")
-    app_url: str | None = Field(None, description="Address of driftline's own pages for links in alerts.")
-
-
-class Question(Section):
-    """What reviewers are asked beside whether the answer is correct."""
-
-    name: str = Field(
-        pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,99}$", description="Name under which answers are stored and exported."
-    )
-    text: str = Field(min_length=1, max_length=500, description="The question as reviewers read it.")
-    kind: Literal["choice", "text", "fields"] = Field(
-        description="`choice`: one of `choices`; `text`: some words; `fields`: any of the fields of the output's JSON."
-    )
-    choices: tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] = Field(
-        (), max_length=20, description="What can be chosen; for `choice` alone."
-    )
-    segments: tuple[str, ...] = Field((), description="Only asked in these segments; default: in all.")
-    when: Literal["correct", "wrong", "unsure"] | None = Field(
-        None, description="Only asked with this verdict; default: with each."
-    )
-
-    @model_validator(mode="after")
-    def _choices_for_choice(self) -> Question:
-        if (self.kind == "choice") != bool(self.choices):
-            raise ValueError(
-                "a question of the kind choice needs choices"
-                if self.kind == "choice"
-                else f"only a question of the kind choice has choices, this one is of the kind {self.kind}"
-            )
-        if len(set(self.choices)) < len(self.choices):
-            raise ValueError("two choices are the same; name each once")
-        return self
-
-
-class ReviewerPool(Section):
-    """Reviewers who share work. An item is the first pool's that takes it."""
-
-    labels: int = Field(ge=0, description="Labels they can give in a day of event time; what is drawn adds up to this.")
-    segments: tuple[str, ...] = Field((), description="Patterns (`*`) of segments; empty: all of them.")
-    languages: tuple[str, ...] = Field((), description="Languages, as events name them; empty: all, known or not.")
-
-
-class Review(Section):
-    """Who is reviewed, the queue, and its page."""
-
-    labels: int = Field(
-        100, ge=0, description="Labels that can be given in a day of event time, of all that no pool takes; 0: none."
-    )
-    pools: dict[str, ReviewerPool] = Field({}, description="Name: reviewer pool; tried in order.")
-    floor_low: float = Field(0.0, ge=0, description="Labels a day that a segment of low stakes gets at least.")
-    floor_medium: float = Field(1.0, ge=0, description="The same for medium stakes.")
-    floor_high: float = Field(5.0, ge=0, description="The same for high stakes.")
-    overlap: float = Field(
-        0.1, ge=0, le=1, description="Share of items that two reviewers label, so that their agreement is known."
-    )
-    language_attribute: str = Field("language", description="Attribute of events that names their language.")
-    lease: Duration = Field(written("10m"), description="How long a reviewer has an item before others may get it.")
-    expires: Duration = Field(
-        written("14d"),
-        description="How long an item waits for its labels (wall clock); then it leaves the queue as non-response.",
-    )
-    undo: Duration = Field(written("1h"), description="How long a reviewer can take back a label or skip.")
-    most_skips: int = Field(
-        3, ge=1, le=100, description="An item that so many reviewers skipped leaves the queue as non-response."
-    )
-    blind: bool = Field(
-        True,
-        description="Confidence, disagreement, predicted error and why an item was chosen are told only once it is "
-        "labelled, so that they do not sway the label.",
-    )
-    questions: tuple[Question, ...] = Field(
-        (), max_length=20, description="What is asked beside the verdict, in this order."
-    )
-    pixels: bool = Field(
-        True, description="Keep the images of items, encoded anew, until they are labelled; else thumbnails are shown."
-    )
-    pixels_side: int = Field(1600, ge=256, le=4096, description="Longest side of these images; longer ones are shrunk.")
-    pixels_pages: int = Field(8, ge=1, le=100, description="Most images of one item, pages of documents counted.")
-    keep_pixels: Duration = Field(
-        written("0s"),
-        description="How long they are kept after the last label; at least `undo`, within which it may be taken back.",
-    )
-
-    @model_validator(mode="after")
-    def _names_differ(self) -> Review:
-        names = [question.name for question in self.questions]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"two questions have the name {twice[0]!r}; their answers could not be told apart")
-        return self
 
 
 class Report(Section):

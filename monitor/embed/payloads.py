@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from monitor.config.model import Payloads
+from monitor.config.inputs import Payloads
 from monitor.embed.images import Missing
 from monitor.embed.remote import RemoteFetcher
 

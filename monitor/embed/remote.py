@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 
 import httpx
 
-from monitor.config.model import Payloads
+from monitor.config.inputs import Payloads
 from monitor.embed import addresses, s3
 from monitor.embed.images import Missing
 

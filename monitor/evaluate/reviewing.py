@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection
 
 from detectors.drift.embedding import EmbeddingReference
-from monitor.config.model import Config, ReviewerPool
+from monitor.config.model import Config
+from monitor.config.review import ReviewerPool
 from monitor.evaluate.calendar import HOUR_US
 from monitor.evaluate.sampled import parsed, session_vectors
 from monitor.evaluate.streams import SLICE_PREFIX

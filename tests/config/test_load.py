@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from monitor.config.alerts import AlertmanagerSink, GrafanaSink
 from monitor.config.load import ConfigError, load, loads
-from monitor.config.model import AlertmanagerSink, Config, GrafanaSink
+from monitor.config.model import Config
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from monitor.cli.encoder import encoder as command
-from monitor.config.model import Encoder as EncoderConfig
+from monitor.config.inputs import Encoder as EncoderConfig
 from monitor.embed import checkpoints, encoders
 from monitor.embed.encoders.base import EncoderError
 

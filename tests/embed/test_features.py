@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from monitor.config.model import Encoder as EncoderConfig
+from monitor.config.inputs import Encoder as EncoderConfig
 from monitor.embed import encoders
 from monitor.embed.encoders.features import FeatureEncoder
 from monitor.embed.images import Decoded, decode

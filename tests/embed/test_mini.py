@@ -15,7 +15,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from benchmarks._encoder_prompts import PARAPHRASES, PROMPTS
-from monitor.config.model import Encoder as EncoderConfig
+from monitor.config.inputs import Encoder as EncoderConfig
 from monitor.embed import encoders
 from monitor.embed.encoders.base import EncoderError
 from monitor.embed.encoders.mini import FOLDER, MiniEncoder

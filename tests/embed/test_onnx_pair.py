@@ -14,7 +14,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from monitor.config.model import Encoder as EncoderConfig
+from monitor.config.inputs import Encoder as EncoderConfig
 from monitor.embed import encoders
 from monitor.embed.encoders.base import EncoderError
 from monitor.embed.encoders.clip_tokens import ClipTokenizer, clean

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from monitor.config.model import Encoder as EncoderConfig
+from monitor.config.inputs import Encoder as EncoderConfig
 from monitor.embed import encoders
 from monitor.embed.encoders.base import EncoderError
 from tests.embed.tiny_models import SIGMOID_TEXT, SIGMOID_VISION

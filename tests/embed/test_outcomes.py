@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from monitor.config.model import Payloads
+from monitor.config.inputs import Payloads
 from monitor.embed.images import WORKING_SIDE, Missing
 from monitor.embed.pool import DecoderPool, Look
 from tests.embed.hostile import encoded

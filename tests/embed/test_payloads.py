@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from monitor.config.model import Payloads
+from monitor.config.inputs import Payloads
 from monitor.embed import addresses, s3
 from monitor.embed.images import Missing
 from monitor.embed.payloads import PayloadFetcher, fetch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from monitor.config.model import Encoder as EncoderConfig
+from monitor.config.inputs import Encoder as EncoderConfig
 from monitor.embed.encoders.base import Encoder, EncoderError
 
 
