@@ -20,6 +20,7 @@ from monitor.store import evaluation, review
 from monitor.store.days import day_start, next_day
 from monitor.store.engine import Store
 from monitor.store.review import LabelledItem
+from monitor.times import DAY_US
 from samplers.estimators import Reviewed
 from samplers.pools import Pools
 from samplers.response import DECIDED, MISSING, UNSURE, answered
@@ -67,6 +68,12 @@ class Estimate:
     effective: float
     unsure_rate: float | None
     unsure_once: Interval
+
+
+def last_days(store: Store, days: int, zone: str) -> tuple[int, int] | None:
+    """[from, to) of the last local days up to what is evaluated, the running one among them; None before any is."""
+    done_us = evaluation.standing(store).done_until_us
+    return None if done_us is None else (day_start(done_us - (days - 1) * DAY_US, zone), done_us + 1)
 
 
 def weeks(from_us: int, to_us: int, zone: str) -> list[tuple[int, int]]:

@@ -92,3 +92,20 @@ def first_line(error: BaseException) -> str:
     """An error in one line: its text up to the first line break, or its type's name where it has none."""
     text = str(error).strip()
     return text.splitlines()[0] if text else type(error).__name__
+
+
+def days_option(command: F) -> F:
+    """``--days N``: how far back estimates and advice look."""
+    return click.option(
+        "--days", type=click.IntRange(1, 800), default=28, show_default=True, help="How many days back."
+    )(command)
+
+
+def evaluated_days(store: Store, config: Config, days: int) -> tuple[int, int]:
+    """[from, to) of the last ``days`` local days. Raises Failure where nothing was evaluated yet."""
+    from monitor.estimates import last_days
+
+    found = last_days(store, days, config.timezone)
+    if found is None:
+        raise Failure("nothing was evaluated yet, and so nothing drawn for review: see `driftline status`")
+    return found

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from monitor.cli import review_advice, review_exchange
-from monitor.cli.options import Failure, config_option, opened_store, read_config
+from monitor.cli.options import Failure, config_option, days_option, evaluated_days, opened_store, read_config
 
 if TYPE_CHECKING:
     from monitor.estimates import Estimate, Interval
@@ -251,7 +251,7 @@ def stats(config_path: Path, as_json: bool) -> None:
 
 @review.command()
 @config_option
-@click.option("--days", type=click.IntRange(1, 800), default=28, show_default=True, help="How many days back.")
+@days_option
 @click.option("--by", type=click.Choice(("all", "week")), default="all", show_default=True, help="Cut into weeks.")
 @click.option("--segment", metavar="NAME", help="Only of this segment.")
 @click.option(
@@ -269,16 +269,11 @@ def estimate(config_path: Path, days: int, by: str, segment: str | None, confide
       driftline review estimate --days 28 --by week --segment receipts
     """
     from monitor.estimates import estimates, weeks
-    from monitor.store import evaluation
-    from monitor.store.days import day_start
 
     config = read_config(config_path)
     with opened_store(config) as store:
-        done_us = evaluation.standing(store).done_until_us
-        if done_us is None:
-            raise Failure("nothing was evaluated yet, and so nothing drawn for review: see `driftline status`")
-        from_us = day_start(done_us - (days - 1) * 86_400_000_000, config.timezone)
-        spans = weeks(from_us, done_us + 1, config.timezone) if by == "week" else [(from_us, done_us + 1)]
+        span = evaluated_days(store, config, days)
+        spans = weeks(*span, config.timezone) if by == "week" else [span]
         found = [
             row
             for begin, end in spans

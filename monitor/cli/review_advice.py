@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from monitor.cli.options import Failure, config_option, opened_store, read_config
+from monitor.cli.options import Failure, config_option, days_option, evaluated_days, opened_store, read_config
 
 if TYPE_CHECKING:
     from detectors.explain.weighted import Limits
@@ -22,24 +22,18 @@ if TYPE_CHECKING:
     from samplers.threshold import Traffic
 
 _segment = click.option("--segment", metavar="NAME", required=True, help="Of this segment.")
-_days = click.option("--days", type=click.IntRange(1, 800), default=28, show_default=True, help="How many days back.")
 _json = click.option("--json", "as_json", is_flag=True, help="As JSON.")
 
 
 @contextmanager
 def _material(config_path: Path, segment: str, days: int) -> Iterator[Material]:
     from monitor import advice
-    from monitor.store import evaluation
-    from monitor.store.days import day_start
 
     config = read_config(config_path)
     with opened_store(config) as store:
-        done_us = evaluation.standing(store).done_until_us
-        if done_us is None:
-            raise Failure("nothing was evaluated yet, and so nothing drawn for review: see `driftline status`")
-        from_us = day_start(done_us - (days - 1) * 86_400_000_000, config.timezone)
+        span = evaluated_days(store, config, days)
         try:
-            yield advice.read(store, segment, from_us, done_us, config.timezone)
+            yield advice.read(store, segment, *span, config.timezone)
         except ValueError as error:
             raise Failure(str(error)) from None
 
@@ -57,7 +51,7 @@ def _percent(limits: Limits) -> str:
 @click.command()
 @config_option
 @_segment
-@_days
+@days_option
 @click.option(
     "--target", type=click.FloatRange(0, 1, min_open=True, max_open=True), required=True, help="Error rate to reach."
 )
@@ -123,7 +117,7 @@ def _print_curve(points: Any) -> None:
 @click.command()
 @config_option
 @_segment
-@_days
+@days_option
 @click.option("--map", "kind", type=click.Choice(("platt", "isotonic")), help="Write a calibration map instead.")
 @_json
 def calibration(config_path: Path, segment: str, days: int, kind: str | None, as_json: bool) -> None:
@@ -163,7 +157,7 @@ def calibration(config_path: Path, segment: str, days: int, kind: str | None, as
 @click.command()
 @config_option
 @_segment
-@_days
+@days_option
 @_json
 def inputs(config_path: Path, segment: str, days: int, as_json: bool) -> None:
     """Say which conditions of the inputs go with failure, what would address them, and how to confirm it.
@@ -196,7 +190,7 @@ def inputs(config_path: Path, segment: str, days: int, as_json: bool) -> None:
 @click.command()
 @config_option
 @click.option("--segment", metavar="NAME", help="Only of this segment.")
-@_days
+@days_option
 @_json
 def reviewers(config_path: Path, segment: str | None, days: int, as_json: bool) -> None:
     """Say whether reviewers agree, how they do on known answers, and what that means for the error rate.
@@ -208,16 +202,11 @@ def reviewers(config_path: Path, segment: str | None, days: int, as_json: bool) 
       driftline review reviewers --days 28
     """
     from monitor.reviewers import read
-    from monitor.store import evaluation
-    from monitor.store.days import day_start
 
     config = read_config(config_path)
     with opened_store(config) as store:
-        done_us = evaluation.standing(store).done_until_us
-        if done_us is None:
-            raise Failure("nothing was evaluated yet, and so nothing drawn for review: see `driftline status`")
-        from_us = day_start(done_us - (days - 1) * 86_400_000_000, config.timezone)
-        found = read(store, from_us, done_us, config.timezone, segment=segment)
+        span = evaluated_days(store, config, days)
+        found = read(store, *span, config.timezone, segment=segment)
     if as_json:
         click.echo(json.dumps(asdict(found)))
         return

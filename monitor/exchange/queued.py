@@ -11,7 +11,7 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, select, tuple_
 
 from monitor.exchange.given import Given
-from monitor.store.review import Label
+from monitor.store.review import Label, pixels_of, thumbnail_part
 from monitor.store.tables import labels, review_items, sample_content, sample_parts, samples
 
 STATES: Final[dict[str, tuple[str, ...]]] = {
@@ -124,17 +124,9 @@ def contents(connection: Connection, sample_ids: Sequence[str]) -> dict[str, Con
                 _parts(document.get("parts")),
                 _parts(msgspec.json.decode(row.output)),
                 _parts(msgspec.json.decode(row.citations)),
-                _picture(document, seen.get(row.sample_id, set())) if row.pictured else None,
+                thumbnail_part(document, seen.get(row.sample_id, set())) if row.pictured else None,
             )
     return kept
-
-
-def _picture(document: dict[str, Any], seen: set[int]) -> int | None:
-    """The part whose first page is the sample's thumbnail: the first chosen one that could be looked at."""
-    pictures = [part.get("part") for part in _parts(document.get("parts")) if part.get("kind") in ("image", "document")]
-    given = document.get("chosen")
-    chosen = [index for index in given if index in pictures] if isinstance(given, list) else []
-    return next((index for index in (*chosen, *pictures) if index in seen), next(iter(chosen or pictures), None))
 
 
 def confidences(connection: Connection, sample_ids: Sequence[str]) -> dict[str, float]:
@@ -154,7 +146,8 @@ def confidences(connection: Connection, sample_ids: Sequence[str]) -> dict[str, 
 def _items(connection: Connection, rows: Sequence[Any]) -> Iterator[QueuedItem]:
     sample_ids = [row.sample_id for row in rows if row.sample_id]
     kept, sure = contents(connection, sample_ids), confidences(connection, sample_ids)
-    said = _answers(connection, [row.item_id for row in rows])
+    ids = [row.item_id for row in rows]
+    said, pixels = _answers(connection, ids), pixels_of(connection, ids)
     for row in rows:
         values = {**row._mapping, "reasons": tuple(json.loads(row.reasons))}
         content = kept.get(row.sample_id, Content([], [], [], None))
@@ -163,7 +156,7 @@ def _items(connection: Connection, rows: Sequence[Any]) -> Iterator[QueuedItem]:
             inputs=content.inputs,
             output=content.output,
             citations=content.citations,
-            picture=content.picture,
+            picture=next((full.part for full in pixels.get(row.item_id, ()) if full.data is not None), content.picture),
             confidence=sure.get(row.sample_id),
             answers=tuple(said.get(row.item_id, ())),
         )

@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from monitor.config import model
+from monitor.config import alerts, inputs, model, review
 
 OPERATIONS = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
 
 
 def default_topics() -> Iterator[str]:
     """The defaults of every configuration key whose name says that it names topics; of one without, its own name."""
-    for section in vars(model).values():
+    sections = {id(found): found for module in (model, alerts, inputs, review) for found in vars(module).values()}
+    for section in sections.values():
         if isinstance(section, type) and issubclass(section, BaseModel):
             for name, field in section.model_fields.items():
                 if "topic" in name:

@@ -94,6 +94,18 @@ def test_label_studio_out_and_in_twice(store: Store, tmp_path: Path) -> None:
     assert standing(store) == before
 
 
+def test_a_task_shows_the_part_whose_full_pixels_are_there(store: Store, tmp_path: Path) -> None:
+    again = open_store(f"sqlite:///{tmp_path}/d.db")
+    with again.write() as connection:
+        review.want(connection, [item_id("s2")])
+        found = [review.Pixels(0, 0, reason="http_404"), review.Pixels(3, 0, 80, 60, b"pixels")]
+        assert review.keep(connection, item_id("s2"), found)
+    again.close()
+    done = call(tmp_path, "export", "--format", "label-studio", "--state", "open")
+    images = [task["data"]["image"].rpartition("/")[2] for task in json.loads(done.stdout)]
+    assert images == ["3", "0", "0"]
+
+
 def test_a_sheet_out_filled_in_and_in(store: Store, tmp_path: Path) -> None:
     sheet = tmp_path / "labels.csv"
     assert call(tmp_path, "export", "--format", "csv", "--state", "open", "--out", str(sheet)).exit_code == 0

@@ -88,7 +88,7 @@ def picture(connection: Connection, item: Item, part: int, page: int) -> Picture
         sample_parts.c.vector.is_not(None),
     )
     document = _object(row.inputs)
-    if part != _pictured(_objects(document.get("parts")), document, set(connection.execute(parts).scalars())):
+    if part != review.thumbnail_part(document, set(connection.execute(parts).scalars())):
         return None
     pixels = bytes(row.thumbnail)
     return Picture(pixels) if pixels.startswith(_JPEG) else None
@@ -111,7 +111,7 @@ def _item(
         _objects(_parsed(None if content is None else content.output)),
         _objects(_parsed(None if content is None else content.citations)),
     )
-    pictured = _pictured(inputs, document, seen) if content is not None and _is_jpeg(content.thumbnail) else None
+    pictured = review.thumbnail_part(document, seen) if content is not None and _is_jpeg(content.thumbnail) else None
     outputs, values = _outputs(output)
     prompt, verdicts = _mapping(facts.get("prompt")), _mapping(facts.get("verdicts"))
     violated = verdicts.get("schema_violation")
@@ -255,14 +255,6 @@ def _revealed(item: Item, facts: dict[str, Any]) -> models.Revealed:
         reasons=[shown(reason) for reason in item.reasons],
         probability=item.pi_sample * item.pi_review,
     )
-
-
-def _pictured(parts: list[dict[str, Any]], document: dict[str, Any], seen: set[int]) -> int | None:
-    """The part whose first page is the sample's thumbnail: the first chosen one that was looked at with success."""
-    pictures: list[int] = [part["part"] for part in parts if part.get("kind") in ("image", "document")]
-    given = document.get("chosen")
-    chosen = [index for index in given if index in pictures] if isinstance(given, list) else []
-    return next((index for index in (*chosen, *pictures) if index in seen), next(iter(chosen or pictures), None))
 
 
 def _is_jpeg(thumbnail: Any) -> bool:

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from starlette.requests import Request
 
-from monitor.estimates import Estimate, Interval, estimates, weeks
+from monitor.estimates import Estimate, Interval, estimates, last_days, weeks
 from monitor.serve.access import Caller
 from monitor.serve.context import Context
 from monitor.serve.review import models
-from monitor.store import evaluation
-from monitor.store.days import day_start
-from monitor.times import DAY_US, iso
+from monitor.times import iso
 
 
 def error_rates(context: Context, request: Request, query: models.EstimateQuery, caller: Caller) -> models.ErrorRates:
     zone = context.config().timezone
-    done_us = evaluation.standing(context.store).done_until_us
-    if done_us is None:  # nothing was drawn yet
+    span = last_days(context.store, query.days, zone)
+    if span is None:  # nothing was drawn yet
         return models.ErrorRates([])
-    from_us = day_start(done_us - (query.days - 1) * DAY_US, zone)
-    spans = weeks(from_us, done_us + 1, zone) if query.by == "week" else [(from_us, done_us + 1)]
+    spans = weeks(*span, zone) if query.by == "week" else [span]
     return models.ErrorRates(
         [
             _error_rate(row)

@@ -8,7 +8,7 @@ Wall-clock times (µs) are passed in. What cannot be done raises `Declined` and 
 from monitor.store.review.adding import add, item_id
 from monitor.store.review.audit import AuditRow, audit_of
 from monitor.store.review.candidates import Candidate, Verdicts, candidates, verdicts
-from monitor.store.review.content import Content, content
+from monitor.store.review.content import Content, content, thumbnail_part
 from monitor.store.review.ending import expire, remove
 from monitor.store.review.importing import Imported, import_into, import_label, skip_into
 from monitor.store.review.items import (
@@ -94,6 +94,7 @@ __all__ = [
     "skip",
     "skip_and_next",
     "skip_into",
+    "thumbnail_part",
     "undo",
     "unmatched",
     "verdicts",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,3 +39,16 @@ def content(store: Store, sample_id: str) -> Content:
 def _listed(text: str) -> list[Any]:
     found = msgspec.json.decode(text)
     return found if isinstance(found, list) else []
+
+
+def thumbnail_part(document: Mapping[str, Any], seen: Collection[int]) -> int | None:
+    """The input part whose first page is the sample's thumbnail: the first chosen one that was looked at with success.
+
+    ``document``: the stored inputs; ``seen``: numbers of the parts that have a vector of an image.
+    """
+    stored = document.get("parts")
+    parts = [part for part in stored if isinstance(part, dict)] if isinstance(stored, list) else []
+    pictures = [part["part"] for part in parts if part.get("kind") in ("image", "document") and "part" in part]
+    given = document.get("chosen")
+    chosen = [index for index in given if index in pictures] if isinstance(given, list) else []
+    return next((index for index in (*chosen, *pictures) if index in seen), next(iter(chosen or pictures), None))
