@@ -44,7 +44,7 @@ FORMAT = 1
 DEFAULT = "default"  # the pool of everything that no other takes
 UNCERTAIN, ANOMALY, DRIFT, FLOOR = "uncertain", "anomaly", "drift", "floor"  # reasons that are told
 UNANSWERED = frozenset({"error", "timeout"})  # outcomes that left nothing to review
-MOST_SEEN = 20_000  # images of a day that near-duplicates are looked for among
+MOST_SEEN = 5_000  # images of a day that near-duplicates are looked for among; they are written with every tick
 LEARN_FROM_US = 90 * 24 * HOUR_US
 
 
@@ -112,7 +112,7 @@ class Reviewing:
         for position, row in enumerate(rows):
             if row.phash is None:
                 continue
-            key = f"{row.segment}\x00{row.phash:x}"
+            key = _digest("image", f"{row.segment}\x00{row.phash:x}", 6).hex()
             found[position] = self.seen[key]
             if key in self.seen or len(self.seen) < MOST_SEEN:
                 self.seen[key] += 1
@@ -237,8 +237,11 @@ def _floor(session: Session, segment: str) -> float:
 
 def _twice(session: Session, sample_id: str) -> bool:
     """Whether two reviewers are asked, chosen by a hash that neither draw looks at."""
-    digest = hashlib.blake2b(sample_id.encode(), digest_size=8, person=b"overlap").digest()
-    return int.from_bytes(digest, "big") < session.config.review.overlap * 2**64
+    return int.from_bytes(_digest("overlap", sample_id, 8), "big") < session.config.review.overlap * 2**64
+
+
+def _digest(person: str, text: str, size: int) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=size, person=person.encode()).digest()
 
 
 def _novel(session: Session, begin: int, end: int) -> frozenset[str]:
