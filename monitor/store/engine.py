@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +25,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, Operationa
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from monitor.store import migrations
+from monitor.store.turns import Turns
 
 BUSY_SECONDS = 60
 POOL_SIZE = 10
@@ -60,7 +60,7 @@ class Store:
         self.dialect: Literal["sqlite", "postgresql"] = (
             "sqlite" if self.url.get_backend_name() == "sqlite" else "postgresql"
         )
-        self._write_lock = threading.Lock()  # SQLite has one writer: waiting here is fair and needs no polling
+        self._write_lock = Turns()  # SQLite has one writer: waiting here is fair and needs no polling
         self.engine: Engine = self._make_engine()
 
     def __repr__(self) -> str:
