@@ -69,7 +69,7 @@ def read(store: Store, segment: str, from_us: int, to_us: int, zone: str) -> Mat
     reached = [item for item in items if item.day_us in set(days) and (item.race < stop or stop >= 1)]
     samples = {
         item_id(row.sample_id): row
-        for row in evaluation.all_samples(store, from_us, to_us, segment)
+        for row in evaluation.kept_samples(store, from_us, to_us, segment)
         if _facts(row).get("outcome") not in UNANSWERED and day_start(row.window_us, zone) in set(days)
     }
     said = {item.item_id: share for item in reached if (share := decided_share(item)) is not None}

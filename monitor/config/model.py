@@ -182,6 +182,13 @@ class Sampling(Section):
     per_hour: int = Field(
         1200, ge=0, description="Embedding budget: sampled sessions per hour of event time, all segments together."
     )
+    doubtful_per_hour: int = Field(
+        60,
+        ge=0,
+        description="Sessions kept beside them, for review alone, per hour of event time: their event says that the "
+        "answer breaks its schema, lacks a citation or cites what is not in the source, disagrees with a cross-check "
+        "or failed verification.",
+    )
     floor_low: int = Field(5, ge=0, description="Least sampled sessions per hour for a segment of low stakes.")
     floor_medium: int = Field(20, ge=0, description="The same for medium stakes.")
     floor_high: int = Field(60, ge=0, description="The same for high stakes.")

@@ -64,7 +64,8 @@ class Reviewing:
         return {name: pool for name, pool in found.items() if pool.labels > 0}
 
     def _sampler(self, name: str, state: dict[str, Any] | None) -> ReviewSampler:
-        labels, expected = self.pools()[name].labels, max(float(self.config.sampling.per_hour), 1.0)
+        labels, sampling = self.pools()[name].labels, self.config.sampling
+        expected = max(float(sampling.per_hour + sampling.doubtful_per_hour), 1.0)
         return ReviewSampler.from_state(state, labels, expected) if state else ReviewSampler(labels, expected)
 
     def to_state(self) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import xxhash
 from numpy.typing import NDArray
 
 from detectors.summaries import SummaryTable
@@ -29,11 +28,11 @@ from monitor.ingest import sample_rows
 from monitor.ingest.consumer import Records, TopicPartition
 from monitor.ingest.dead_letters import DeadLetter
 from monitor.ingest.decoding import RecordDecoder
+from monitor.ingest.draws import Draws, Kept
 from monitor.ingest.recent import RecentKeys
 from monitor.ingest.settings import Settings
 from monitor.ingest.windows import NEVER, WINDOW_US, Clock, lateness, window_start
 from monitor.store.partitions import Claim, PartitionCommit
-from samplers.embedding import InclusionProbabilities, chosen
 
 STATE_VERSION = 1
 DAY_US = 86_400_000_000
@@ -88,7 +87,7 @@ class PartitionIngest:
                 f" version {STATE_VERSION}; it was written by another version: install that one"
             )
         self._admission = Admission.from_state(state["admission"]) if state else Admission()
-        self._sampling_state: dict[str, Any] | None = state["sampling"] if state else None
+        self._draws_state: dict[str, Any] = state or {}
         self._table = SummaryTable()
         self._dirty: set[int] = set()
         self._late_windows: set[int] = set()
@@ -110,11 +109,7 @@ class PartitionIngest:
         self.settings = settings
         self._partitions = partitions
         self._assigner = Assigner(settings.rules, settings.config, self._admission)
-        budget = settings.budget(partitions)
-        if self._sampling_state is None:
-            self._probabilities = InclusionProbabilities(budget)
-        else:
-            self._probabilities = InclusionProbabilities.from_state(self._sampling_state, budget)
+        self._draws = Draws(self._draws_state, settings, partitions)
         kafka = settings.config.kafka
         self._delay = kafka.watermark_delay
         reader = EventReader(settings.prices, self._assigner, self._hasher)
@@ -123,7 +118,7 @@ class PartitionIngest:
 
     def reconfigure(self, settings: Settings, partitions: int) -> None:
         """As `configure`, keeping the sampling state of this moment."""
-        self._sampling_state = self._probabilities.to_state()
+        self._draws_state = self._draws.to_state()
         self.configure(settings, partitions)
 
     @property
@@ -271,10 +266,9 @@ class PartitionIngest:
         self._dirty.update(np.unique(rows).tolist())
         self.events += len(events)
         self._first_window = min(self._first_window, int(windows.min()))
-        pi = self._probabilities.step(windows, segments, represents & ~late, self._assigner.stakes)
-        candidates = np.flatnonzero(pi > 0)
-        if len(candidates):
-            self._sample(candidates, pi, records, events, index, times, windows, segments, versions, found)
+        stakes = self._assigner.stakes
+        kept = self._draws.draw(windows, segments, represents & ~late, stakes, found, events.sessions, events.ids)
+        self._keep(kept, records, events, index, times, windows, segments, versions, found)
 
     def _fetch_late(self, windows: list[int]) -> None:
         self._touched_late.update(windows)
@@ -284,10 +278,9 @@ class PartitionIngest:
                 self._load(row)
             self._late_windows.update(unknown)
 
-    def _sample(
+    def _keep(
         self,
-        candidates: NDArray[np.intp],
-        pi: NDArray[np.float64],
+        kept: Kept,
         records: Records,
         events: Readings,
         index: NDArray[np.int64],
@@ -297,15 +290,7 @@ class PartitionIngest:
         versions: Int32,
         measured: EventColumns,
     ) -> None:
-        seed, digest = self.settings.config.sampling.seed, xxhash.xxh3_64_intdigest
-        hashes = np.array(
-            [
-                digest(f"{seed}\x00{events.sessions[i] or ''}\x00{events.ids[i]}".encode("utf-8", "surrogatepass"))
-                for i in candidates.tolist()
-            ],
-            dtype=np.uint64,
-        )
-        for i in candidates[chosen(hashes, pi[candidates])].tolist():
+        for i, pi, pi_kept in zip(*(column.tolist() for column in kept), strict=True):
             value = records.values[index[i]]
             assert value is not None
             event = native.decode(value)
@@ -321,7 +306,8 @@ class PartitionIngest:
                 segment=self._admission.segments[segments[i]],
                 version=self._admission.versions[versions[i]],
                 user=int(measured.user[i]),
-                pi=float(pi[i]),
+                pi=pi,
+                pi_kept=pi_kept,
                 columns=measured,
                 index=i,
                 settings=self.settings,
@@ -377,7 +363,7 @@ class PartitionIngest:
         kept = {
             "v": STATE_VERSION,
             "admission": self._admission.to_state(),
-            "sampling": self._probabilities.to_state(),
+            **self._draws.to_state(),
         }
         return PartitionCommit(
             topic=self.tp.topic,

@@ -43,3 +43,9 @@ class Settings:
         sampling = self.config.sampling
         floors = {"low": sampling.floor_low, "medium": sampling.floor_medium, "high": sampling.floor_high}
         return EmbeddingBudget(sampling.per_hour, {k: float(v) for k, v in floors.items()}, max(partitions, 1))
+
+    def doubtful_budget(self, partitions: int) -> EmbeddingBudget:
+        """Of sessions that are kept for review alone, divided over so many partitions."""
+        return EmbeddingBudget(
+            self.config.sampling.doubtful_per_hour, {"low": 0.0, "medium": 0.0, "high": 0.0}, max(partitions, 1)
+        )

@@ -236,7 +236,8 @@ def _capped(
 def _coverage(conn: Connection, from_us: int, to_us: int) -> dict[tuple[str, str], float]:
     query = (
         select(samples.c.route, samples.c.segment, samples.c.state, func.count())
-        .where(samples.c.window_us >= from_us, samples.c.window_us < to_us, samples.c.state != "pending")
+        .where(samples.c.window_us >= from_us, samples.c.window_us < to_us)
+        .where(samples.c.state != "pending", samples.c.pi > 0)
         .group_by(samples.c.route, samples.c.segment, samples.c.state)
     )
     counts: dict[tuple[str, str], Counter[str]] = {}

@@ -194,8 +194,17 @@ def all_samples(store: Store, from_us: int, to_us: int, segment: str | None = No
     return _samples(store, from_us, to_us, segment, embedded=False)
 
 
-def _samples(store: Store, from_us: int, to_us: int, segment: str | None, *, embedded: bool) -> list[SampleRow]:
+def kept_samples(store: Store, from_us: int, to_us: int, segment: str | None = None) -> list[SampleRow]:
+    """As `all_samples`, with what is kept for review alone; ``pi`` is the probability of being kept at all."""
+    return _samples(store, from_us, to_us, segment, embedded=False, kept=True)
+
+
+def _samples(
+    store: Store, from_us: int, to_us: int, segment: str | None, *, embedded: bool, kept: bool = False
+) -> list[SampleRow]:
     span = [samples.c.window_us >= from_us, samples.c.window_us < to_us]
+    if not kept:
+        span.append(samples.c.pi > 0)
     if embedded:
         span.append(samples.c.state == "embedded")
     if segment is not None:
@@ -206,7 +215,7 @@ def _samples(store: Store, from_us: int, to_us: int, segment: str | None, *, emb
             samples.c.window_us,
             samples.c.route,
             samples.c.segment,
-            samples.c.pi,
+            (func.coalesce(samples.c.pi_kept, samples.c.pi) if kept else samples.c.pi).label("pi"),
             samples.c.encoder,
             samples.c.facts,
             samples.c.user_key,

@@ -224,6 +224,7 @@ def _sample_line(row: Any, parts: list[Any], content: Any, vectors: bool) -> dic
         "segment": row.segment,
         "version": row.version,
         "pi": row.pi,
+        "pi_kept": row.pi if row.pi_kept is None else row.pi_kept,
         "state": row.state,
         "reason": row.reason,
         "facts": json.loads(row.facts),

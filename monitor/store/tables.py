@@ -113,7 +113,8 @@ samples = Table(
     Column("version", String(300), nullable=False),
     Column("session_key", String(32), nullable=False),
     Column("user_key", String(32), nullable=False),  # keyed hash; '' when the event has no user
-    Column("pi", Float, nullable=False),  # inclusion probability, (0, 1]
+    Column("pi", Float, nullable=False),  # inclusion probability, (0, 1]; 0: kept for review alone
+    Column("pi_kept", Float),  # of being kept at all, for the sample or for review; null in rows from before: pi
     Column("state", String(10), nullable=False),  # pending | embedded | missing
     Column("reason", String(60), nullable=False),  # why missing, else ''
     Column("facts", Text, nullable=False),  # JSON: what rates, slices, attributes and review need (versioned)

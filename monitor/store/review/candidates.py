@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import select, true
+from sqlalchemy import func, select, true
 
 from monitor.store.engine import Store
 from monitor.store.review.items import Label
@@ -15,7 +15,8 @@ MOST_LABELS = 20_000  # the newest ones are learned from
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A sample that may be reviewed. ``facts`` is JSON; ``phash`` of its first image, None without one."""
+    """A sample, or what is kept for review alone. ``pi``: of being kept. ``facts`` is JSON; ``phash`` of its first
+    image, None without one."""
 
     sample_id: str
     event_id: str
@@ -40,7 +41,7 @@ class Verdicts:
 
 
 def candidates(store: Store, from_us: int, to_us: int) -> list[Candidate]:
-    """Samples with from <= window < to, embedded or not, by window and id. Raises StoreUnavailable."""
+    """What is kept with from <= window < to, embedded or not, by window and id. Raises StoreUnavailable."""
     query = (
         select(
             samples.c.sample_id,
@@ -48,7 +49,7 @@ def candidates(store: Store, from_us: int, to_us: int) -> list[Candidate]:
             samples.c.time_us,
             samples.c.segment,
             samples.c.route,
-            samples.c.pi,
+            func.coalesce(samples.c.pi_kept, samples.c.pi),
             samples.c.user_key,
             samples.c.facts,
             samples.c.phash,
