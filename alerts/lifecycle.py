@@ -127,12 +127,20 @@ def _with_fact(anomaly: Anomaly, stream: tuple[str, str], at_us: int, **changes:
     return msgspec.structs.replace(anomaly, facts=facts, updated=at_us)
 
 
-def messages(anomaly: Anomaly, rules: SendingRules, now_us: int) -> list[Message]:
-    """What is to be told of an anomaly that has just opened or resolved, one message per sink."""
+def messages(anomaly: Anomaly, rules: SendingRules, now_us: int, muted_until_us: int = 0) -> list[Message]:
+    """What is to be told of an anomaly that has just opened or resolved, one message per sink; of one that is muted
+    when that ends."""
     if anomaly.severity not in SENT or (anomaly.historic and not rules.send_historic):
         return []
     document = to_document(anomaly)
     return [
-        Message(sink=sink, key=anomaly.id, kind="anomaly", payload=document, created_us=now_us, due_us=now_us)
+        Message(
+            sink=sink,
+            key=anomaly.id,
+            kind="anomaly",
+            payload=document,
+            created_us=now_us,
+            due_us=max(now_us, muted_until_us),
+        )
         for sink in rules.sinks
     ]

@@ -33,8 +33,8 @@ from monitor.evaluate.session import Session
 from monitor.evaluate.streams import SLICE_PREFIX, severity_of
 from monitor.serve.models import Budget, BudgetPot, BudgetStream, Detection, Waiting
 from monitor.store import evaluation, references
-from monitor.store.anomalies import count_opened
 from monitor.store.engine import Store
+from monitor.store.responses import marks
 from monitor.times import DAY_US, HOUR_US, iso
 
 Float = NDArray[np.float64]
@@ -114,9 +114,7 @@ class Watched:
             allowance = session.ownership.allowance(owner, severity)
             from_us = max(0, self.now - allowance.period_us)
             with session.store.read() as connection:
-                opened = count_opened(
-                    connection, owner=owner, severity=severity, from_us=from_us, to_us=self.now + 1
-                )  # fmt: skip
+                said = marks(connection, owner=owner, severity=severity, from_us=from_us, to_us=self.now + 1)
             since = max(from_us, began.get((owner, severity), self.now))
             n = members[owner, severity]
             mine = [i for i, s in enumerate(bank.streams) if (s.owner, s.severity) == (owner, severity)]
@@ -128,7 +126,9 @@ class Watched:
                     streams=n,
                     watched=watched[owner, severity],
                     days_each=n / (allowance.per_us * DAY_US) if n else None,
-                    opened=opened,
+                    opened=said.opened,
+                    marked_real=said.real,
+                    marked_false=said.false,
                     funded=allowance.per_us * max(0, self.now - since),
                     evidence=float(value[mine].sum()),
                 )

@@ -7,6 +7,7 @@ looked for by that tag before another one is made.
 
 from __future__ import annotations
 
+import html
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -94,6 +95,9 @@ def _connect(target: GrafanaTarget) -> Any:
 def _fields(delivery: Delivery) -> dict[str, Any]:
     """Time and end in epoch milliseconds. A PATCH without tags would clear them, so all fields go each time."""
     document = delivery.payload
+    if delivery.kind == "deploy":
+        at = int(document["time_us"]) // 1000
+        return {"time_from": at, "time_to": at, "tags": _tags(delivery), "text": _announcement(document)}
     start_us = since(document)
     end_us = resolved_at(document) if is_resolved(document) else None
     return {
@@ -106,12 +110,21 @@ def _fields(delivery: Delivery) -> dict[str, Any]:
 
 def _tags(delivery: Delivery) -> list[str]:
     document: Mapping[str, Any] = delivery.payload
+    if delivery.kind == "deploy":
+        places = (("route", document["route"]), ("segment", document["segment"]))
+        return ["driftline", "deploy", _tag(delivery), *(f"{name}:{value}" for name, value in places if value)]
     facts = (("segment", segment(document)), ("signal", document.get("signal")), ("severity", document.get("severity")))
     return ["driftline", _tag(delivery), *(f"{name}:{value}" for name, value in facts if value)]
 
 
 def _tag(delivery: Delivery) -> str:
-    return f"anomaly:{delivery.key}"
+    return delivery.key if delivery.kind == "deploy" else f"anomaly:{delivery.key}"
+
+
+def _announcement(deploy: Mapping[str, Any]) -> str:
+    where = ", ".join(html.escape(deploy[name]) for name in ("route", "segment") if deploy[name]) or "all routes"
+    said = f": {html.escape(deploy['note'])}" if deploy["note"] else ""
+    return f"{html.escape(deploy['version'])} deployed ({where}) by {html.escape(deploy['who'])}{said}"
 
 
 def _identity(answer: Any) -> int:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from monitor.cli.alert_responses import COMMANDS, only, said
 from monitor.cli.options import Failure, config_option, opened_store, read_config
 
 if TYPE_CHECKING:
@@ -20,14 +21,20 @@ if TYPE_CHECKING:
 
 @click.group()
 def alerts() -> None:
-    """List anomalies, show one with its deliveries, or send a test through every sink.
+    """List anomalies, respond to one, announce deploys, or send a test through every sink.
 
     \b
     Example:
       driftline alerts list --state open
       driftline alerts show 3f9a1c
+      driftline alerts ack 3f9a1c
+      driftline alerts mark 3f9a1c --false
       driftline alerts test
     """
+
+
+for _command in COMMANDS:
+    alerts.add_command(_command)
 
 
 @alerts.command("list")
@@ -45,17 +52,23 @@ def list_(config_path: Path, state: str | None, segment: str | None, limit: int,
     """
     from alerts.rendering import summary
     from monitor.store import anomalies, outbox
+    from monitor.store.responses import NOTHING, standing
     from monitor.times import iso
 
+    now_us = time.time_ns() // 1000
     with opened_store(read_config(config_path)) as store, store.read() as conn:
         rows = anomalies.list_anomalies(conn, state=state, segment=segment, limit=limit)
         stuck = outbox.undelivered(conn, limit=limit)
+        stands = standing(conn, [row.anomaly_id for row in rows])
     if as_json:
         for row in rows:
             click.echo(json.dumps(row.document, sort_keys=True, ensure_ascii=False))
         return
+    # What was put aside comes last.
+    rows.sort(key=lambda row: stands.get(row.anomaly_id, NOTHING).snoozed_at(now_us))
     for row in rows:
         notes = f"{row.state}, historic" if row.historic else row.state
+        notes = ", ".join([notes, *said(stands.get(row.anomaly_id, NOTHING), now_us)])
         click.echo(f"{row.anomaly_id[:10]}  {iso(row.opened_us)}  {row.severity:<6}  {notes}")
         click.echo(f"            {summary(row.document)}")
     if not rows:
@@ -78,12 +91,15 @@ def show(config_path: Path, anomaly_id: str, as_json: bool) -> None:
     """
     from monitor.alerting import links
     from monitor.store import anomalies, outbox
+    from monitor.store.responses import history
+    from monitor.times import iso
 
     config = read_config(config_path)
     with opened_store(config) as store, store.read() as conn:
         found = anomalies.find_anomalies(conn, anomaly_id)
-        row = _only(found, anomaly_id)
+        row = only(found, anomaly_id)
         deliveries = outbox.deliveries(conn, row.anomaly_id)
+        responses = history(conn, row.anomaly_id)
     if as_json:
         click.echo(json.dumps(row.document, sort_keys=True, ensure_ascii=False))
         return
@@ -92,6 +108,12 @@ def show(config_path: Path, anomaly_id: str, as_json: bool) -> None:
         click.echo(f"  {delivery.sink}: {_delivery(delivery)}")
     if not deliveries:
         click.echo("  told to nobody" + (" (historic)" if row.historic else ""))
+    if responses:
+        click.echo("\nResponses:")
+    for one in responses:
+        until = "" if one.until_us is None else f" until {iso(one.until_us)}"
+        note = f": {one.note}" if one.note else ""
+        click.echo(f"  {iso(one.time_us)}  {one.action}{until} by {one.who}{note}")
 
 
 @alerts.command()
@@ -160,15 +182,6 @@ def _test_anomaly(now_us: int) -> Anomaly:
         effect=Effect(value=None, unit="", low=None, high=None, baseline=None),
         explanation=Explanation(sentence="This is a test by `driftline alerts test`: nothing changed."),
     )
-
-
-def _only(found: list[AnomalyRow], prefix: str) -> AnomalyRow:
-    if not found:
-        raise Failure(f"no anomaly's id begins with {prefix!r}; `driftline alerts list` shows them")
-    exact = [row for row in found if row.anomaly_id == prefix]
-    if len(found) > 1 and not exact:
-        raise Failure(f"several anomalies' ids begin with {prefix!r}; write more characters")
-    return (exact or found)[0]
 
 
 def _story(row: AnomalyRow, links: dict[str, str]) -> str:

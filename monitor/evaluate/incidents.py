@@ -204,13 +204,13 @@ def review_open(session: Session, now: int, batch: Batch) -> None:
             continue
         i = bank.index.get(key)
         if i is None:  # its stream is no more: a new reference does not know the signal
-            _resolve(session, anomaly, fact, now, batch)
+            resolve(session, anomaly, fact, now, batch)
             continue
         over = int(bank.last_data[i]) - int(bank.supported[i]) >= patience
         silent = now - int(bank.last_data[i]) >= max(DAY_US, patience)
         if over or silent:
             bank.close(i, now)
-            _resolve(session, anomaly, fact, now, batch)
+            resolve(session, anomaly, fact, now, batch)
             continue
         if int(bank.supported[i]) < int(bank.last_data[i]) or not _shows(session, i, fact, now):
             continue  # what is measured now no longer tells of the change
@@ -282,7 +282,7 @@ def _review_new(session: Session, anomaly: Anomaly, fact: Fact, now: int, batch:
     patience = 0 if info is None else learning.period(session.config, info)[1] - info.first_us
     patience = max(patience, session.config.evaluation.history)
     if fact.subject in session.active or now - fact.opened >= patience:
-        _resolve(session, anomaly, fact, now, batch)
+        resolve(session, anomaly, fact, now, batch)
 
 
 def _put(session: Session, anomaly: Anomaly, batch: Batch) -> Anomaly:
@@ -296,7 +296,8 @@ def _put(session: Session, anomaly: Anomaly, batch: Batch) -> Anomaly:
     return anomaly
 
 
-def _resolve(session: Session, anomaly: Anomaly, fact: Fact, now: int, batch: Batch) -> None:
+def resolve(session: Session, anomaly: Anomaly, fact: Fact, now: int, batch: Batch) -> None:
+    """A fact is over at ``now``, and its anomaly if that was the last one; told if it is."""
     changed = _put(session, lifecycle.resolve(anomaly, fact.stream, at_us=now), batch)
     if changed.state == "resolved":
         batch.told[changed.id] = changed

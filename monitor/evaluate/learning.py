@@ -39,8 +39,12 @@ DOUBT = 0.2
 def period(config: Config, info: SegmentInfo) -> tuple[int, int]:
     """From when to when a segment's reference is learned: its first full hour on, without what is skipped."""
     begin = -(-info.first_us // HOUR_US) * HOUR_US + -(-config.reference.skip // HOUR_US) * HOUR_US
-    length = max(config.reference.learn, config.evaluation.min_history, HOUR_US)
-    return begin, begin + -(-length // HOUR_US) * HOUR_US
+    return begin, begin + length(config)
+
+
+def length(config: Config) -> int:
+    """How much event time a first reference is learned from: full hours, µs."""
+    return -(-max(config.reference.learn, config.evaluation.min_history, HOUR_US) // HOUR_US) * HOUR_US
 
 
 def learning_segments(session: Session) -> list[str]:
@@ -110,11 +114,11 @@ def growth(session: Session, name: str) -> Growth | None:
     if not (settings.grow and settings.auto_activate) or name not in session.learned or is_slice(name):
         return None
     used, (first, _) = session.references[name], period(session.config, session.segments[name])
-    length = used.to_us - used.from_us
-    if length >= history:
+    held = used.to_us - used.from_us
+    if held >= history or session.segments[name].accepted_us:
         return None
     clean = max(first, -(-session.segments[name].clean_us // HOUR_US) * HOUR_US)
-    return Growth(clean, clean + min(2 * length, history))
+    return Growth(clean, clean + min(2 * held, history))
 
 
 def grow_due(session: Session, hour: int, now: int, batch: Batch) -> None:
@@ -195,15 +199,16 @@ def fit_slice(session: Session, name: str, samples: Sequence[SampleRow], begin: 
     )
 
 
-def keep(session: Session, reference: Reference, now: int, batch: Batch) -> None:
-    """Write a learned reference with the batch, and activate it where that needs no approval."""
+def keep(session: Session, reference: Reference, now: int, batch: Batch, *, activate: bool | None = None) -> None:
+    """Write a learned reference with the batch, and activate it where that needs no approval (or has it)."""
     content = reference.to_content()
     with session.store.read() as connection:
         version = references.next_version(connection, reference.segment)
     version = max(version, batch.versions.get(reference.segment, 0) + 1)
     batch.versions[reference.segment] = version
     identity = references.reference_id(reference.segment, version, content)
-    activate = session.config.reference.auto_activate
+    if activate is None:
+        activate = session.config.reference.auto_activate
 
     def write(connection: Connection) -> None:
         written = references.add(

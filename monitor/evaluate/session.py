@@ -6,7 +6,7 @@ Read from the store when the lead is taken, and written back with every batch; d
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import Any
 
 import msgspec
@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 from alerts import lifecycle
 from alerts.anomaly import Anomaly, from_json, to_json
 from monitor.config.model import Config
-from monitor.evaluate import incidents, judging, learning, reviewing
+from monitor.evaluate import accepting, incidents, judging, learning, reviewing
 from monitor.evaluate.bank import StreamBank, shares
 from monitor.evaluate.calendar import HOUR_US, Calendar
 from monitor.evaluate.cells import Cells, Decoder, SummaryRow, added_runs
@@ -26,13 +26,13 @@ from monitor.evaluate.counts import CountPlan
 from monitor.evaluate.references import Reference
 from monitor.evaluate.reviewing import Reviewing
 from monitor.evaluate.streams import SLICE_PREFIX, Ownership, severity_of
-from monitor.store import evaluation, references, review
+from monitor.store import deploys, evaluation, references, review
 from monitor.store.engine import Store
 from monitor.store.evaluation import Lead, Results, SampleRow, StreamState
 
 log = structlog.stdlib.get_logger("driftline.evaluate")
 
-FORMAT = 3  # 1: without `clean_us`; 2: without `review`
+FORMAT = 4  # 1: without `clean_us`; 2: without `review`; 3: without `accepted_us`
 DAY_US = 24 * HOUR_US
 MOST_A_TICK = 8  # explanations made at once
 PRESENT_US = DAY_US  # a stream without data for this long gets no funding
@@ -43,12 +43,15 @@ Step = Callable[[Connection], None]
 @dataclass(slots=True)
 class SegmentInfo:
     """What is known of a segment beside its streams. ``drafted``: a learned reference waits for approval.
-    ``clean_us``: since when no anomaly was open in it."""
+    ``clean_us``: since when no anomaly was open in it. ``accepted_us``: since when it is as people accepted it, until
+    that is learned, at ``relearn_us`` or later; 0: nothing was accepted."""
 
     route: str
     first_us: int
     drafted: bool = False
     clean_us: int = 0
+    accepted_us: int = 0
+    relearn_us: int = 0
 
 
 @dataclass(slots=True)
@@ -99,7 +102,7 @@ class Session:
         at_us = lead.done_until_us or 0
         if lead.state:
             state = msgspec.json.decode(lead.state)
-            if state.get("format") not in (1, 2, FORMAT):
+            if state.get("format") not in (1, 2, 3, FORMAT):
                 raise ValueError(
                     f"the evaluation's state has format {state.get('format')!r}, this driftline reads 1 to {FORMAT}; "
                     "it was written by a newer version: use that one"
@@ -139,6 +142,8 @@ class Session:
         gone = self.bank.drop_segment(owner, segment)
         severity = severity_of(self.ownership.stakes(segment, reference.route))
         self.bank.add_reference(reference, identity, owner, severity, at_us)
+        if self.active.get(segment, identity) != identity and segment in self.segments:
+            self.segments[segment].accepted_us = self.segments[segment].relearn_us = 0  # another is there by now
         self.references[segment], self.active[segment] = reference, identity
         (self.learned.add if learned else self.learned.discard)(segment)
         for key in gone:
@@ -165,6 +170,7 @@ class Session:
         self._take_references(active, start_us)
         if known != self.active:
             self._share_out(start_us)
+        accepting.accept_due(self, start_us, batch)
         rows, cells = self._read(start_us, end_us)
         self.samples = judging.read_samples(self, start_us, end_us)
         every = self.config.evaluation.every
@@ -261,6 +267,7 @@ class Session:
                 self.segments[fact.subject].clean_us = now
         learning.keep_history(self, cells, hour)
         learning.learn_due(self, hour, now, batch)
+        accepting.relearn_due(self, hour, now, batch)
         learning.grow_due(self, hour, now, batch)
         reviewing.draw_due(self, hour, batch)
         self._share_out(now)
@@ -279,10 +286,19 @@ class Session:
         }
         self.bank.share = shares(self.bank.streams, present, pots)
 
+    def _muted_until(self, anomaly: Anomaly, batch: Batch) -> int:
+        """Until when (wall clock) nobody is to be told of it, since a deploy asked for that."""
+        if anomaly.state != "open":
+            return 0
+        with self.store.read() as connection:
+            found = deploys.muting(connection, batch.now_us)
+        ends = [d.mute_until_us or 0 for d in found if d.covers(anomaly.route, anomaly.subject)]
+        return max(ends, default=0)
+
     def _results(self, end_us: int, batch: Batch) -> Results:
         state = {
             "format": FORMAT,
-            "segments": {n: [s.route, s.first_us, s.drafted, s.clean_us] for n, s in sorted(self.segments.items())},
+            "segments": {n: list(astuple(s)) for n, s in sorted(self.segments.items())},
             "review": self.reviewing.to_state(),
         }
         results = Results(end_us, msgspec.json.encode(state), dropped=batch.dropped)
@@ -295,6 +311,6 @@ class Session:
         results.messages = [
             message
             for _, anomaly in sorted(batch.told.items())
-            for message in lifecycle.messages(anomaly, self.rules, batch.now_us)
+            for message in lifecycle.messages(anomaly, self.rules, batch.now_us, self._muted_until(anomaly, batch))
         ]
         return results

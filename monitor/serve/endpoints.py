@@ -12,6 +12,7 @@ from monitor.serve.access import Caller
 from monitor.serve.context import Context
 from monitor.serve.endpoint import Endpoint, NotFound
 from monitor.serve.parameters import BadParameter
+from monitor.serve.responses import RESPONSE_ENDPOINTS, standing_of
 from monitor.serve.review.endpoints import REVIEW_ENDPOINTS
 from monitor.store import letters, outbox
 from monitor.store.anomalies import get_anomaly, list_anomalies
@@ -77,7 +78,7 @@ def anomaly(context: Context, request: Request, query: parameters.Nothing, calle
             raise NotFound(f"no anomaly {wanted!r}; /api/anomalies lists them")
         told = outbox.deliveries(connection, row.anomaly_id)
     deliveries = [models.Delivery(d.sink, d.state, d.attempts, d.error) for d in told if d.kind == "anomaly"]
-    return models.Anomaly(queries.anomaly_head(row), row.document, deliveries)
+    return models.Anomaly(queries.anomaly_head(row), row.document, deliveries, standing_of(context, wanted))
 
 
 def dead_letters(
@@ -159,6 +160,7 @@ ENDPOINTS = (
         "What the false-alarm budget buys: its division, what is spent, and what each stream would find.",
         budget,
     ),
+    *RESPONSE_ENDPOINTS,
     *REVIEW_ENDPOINTS,
 )
 

@@ -166,12 +166,45 @@ class Delivery(Struct, frozen=True):
     error: str
 
 
+class Response(Struct, frozen=True):
+    """What somebody said of an anomaly, and when (wall clock)."""
+
+    action: str
+    who: str
+    time: Iso
+    until: Annotated[Iso | None, Meta(description="Of a snooze: when it ends.")]
+    note: str
+
+
+class Standing(Struct, frozen=True):
+    """What stands of what people said of an anomaly; null where nothing does."""
+
+    acknowledged: Response | None
+    snoozed: Response | None
+    marked: Annotated[Response | None, Meta(description="Its action is `real` or `false`.")]
+    accepted: Annotated[Response | None, Meta(description="Accepted as the new normal.")]
+
+
+class Deploy(Struct, frozen=True):
+    """A deploy that was announced (wall clock)."""
+
+    id: str
+    time: Iso
+    who: str
+    version: str
+    route: Annotated[str, Meta(description="Empty: all routes.")]
+    segment: Annotated[str, Meta(description="Pattern of segments; empty: all.")]
+    muted_until: Annotated[Iso | None, Meta(description="Until then nobody is told of what opens there.")]
+    note: str
+
+
 class Anomaly(Struct, frozen=True):
     """An anomaly: `document` is what alerts/anomaly.schema.json describes."""
 
     head: AnomalyHead
     document: dict[str, Any]
     deliveries: list[Delivery]
+    standing: Standing
 
 
 class Anomalies(Struct, frozen=True):
@@ -227,6 +260,8 @@ class BudgetPot(Struct, frozen=True):
     watched: Annotated[int, Meta(description="Streams with a reference, present or not.")]
     days_each: Annotated[float | None, Meta(description="Days in which one stream is funded with one false alarm.")]
     opened: Annotated[int, Meta(description="Opened in the period up to `evaluated_until`, real ones included.")]
+    marked_real: Annotated[int, Meta(description="Of these, those that people marked as real.")]
+    marked_false: Annotated[int, Meta(description="Of these, those that people marked as false alarms.")]
     funded: Annotated[float, Meta(description="False alarms funded in that period, at most.")]
     evidence: Annotated[float, Meta(description="Evidence that its streams hold now; 1 opens an anomaly.")]
 

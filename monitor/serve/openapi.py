@@ -36,7 +36,7 @@ def document() -> dict[str, Any]:
         },
         "servers": [{"url": "/"}],
         "security": [{"bearer": []}, {"basic": []}, {"session": []}, {}],
-        "paths": {endpoint.path: {endpoint.method.lower(): _operation(endpoint)} for endpoint in ENDPOINTS},
+        "paths": _paths(),
         "components": {
             "schemas": dict(sorted(components.items())),
             "securitySchemes": {
@@ -55,6 +55,13 @@ def document() -> dict[str, Any]:
             },
         },
     }
+
+
+def _paths() -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for endpoint in ENDPOINTS:
+        found.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint)
+    return found
 
 
 def _operation(endpoint: Endpoint) -> dict[str, Any]:

@@ -38,7 +38,7 @@ class Message:
 
     sink: str
     key: str
-    kind: str  # anomaly | dead_letter | review_item | test
+    kind: str  # anomaly | deploy | dead_letter | review_item | test
     payload: Mapping[str, Any]
     created_us: int
     due_us: int

@@ -448,3 +448,30 @@ label_partitions = Table(
     Column("next_offset", BigInteger, nullable=False),  # the first offset not yet among the labels
     Column("counts", Text, nullable=False),  # JSON: outcome: records
 )
+
+anomaly_responses = Table(
+    "anomaly_responses",  # append-only: what people said of an anomaly
+    metadata,
+    Column("id", AutoId, primary_key=True, autoincrement=True),
+    Column("time_us", BigInteger, nullable=False),  # wall clock
+    Column("who", String(100), nullable=False),
+    Column("action", String(20), nullable=False),  # monitor.store.responses.ACTIONS
+    Column("anomaly_id", String(64), nullable=False),
+    Column("until_us", BigInteger),  # wall clock; of a snooze
+    Column("detail", Text, nullable=False),  # JSON (versioned): note, redacted; of an acceptance its references
+    Index(None, "anomaly_id"),
+)
+
+deploys = Table(
+    "deploys",  # what people or pipelines announced
+    metadata,
+    Column("deploy_id", String(64), primary_key=True),  # of the caller, or of what was announced and when
+    Column("time_us", BigInteger, nullable=False),  # wall clock
+    Column("who", String(100), nullable=False),
+    Column("version", String(300), nullable=False),
+    Column("route", String(200), nullable=False),  # '' all of them
+    Column("segment", String(200), nullable=False),  # a pattern (`*`); '' all of them
+    Column("note", Text, nullable=False),  # redacted
+    Column("mute_until_us", BigInteger),  # until then nobody is told of what opens there
+    Index(None, "time_us"),
+)

@@ -51,6 +51,7 @@ REQUESTS: list[tuple[str, Need]] = [
     ("/api/dead-letters/a/b/0/9", "admin"),
     ("/api/status", "viewer"),
     ("/api/budget", "viewer"),
+    ("/api/deploys", "viewer"),
     ("/api/review/estimates", "viewer"),
     ("/api/review/progress", "reviewer"),
     (f"/api/review/items/{ITEM}", "reviewer"),
@@ -63,6 +64,8 @@ CHANGES: list[tuple[str, Need]] = [
     ("/api/review/skip", "reviewer"),
     ("/api/review/undo", "reviewer"),
     ("/api/review/renew", "reviewer"),
+    ("/api/deploys", "reviewer"),
+    (f"/api/anomalies/{'f' * 24}/responses", "reviewer"),
 ]
 FORMS = ("/login", "/logout")
 MAY = {

@@ -1,0 +1,149 @@
+"""What people say of anomalies, and deploys: kept as said, counted once, on both databases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import insert
+
+from monitor.store import deploys
+from monitor.store.deploys import Deploy, DeployFault
+from monitor.store.engine import Store, open_store
+from monitor.store.responses import (
+    LONGEST_SNOOZE_US,
+    NOTHING,
+    ResponseFault,
+    history,
+    marks,
+    respond,
+    standing,
+)
+from monitor.store.tables import anomalies
+from tests.alerts.parts import anomaly
+from tests.alerts.test_cli import row
+
+NOW_US = 1_790_000_000_000_000
+HOUR_US = 3_600_000_000
+OPEN = anomaly("a")
+OTHER = anomaly("b")
+OVER = anomaly("c", state="resolved")
+
+
+@pytest.fixture
+def store(store_url: str) -> Iterator[Store]:
+    found = open_store(store_url)
+    with found.write() as connection:
+        connection.execute(insert(anomalies), [row(OPEN), row(OTHER), row(OVER)])
+    yield found
+    found.close()
+
+
+def test_what_was_said_last_stands(store: Store) -> None:
+    one = OPEN["id"]
+    with store.write() as connection:
+        assert respond(connection, one, "acknowledge", "ann", NOW_US)[1]
+        assert respond(connection, one, "snooze", "ann", NOW_US, until_us=NOW_US + HOUR_US)[1]
+        assert respond(connection, one, "real", "ann", NOW_US + 1, note="saw it")[1]
+        assert respond(connection, one, "false", "ben", NOW_US + 2, note="a load test")[1]
+        found, new = respond(connection, one, "unacknowledge", "ben", NOW_US + 3)
+    assert new
+    assert found.acknowledged is None
+    assert found.marked is not None
+    assert (found.marked.action, found.marked.who, found.marked.note) == ("false", "ben", "a load test")
+    assert found.snoozed_at(NOW_US + HOUR_US - 1)
+    assert not found.snoozed_at(NOW_US + HOUR_US)
+    with store.read() as connection:
+        assert standing(connection, [one, OTHER["id"]]) == {one: found}
+        assert [said.action for said in history(connection, one)] == [
+            "acknowledge", "snooze", "real", "false", "unacknowledge"
+        ]  # fmt: skip
+
+
+def test_the_same_said_twice_is_said_once(store: Store) -> None:
+    one = OPEN["id"]
+    with store.write() as connection:
+        assert respond(connection, one, "acknowledge", "ann", NOW_US)[1]
+        assert not respond(connection, one, "acknowledge", "ben", NOW_US + 1)[1]
+        assert respond(connection, one, "acknowledge", "ben", NOW_US + 2, note="and I know why")[1]
+        assert not respond(connection, one, "unmark", "ben", NOW_US + 2)[1]
+        assert not respond(connection, one, "wake", "ben", NOW_US + 2)[1]
+        assert respond(connection, one, "accept", "ann", NOW_US)[1]
+        assert not respond(connection, one, "accept", "ann", NOW_US)[1]
+    with store.read() as connection:
+        assert len(history(connection, one)) == 3
+
+
+@pytest.mark.parametrize(
+    ("anomaly_id", "action", "more", "message"),
+    [
+        ("f" * 24, "real", {}, "no anomaly"),
+        (OPEN["id"], "snooze", {}, "another length"),
+        (OPEN["id"], "snooze", {"until_us": NOW_US}, "another length"),
+        (OPEN["id"], "snooze", {"until_us": NOW_US + LONGEST_SNOOZE_US + 1}, "another length"),
+        (OPEN["id"], "like", {}, "expected what to say"),
+        (OPEN["id"], "real", {"who": ""}, "1 to 100"),
+        (OPEN["id"], "real", {"note": "x" * 1001}, "at most 1000"),
+        (OVER["id"], "accept", {}, "over already"),
+    ],
+)
+def test_what_cannot_be_said(store: Store, anomaly_id: str, action: str, more: dict[str, object], message: str) -> None:
+    given = {"who": "ann", "now_us": NOW_US, **more}
+    with store.write() as connection, pytest.raises(ResponseFault, match=message):
+        respond(connection, anomaly_id, action, **given)  # type: ignore[arg-type]
+    with store.read() as connection:
+        assert standing(connection, [OPEN["id"], OVER["id"]]) == {}
+
+
+def test_marks_are_counted_beside_what_was_opened(store: Store) -> None:
+    whose = {"owner": OPEN["owner"], "severity": OPEN["severity"]}
+    span = {"from_us": OPEN["opened"], "to_us": OPEN["opened"] + 1}
+    with store.write() as connection:
+        respond(connection, OPEN["id"], "false", "ann", NOW_US)
+        respond(connection, OTHER["id"], "false", "ann", NOW_US)
+        respond(connection, OTHER["id"], "real", "ann", NOW_US)
+    with store.read() as connection:
+        found = marks(connection, **whose, **span)
+        assert (found.opened, found.real, found.false) == (3, 1, 1)
+        assert marks(connection, owner="nobody", severity="page", **span).opened == 0
+        assert standing(connection, []).get("x", NOTHING) == NOTHING
+
+
+def test_a_deploy_is_announced_once(store: Store) -> None:
+    first = Deploy("d1", NOW_US, "ci", "v2", "extract", "form*", "faster", NOW_US + HOUR_US)
+    with store.write() as connection:
+        assert deploys.announce(store, connection, first)
+        assert not deploys.announce(store, connection, Deploy("d1", NOW_US + 5, "else", "v3"))
+        assert deploys.announce(store, connection, Deploy("d0", NOW_US - HOUR_US, "ci", "v1"))
+    with store.read() as connection:
+        assert [one.version for one in deploys.list_deploys(connection)] == ["v2", "v1"]
+        assert [one.version for one in deploys.list_deploys(connection, to_us=NOW_US)] == ["v1"]
+        assert deploys.get(connection, "d1") == first
+        assert deploys.get(connection, "d2") is None
+        assert deploys.muting(connection, NOW_US) == [first]
+        assert deploys.muting(connection, NOW_US + HOUR_US) == []
+        assert deploys.muting(connection, NOW_US - 1) == []
+
+
+def test_what_a_deploy_covers() -> None:
+    deploy = Deploy("d1", NOW_US, "ci", "v2", "extract", "form*")
+    assert deploy.covers("extract", "forms/a")
+    assert deploy.covers("", "forms/a")
+    assert not deploy.covers("chat", "forms/a")
+    assert not deploy.covers("extract", "letter")
+    assert Deploy("d1", NOW_US, "ci", "v2").covers("chat", "slice:x")
+
+
+@pytest.mark.parametrize(
+    ("deploy", "message"),
+    [
+        (Deploy("d", NOW_US, "ci", ""), "version"),
+        (Deploy("", NOW_US, "ci", "v"), "an id"),
+        (Deploy("d", NOW_US, "ci", "v" * 301), "at most 300"),
+        (Deploy("d", NOW_US, "ci", "v", mute_until_us=NOW_US), "mute"),
+        (Deploy("d", NOW_US, "ci", "v", mute_until_us=NOW_US + 25 * HOUR_US), "mute"),
+    ],
+)
+def test_deploys_that_cannot_be(store: Store, deploy: Deploy, message: str) -> None:
+    with store.write() as connection, pytest.raises(DeployFault, match=message):
+        deploys.announce(store, connection, deploy)
