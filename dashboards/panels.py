@@ -77,6 +77,7 @@ OVERVIEW = RowSpec(
             (
                 Query("max by (severity) (driftline_budget_opened)", "{{severity}} opened"),
                 Query("max by (severity) (driftline_budget_allowed)", "{{severity}} allowed"),
+                Query('max by (severity) (driftline_budget_marked{mark="false"})', "{{severity}} marked false"),
             ),
             kind="stat",
             width=6,

@@ -330,22 +330,31 @@ def _sentence(segment: str, found: Detection, per_hour: float) -> str:
 
 def division(found: Budget) -> list[str]:
     """How the budget is divided, what is spent, and how many streams have enough data, as lines."""
-    rows = [("owner", "severity", "budget", "streams", "each gets", "opened", "funded", "evidence held")]
+    rows = [
+        ("owner", "severity", "budget", "streams", "each gets", "opened", "marked false", "funded", "evidence held")
+    ]
     for pot in found.pots:
         each = "–" if pot.days_each is None else f"1 per {pot.days_each:,.0f} d"
         rows.append(
             (
                 pot.owner, pot.severity, pot.allowance, f"{pot.streams} of {pot.watched}", each, str(pot.opened),
-                f"{pot.funded:.2f}", f"{pot.evidence:.3f}",
+                marked(pot), f"{pot.funded:.2f}", f"{pot.evidence:.3f}",
             )
         )  # fmt: skip
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     if found.evaluated_until is not None:
         lines.append(
-            f"Opened and funded are of the period up to {found.evaluated_until}; opened counts real changes too."
+            f"Opened and funded are of the period up to {found.evaluated_until}; opened counts real changes too.\n"
+            "Of those, `driftline alerts mark` called some false; the budget promises at most as many as were funded."
         )
     return [*lines, *found.summary]
+
+
+def marked(pot: BudgetPot) -> str:
+    """How many of what was opened people called false, and of how many they said anything."""
+    said = pot.marked_real + pot.marked_false
+    return f"{pot.marked_false} of {said} marked" if said else "none marked"
 
 
 def duration(hours: float) -> str:

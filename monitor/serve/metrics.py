@@ -25,8 +25,9 @@ from monitor.serve.projection import MonthProjector
 from monitor.serve.series import PLACE, PRODUCT, Values, Window, product_families, values_of_summaries
 from monitor.serve.window import Parts
 from monitor.store import label_partitions, outbox, review
-from monitor.store.anomalies import AnomalyRow, active_anomalies, count_opened
+from monitor.store.anomalies import AnomalyRow, active_anomalies
 from monitor.store.engine import Store
+from monitor.store.responses import marks
 from monitor.store.tables import dead_letters, evaluation, partitions, samples
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -47,6 +48,12 @@ ALERTING = (
         "gauge",
         ("owner", "severity"),
         "Anomalies opened within the last period of event time, true ones too.",
+    ),
+    Series(
+        "driftline_budget_marked",
+        "gauge",
+        ("owner", "severity", "mark"),
+        "Of these, those that people marked with `driftline alerts mark`: real or false.",
     ),
 )
 
@@ -257,14 +264,16 @@ def _alerting(conn: Connection, settings: ProductSettings, until_us: int | None)
         values.setdefault("driftline_budget_allowed", []).append((whose, budget.count))
         values.setdefault("driftline_budget_period_seconds", []).append((whose, budget.period_us / 1e6))
         if until_us is not None:
-            opened = count_opened(
+            said = marks(
                 conn,
                 owner=budget.owner,
                 severity=budget.severity,
                 from_us=until_us - budget.period_us,
                 to_us=until_us + 1,
             )
-            values.setdefault("driftline_budget_opened", []).append((whose, opened))
+            values.setdefault("driftline_budget_opened", []).append((whose, said.opened))
+            values.setdefault("driftline_budget_marked", []).append(((*whose, "real"), said.real))
+            values.setdefault("driftline_budget_marked", []).append(((*whose, "false"), said.false))
     return families(ALERTING, values)
 
 

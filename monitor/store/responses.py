@@ -133,13 +133,15 @@ def _after(before: Standing, said: Said) -> Standing:
 
 
 def _same(before: Standing, after: Standing) -> bool:
-    """Whether the same is said: who said it first keeps it. A snooze counts by its end, a note is always new."""
+    """Whether nothing new is said: who said it first keeps it, unless a later one has a note of his own."""
 
-    def key(said: Said | None) -> Any:
-        return None if said is None else (said.action, said.until_us, said.note)
+    def same(old: Said | None, new: Said | None) -> bool:
+        if old is None or new is None:
+            return old is new
+        return (old.action, old.until_us) == (new.action, new.until_us) and new.note in ("", old.note)
 
     names = ("acknowledged", "snoozed", "marked", "accepted")
-    return all(key(getattr(before, name)) == key(getattr(after, name)) for name in names)
+    return all(same(getattr(before, name), getattr(after, name)) for name in names)
 
 
 def standing(connection: Connection, anomaly_ids: Collection[str]) -> dict[str, Standing]:

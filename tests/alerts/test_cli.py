@@ -121,3 +121,53 @@ def test_a_test_reaches_a_real_alertmanager(store: Store, tmp_path: Path, alertm
     (alert,) = httpx.get(f"{alertmanager}/api/v2/alerts", trust_env=False).json()
     assert alert["labels"]["segment"] == "driftline-test"
     assert alert["labels"]["severity"] == "report"
+
+
+def test_what_people_say_is_kept_and_shown(store: Store, tmp_path: Path) -> None:
+    one = OPEN["id"][:8]
+    done = run(tmp_path, "ack", one, "--by", "ann", "--note", "mail a.b@example.com")
+    assert done.exit_code == 0, done.output
+    assert "acknowledged by ann" in done.output
+    assert "(as before)" in run(tmp_path, "ack", one, "--by", "ben").output
+    assert "snoozed until" in run(tmp_path, "snooze", one, "--for", "4h", "--by", "ann").output
+    assert "marked false by ben" in run(tmp_path, "mark", one, "--false", "--by", "ben", "--note", "a load test").output
+    listed = run(tmp_path, "list").output
+    assert "marked false by ben, acknowledged by ann, snoozed until" in listed
+    assert listed.index(OVER["id"][:10]) < listed.index(OPEN["id"][:10]), "what was put aside comes last"
+    shown = run(tmp_path, "show", one).output
+    assert "false by ben: a load test" in shown
+    assert "a.b@example.com" not in shown
+    assert "acknowledged" not in run(tmp_path, "ack", one, "--undo", "--by", "ann").output
+    assert "snoozed" not in run(tmp_path, "snooze", one, "--undo", "--by", "ann").output
+    assert "nothing stands of it" in run(tmp_path, "mark", one, "--undo", "--by", "ann").output
+    assert "accepted as the new normal" in run(tmp_path, "accept", one, "--by", "ann").output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("ack", "zzz"), "no anomaly's id begins with"),
+        (("mark", OPEN["id"]), "say --real or --false"),
+        (("snooze", OPEN["id"]), "say how long"),
+        (("snooze", OPEN["id"], "--for", "4h", "--undo"), "say how long"),
+        (("snooze", OPEN["id"], "--for", "soon"), "duration"),
+        (("snooze", OPEN["id"], "--for", "40d"), "within 30 days"),
+        (("accept", OVER["id"]), "over already"),
+        (("deploy", "--version", "v2", "--mute", "25h"), "at most 24 h"),
+    ],
+)
+def test_what_cannot_be_said_changes_nothing(
+    store: Store, tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    done = run(tmp_path, *arguments)
+    assert done.exit_code != 0
+    assert message in done.output
+    assert "Responses:" not in run(tmp_path, "show", OPEN["id"]).output
+
+
+def test_deploys_are_announced_and_listed(store: Store, tmp_path: Path) -> None:
+    assert "no deploys" in run(tmp_path, "deploys").output
+    said = ("--version", "v2.4.1", "--route", "extract", "--mute", "30m", "--id", "b17", "--by", "ci")
+    assert "announced v2.4.1 (b17)" in run(tmp_path, "deploy", *said).output
+    assert "announced before" in run(tmp_path, "deploy", *said).output
+    assert "v2.4.1  extract, by ci, muted until" in run(tmp_path, "deploys").output

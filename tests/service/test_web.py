@@ -65,7 +65,7 @@ CHANGES: list[tuple[str, Need]] = [
     ("/api/review/undo", "reviewer"),
     ("/api/review/renew", "reviewer"),
     ("/api/deploys", "reviewer"),
-    (f"/api/anomalies/{'f' * 24}/responses", "reviewer"),
+    ("/api/anomalies/{id}/responses", "reviewer"),
 ]
 FORMS = ("/login", "/logout")
 MAY = {
@@ -141,7 +141,8 @@ def methods(app: Any) -> set[str]:
 def test_every_route_is_in_the_matrix(store: Store) -> None:
     app: Any = client(store).app
     paths = len(REQUESTS) + len(PROBES) + len(PAGES) + len(CHANGES)
-    assert len(routes(app)) == paths + len(set(FORMS) - set(PAGES))
+    both = {path for path, _ in REQUESTS} & {path for path, _ in CHANGES}
+    assert len(routes(app)) == paths - len(both) + len(set(FORMS) - set(PAGES))
     assert methods(app) == {"GET", "HEAD", "POST"}
 
 
@@ -369,7 +370,7 @@ def test_the_openapi_document_is_valid_and_complete(store: Store) -> None:
     assert api == written
     taken = {route.path for route in app.app.routes if route.path.startswith("/api/") and "POST" in route.methods}
     assert taken == {path for path, operations in document()["paths"].items() if "post" in operations}
-    assert len(ENDPOINTS) == len(written)
+    assert len(ENDPOINTS) == sum(len(operations) for operations in document()["paths"].values())
 
 
 def test_the_checked_in_document_is_current() -> None:
