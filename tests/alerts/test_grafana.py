@@ -10,6 +10,7 @@ import pytest
 
 from alerts.sinks import Delivery, Outcome, Refused, Retry, Sent
 from alerts.sinks.grafana import GrafanaSink, GrafanaTarget
+from monitor.store import outbox
 from monitor.store.engine import Store
 from tests.alerts.parts import MINUTE, NOW, Answer, Clock, Request, Target, anomaly, dispatcher, tell
 
@@ -135,3 +136,32 @@ def test_a_slice_is_named_as_in_the_store(web: Target, grafana: Annotations) -> 
     document = {**anomaly(), "segment": None, "slice": "rotated_or_skewed"}
     assert isinstance(send(web, document), Sent)
     assert "segment:slice:rotated_or_skewed" in grafana.kept[1]["tags"]
+
+
+def test_a_deploy_is_one_annotation_whatever_gets_lost(
+    store: Store, clock: Clock, web: Target, grafana: Annotations
+) -> None:
+    deploy = {
+        "version": "v2<b>", "route": "extract", "segment": "", "time_us": NOW, "who": "ci", "note": "faster & better"
+    }  # fmt: skip
+    grafana.lose_answers = 1
+    work = dispatcher(store, clock, {"grafana": sink(web)})
+    with store.write() as connection:
+        outbox.enqueue(
+            connection,
+            sink="grafana",
+            key="deploy/b17",
+            kind="deploy",
+            payload=deploy,
+            created_us=clock.now,
+            due_us=clock.now,
+        )
+    work.step()
+    clock.tick(MINUTE)
+    work.step()
+    (kept,) = grafana.kept.values()
+    assert kept["time"] == kept["timeEnd"] == NOW // 1000
+    assert kept["tags"] == ["driftline", "deploy", "deploy/b17", "route:extract"]
+    assert kept["text"] == "v2&lt;b&gt; deployed (extract) by ci: faster &amp; better"
+    with store.read() as connection:
+        assert outbox.deliveries(connection, "deploy/b17") == []  # the store has a table of its own for it

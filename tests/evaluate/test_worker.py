@@ -319,8 +319,8 @@ def test_the_state_of_a_newer_version_is_refused(sqlite: Store) -> None:
     end = write(sqlite, [Segment("a", 30.0)], days=1)
     evaluate(sqlite, config(), end)
     with sqlite.write() as connection:
-        connection.execute(evaluation.update().values(state=b'{"format":4}', done_until_us=START_US))
-    with pytest.raises(ValueError, match="format 4"):
+        connection.execute(evaluation.update().values(state=b'{"format":5}', done_until_us=START_US))
+    with pytest.raises(ValueError, match="format 5"):
         EvaluateWorker(sqlite, config(), clock=lambda: end / 1e6).step()
 
 
