@@ -36,14 +36,20 @@ from monitor.store.review.pixels import (
 from monitor.store.review.reading import (
     Count,
     LabelledItem,
+    LabelledSegment,
     Progress,
     Verdict,
+    Waiting,
     counts,
     find_item,
     labelled,
+    labelled_segments,
+    labels_after,
+    last_label,
     pool_sums,
     progress,
     unmatched,
+    waiting,
 )
 from monitor.store.review.undoing import undo
 
@@ -59,6 +65,7 @@ __all__ = [
     "Item",
     "Label",
     "LabelledItem",
+    "LabelledSegment",
     "NewItem",
     "Pixels",
     "PixelsWanted",
@@ -67,6 +74,7 @@ __all__ = [
     "Undone",
     "Verdict",
     "Verdicts",
+    "Waiting",
     "add",
     "audit_of",
     "candidates",
@@ -84,6 +92,9 @@ __all__ = [
     "label",
     "label_and_next",
     "labelled",
+    "labelled_segments",
+    "labels_after",
+    "last_label",
     "next_items",
     "pixels_of",
     "pool_sums",
@@ -98,5 +109,6 @@ __all__ = [
     "undo",
     "unmatched",
     "verdicts",
+    "waiting",
     "want",
 ]
