@@ -32,8 +32,8 @@ REVIEW = (
         "gauge",
         ("route", "segment", "bound"),
         "Error rate by the labels of the last 28 days of event time; bound: value, or low and high of the 95 % "
-        "interval that holds however often it is looked at (`always` of `driftline review estimate`; it is of days that "
-        "are over, the value of all worked days, which may lie outside). Segments with labels alone; at most some "
+        "interval that holds however often it is looked at (`always` of `driftline review estimate`; it is of days "
+        "that are over, the value of all worked days, which may lie outside). Segments with labels alone; at most some "
         "minutes old.",
     ),
     Series(

@@ -31,6 +31,7 @@ from monitor.store.review.pixels import (
     image,
     keep,
     pixels_of,
+    pixels_waiting,
     want,
 )
 from monitor.store.review.reading import (
@@ -97,6 +98,7 @@ __all__ = [
     "last_label",
     "next_items",
     "pixels_of",
+    "pixels_waiting",
     "pool_sums",
     "progress",
     "release",
