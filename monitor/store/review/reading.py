@@ -179,10 +179,12 @@ def labelled_segments(connection: Connection, from_us: int, to_us: int) -> list[
         .order_by(review_items.c.segment)
     )
     last = {row[0]: int(row[1]) for row in connection.execute(newest)}
-    return [
-        LabelledSegment(segment, route, *(int(value) for value in values), last.get(segment, 0))
-        for segment, route, *values in connection.execute(sums)
-    ]
+    found = []
+    for segment, route, *values in connection.execute(sums):
+        items, labelled, skips, waiting, leased, removed = (int(value) for value in values)
+        newest_id = last.get(segment, 0)
+        found.append(LabelledSegment(segment, route, items, labelled, skips, waiting, leased, removed, newest_id))
+    return found
 
 
 def last_label(connection: Connection) -> int:
