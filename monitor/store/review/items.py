@@ -156,11 +156,16 @@ class Item:
 ITEM_COLUMNS: Final = tuple(Item.__dataclass_fields__)
 
 
-def item_of(found: Mapping[Any, Any]) -> Item:
-    """The item of a row of review_items."""
+def item_values(found: Mapping[Any, Any]) -> dict[str, Any]:
+    """The fields of an item, of a row of review_items."""
     values = {name: found[name] for name in ITEM_COLUMNS}
     values["reasons"] = tuple(json.loads(values["reasons"]))
-    return Item(**values)
+    return values
+
+
+def item_of(found: Mapping[Any, Any]) -> Item:
+    """The item of a row of review_items."""
+    return Item(**item_values(found))
 
 
 @dataclass(frozen=True, slots=True)
