@@ -272,6 +272,59 @@ SEGMENT = RowSpec(
     ),
 )
 
+REVIEW = RowSpec(
+    "Review",
+    (
+        PanelSpec(
+            "Error rate from labels",
+            (
+                "How often is it wrong, by what reviewers said? Rate of the last 28 days with the limits of a 95 % "
+                "interval that holds however often you look."
+            ),
+            "percentunit",
+            (
+                Query(
+                    f"max by (segment, bound) (driftline_review_error_rate{{{PLACE}}})",
+                    "{{segment}} {{bound}}",
+                ),
+            ),
+        ),
+        PanelSpec(
+            "Labels behind the error rate",
+            "How many labels does each segment's error rate rest on?",
+            "short",
+            (_by_segment(f"max by (segment) (driftline_review_labels{{{PLACE}}})"),),
+        ),
+        PanelSpec(
+            "Labels a day",
+            "Do reviewers give the labels that are drawn for? Labels of the last day, and what each pool can give.",
+            "short",
+            (
+                Query("sum by (pool) (increase(driftline_review_labels_given_total[1d]))", "{{pool}} given"),
+                Query("max by (pool) (driftline_review_labels_per_day)", "{{pool}} budget"),
+            ),
+        ),
+        PanelSpec(
+            "Items that wait",
+            "How much work is there? Items that are open, or that a reviewer has.",
+            "short",
+            (Query('max by (pool, state) (driftline_review_items{state=~"open|leased"})', "{{pool}} {{state}}"),),
+        ),
+        PanelSpec(
+            "Oldest open item",
+            "Does somebody work here? Items leave the queue unanswered once they have waited for `review.expires`.",
+            "s",
+            (Query("max by (pool) (driftline_review_oldest_open_seconds)", "{{pool}}"),),
+        ),
+        PanelSpec(
+            "Items that ended",
+            "How much of what was drawn got no answer? Removed items widen the bounds of error rates.",
+            "short",
+            (Query('max by (pool, state) (driftline_review_items{state=~"done|removed"})', "{{pool}} {{state}}"),),
+        ),
+    ),
+)
+
 INTERNALS = RowSpec(
     "driftline itself",
     (
@@ -385,4 +438,4 @@ INTERNALS = RowSpec(
     ),
 )
 
-ROWS = (OVERVIEW, SEGMENT, INTERNALS)
+ROWS = (OVERVIEW, SEGMENT, REVIEW, INTERNALS)

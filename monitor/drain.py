@@ -1,7 +1,8 @@
 """`driftline run --drain`: work through what the topics hold now, to the end, and return.
 
 Embedding and evaluation run beside ingest, as they do in the service; once the input has ended every window is
-closed, the samples still pending are embedded, the last ticks evaluated, and what is due in the outbox is sent.
+closed, the samples still pending are embedded, the last ticks evaluated, what is due in the outbox is sent, and the
+images of what the ticks drew for review are kept.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ STOP_SECONDS = 30.0
 LEASE_PATIENCE = 10.0  # seconds beyond evaluation.lease to wait for the lead
 SEND_SECONDS = 20.0  # how long a drain waits for sinks; what they do not take stays in the outbox
 
+PIXEL_SECONDS = 300.0  # how long a drain waits for images of items; those left are fetched by the next run
+
 log = structlog.stdlib.get_logger("driftline.drain")
 
 
@@ -55,6 +58,8 @@ def drain(roles: Iterable[str], store: Store, config: Config, interrupted: Calla
             raise DrainFailed(f"{', '.join(late)} did not stop within {STOP_SECONDS:g} s")
         if done and "evaluate" in chosen:
             done = _evaluate(store, config, interrupted, progress)
+        if done and "embed" in chosen and config.review.pixels:
+            done = _pixels(store, config, interrupted, progress)
         if done and "ingest" in chosen and config.kafka.labels_topic is not None:
             done = _labels(store, config, interrupted, progress)
     return done
@@ -182,6 +187,35 @@ def _evaluate(store: Store, config: Config, interrupted: Callable[[], bool], pro
     Upkeep(store, lambda: config).step()
     _send(store, config, interrupted)
     return True
+
+
+def _pixels(store: Store, config: Config, interrupted: Callable[[], bool], progress: Progress) -> bool:
+    """Keep the images of items that the last ticks drew. False where interrupted before that."""
+    from monitor.embed.reviewed import PixelWorker
+    from monitor.store import review
+
+    def left() -> int:
+        with store.read() as connection:
+            return review.pixels_waiting(connection)
+
+    waiting = left()
+    if not waiting:
+        return True
+    task = progress.add_task("images for review", total=waiting)
+    until = time.monotonic() + PIXEL_SECONDS
+    worker = PixelWorker(store, config)
+    try:
+        while waiting and not interrupted():
+            if time.monotonic() > until:
+                log.warning("not all images for review could be fetched; the next run goes on", items=waiting)
+                return True
+            if not worker.step(most=1):  # another process holds what is left
+                time.sleep(0.2)
+            waiting = left()
+            progress.update(task, completed=(progress.tasks[task].total or 0) - waiting)
+    finally:
+        worker.close()
+    return not waiting
 
 
 def _send(store: Store, config: Config, interrupted: Callable[[], bool]) -> None:

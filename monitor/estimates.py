@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from monitor.store import evaluation, review
 from monitor.store.days import day_start, next_day
 from monitor.store.engine import Store
-from monitor.store.review import LabelledItem
+from monitor.store.review import LabelledItem, PoolSums
 from monitor.times import DAY_US
 from samplers.estimators import Reviewed
 from samplers.pools import Pools
@@ -99,25 +99,43 @@ def estimates(
     with store.read() as connection:
         sums = review.pool_sums(connection, segment, from_us, to_us)
         items = list(review.labelled(connection, segment, from_us, to_us))
-    names = sorted({pool.segment for pool in sums})
-    if not names:
+    if not sums:
         return []
-    stacked = _stacked([pool.sums for pool in sums])
+    days = store_days(from_us, to_us, zone)
+    over = [day for day in days if next_day(day, zone) <= done_us]
+    always = stages(confidence, len(over), len(days)) if over else None
+    drawn: dict[str, list[LabelledItem]] = {}
+    for item in items:
+        drawn.setdefault(item.segment, []).append(item)
+    pools: dict[str, list[PoolSums]] = {}
+    for pool in sums:
+        pools.setdefault(pool.segment, []).append(pool)
+    of = [(name, pools[name], drawn.get(name, [])) for name in sorted(pools)]
+    if len(of) > 1:
+        of.append((ALL, sums, items))
+    return [_of(name, mine, its, (from_us, to_us), over, confidence, always) for name, mine, its in of]
+
+
+def _of(
+    name: str,
+    sums: Sequence[PoolSums],
+    items: Sequence[LabelledItem],
+    span: tuple[int, int],
+    over: Sequence[int],
+    confidence: float,
+    always: float | None,
+) -> Estimate:
+    """One segment's (or all's). ``over``: the days that are over; ``always``: confidence of what holds at every look,
+    at this stage; None before the first."""
+    stacked = _stacked(pool.sums for pool in sums)
     of_day = np.array([pool.day_us for pool in sums], np.int64)
-    of_segment = np.array([names.index(pool.segment) for pool in sums], np.int64)
-    over = [day for day in store_days(from_us, to_us, zone) if next_day(day, zone) <= done_us]
-    stage = (len(over), len(store_days(from_us, to_us, zone)))
-    found = []
-    for code, name in [*enumerate(names), *([(len(names), ALL)] if len(names) > 1 else [])]:
-        mine = np.ones(len(sums), np.bool_) if name == ALL and code == len(names) else of_segment == code
-        worked = Worked([item for item in items if code == len(names) or item.segment == name])
-        days, stop = worked.cut(sorted(set(of_day[mine].tolist())))
-        pool = _one(stacked, mine & np.isin(of_day, days))
-        always = None
-        if (closed := mine & np.isin(of_day, over)).any():
-            always = _always(worked, over, _one(stacked, closed), stages(confidence, *stage))
-        found.append(_estimate(worked, days, stop, pool, name, (from_us, to_us), confidence, always))
-    return found
+    worked = Worked(items)
+    days, stop = worked.cut(sorted(set(of_day.tolist())))
+    limits = None
+    if always is not None and (closed := np.isin(of_day, over)).any():
+        limits = _always(worked, over, _one(stacked, closed), always)
+    pool = _one(stacked, np.isin(of_day, days))
+    return _estimate(worked, days, stop, pool, name, span, confidence, limits)
 
 
 def store_days(from_us: int, to_us: int, zone: str) -> list[int]:
@@ -164,10 +182,12 @@ class Worked:
             stops[day] = float(waiting.min()) if len(waiting) else 1.0
         best: tuple[int, list[int], float] = (-1, [], 0.0)
         chosen: list[int] = []
+        inside = np.zeros(len(self.day), np.bool_)
         for day in sorted(days, key=lambda day: (-stops[day], day)):
             chosen = [*chosen, day]
+            inside |= worked & (self.day == day)
             stop = stops[day]
-            reached = int((worked & np.isin(self.day, chosen) & self.before(stop)).sum())
+            reached = int((inside & self.before(stop)).sum())
             # Of as many labels from more days, more days.
             if stop > 0 and reached >= best[0]:
                 best = (reached, chosen, stop)

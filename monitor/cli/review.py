@@ -160,6 +160,7 @@ def label(config_path: Path, reviewer: str, item_id: str, verdict: str, answers:
     Example:
       driftline review label 3f9c... --verdict wrong --answer field=total --note "the total is the tax"
     """
+    from monitor.events.redaction import redactor
     from monitor.store import review as queue
 
     given: dict[str, Any] = {}
@@ -168,8 +169,10 @@ def label(config_path: Path, reviewer: str, item_id: str, verdict: str, answers:
         if not separator or not question:
             raise click.BadParameter(f"expected QUESTION=VALUE, got {answer!r}", param_hint="--answer")
         given[question] = value
-    with opened_store(read_config(config_path)) as store, _told():
-        queue.label(store, item_id, reviewer, queue.Label(verdict, given, note), _now_us())
+    config = read_config(config_path)
+    with opened_store(config) as store, _told():
+        said = queue.Label(verdict, given, note).redacted(redactor(config.privacy.redact).said)
+        queue.label(store, item_id, reviewer, said, _now_us())
     click.echo(f"{item_id}: {verdict}")
 
 
@@ -185,10 +188,12 @@ def skip(config_path: Path, reviewer: str, item_id: str, reason: str) -> None:
     Example:
       driftline review skip 3f9c... --reason "in a language that I do not read"
     """
+    from monitor.events.redaction import redactor
     from monitor.store import review as queue
 
     config = read_config(config_path)
     with opened_store(config) as store, _told():
+        reason = redactor(config.privacy.redact).said(reason)
         queue.skip(store, item_id, reviewer, reason, _now_us(), config.review.most_skips)
     click.echo(f"{item_id}: skipped")
 

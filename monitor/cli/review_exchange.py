@@ -193,7 +193,7 @@ def _take(config_path: Path, path: Path, file_format: str, reviewer: str, *, gol
             report = take_in(
                 store,
                 read(_told(chunks(file), tell), default_reviewer=reviewer),
-                most_skips=config.review.most_skips,
+                config=config,
                 now_us=lambda: time.time_ns() // 1000,
                 gold=gold,
             )

@@ -36,8 +36,12 @@ def token() -> None:
 def create(config_path: Path, role: str, note: str, expires: str | None, quiet: bool) -> None:
     """Make a token and print it; it is shown this once, the store keeps its hash.
 
+    Whoever has it signs in with it at /login, to review above all: labels go under the note, so give each reviewer a
+    token of role reviewer with a note of his own. A token of role metrics signs in nowhere.
+
     \b
     Example:
+      driftline token create --role reviewer --note Ada
       driftline token create --role metrics --note prometheus --quiet > metrics-token
     """
     from monitor.config.units import parse_duration
@@ -54,7 +58,10 @@ def create(config_path: Path, role: str, note: str, expires: str | None, quiet: 
         click.echo(made.secret)
         return
     click.echo(f"{role} token {made.token_id}, shown this once:\n{made.secret}")
-    click.echo("Send it as `Authorization: Bearer TOKEN`; in a browser, as the password.", err=True)
+    click.echo("Send it as `Authorization: Bearer TOKEN`.", err=True)
+    if role != "metrics":
+        where = "the review page" if role in ("reviewer", "admin") else "the pages"
+        click.echo(f"In a browser, sign in with it at /login to reach {where}.", err=True)
 
 
 @token.command("list")

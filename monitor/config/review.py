@@ -9,6 +9,8 @@ from pydantic import Field, model_validator
 from monitor.config.section import Section, written
 from monitor.config.units import Duration
 
+DEFAULT_POOL = "default"  # the pool of everything that no other takes
+
 
 class Question(Section):
     """What reviewers are asked beside whether the answer is correct."""
@@ -89,6 +91,11 @@ class Review(Section):
         written("0s"),
         description="How long they are kept after the last label; at least `undo`, within which it may be taken back.",
     )
+
+    def asked(self) -> dict[str, ReviewerPool]:
+        """Reviewer pools by name, in the order in which they are tried; those without labels to give take nothing."""
+        found = {**self.pools, DEFAULT_POOL: ReviewerPool(labels=self.labels)}
+        return {name: pool for name, pool in found.items() if pool.labels > 0}
 
     @model_validator(mode="after")
     def _names_differ(self) -> Review:

@@ -75,9 +75,9 @@ class PixelWorker:
         finally:
             self.close()
 
-    def step(self) -> int:
-        """Complete a few items; 0 when none waits (or others hold them)."""
-        with review.claim_pixels(self._store, BATCH) as (wanted, connection):
+    def step(self, most: int = BATCH) -> int:
+        """Complete at most so many items; 0 when none waits (or others hold them)."""
+        with review.claim_pixels(self._store, most) as (wanted, connection):
             found = [(item.item_id, self._images(item)) for item in wanted]
             if connection is not None:
                 for item_id, images in found:

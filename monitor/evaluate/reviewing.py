@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 log = structlog.stdlib.get_logger("driftline.evaluate")
 
 FORMAT = 1
-DEFAULT = "default"  # the pool of everything that no other takes
 UNCERTAIN, ANOMALY, DRIFT, FLOOR = "uncertain", "anomaly", "drift", "floor"  # reasons that are told
 UNANSWERED = frozenset({"error", "timeout"})  # outcomes that left nothing to review
 MOST_SEEN = 5_000  # images of a day that near-duplicates are looked for among; they are written with every tick
@@ -53,18 +52,13 @@ class Reviewing:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.samplers = {name: self._sampler(name, None) for name in self.pools()}
+        self.samplers = {name: self._sampler(name, None) for name in self.config.review.asked()}
         self.score = ErrorScore.unfitted()
         self.day_us = -1
         self.seen: Counter[str] = Counter()
 
-    def pools(self) -> dict[str, ReviewerPool]:
-        """Reviewer pools by name, in the order in which they are asked; those without labels to give take nothing."""
-        found = {**self.config.review.pools, DEFAULT: ReviewerPool(labels=self.config.review.labels)}
-        return {name: pool for name, pool in found.items() if pool.labels > 0}
-
     def _sampler(self, name: str, state: dict[str, Any] | None) -> ReviewSampler:
-        labels, sampling = self.pools()[name].labels, self.config.sampling
+        labels, sampling = self.config.review.asked()[name].labels, self.config.sampling
         expected = max(float(sampling.per_hour + sampling.doubtful_per_hour), 1.0)
         return ReviewSampler.from_state(state, labels, expected) if state else ReviewSampler(labels, expected)
 
@@ -88,7 +82,7 @@ class Reviewing:
                 f"the state of the review draw has format {state['format']!r}, this driftline reads {FORMAT}; "
                 "it was written by a newer version: use that one"
             )
-        self.samplers = {name: self._sampler(name, state["samplers"].get(name)) for name in self.pools()}
+        self.samplers = {name: self._sampler(name, state["samplers"].get(name)) for name in self.config.review.asked()}
         self.score = ErrorScore.from_state(state["score"])
         self.day_us = int(state["day"])
         self.seen = Counter(state["seen"])
@@ -146,7 +140,7 @@ def draw_due(session: Session, hour: int, batch: Batch) -> None:
     items: list[NewItem] = []
     sums: list[PoolSums] = []
     left = np.ones(len(rows), np.bool_)
-    for name, pool in reviewing.pools().items():
+    for name, pool in reviewing.config.review.asked().items():
         taken = np.array([_takes(session, pool, row, known) for row, known in zip(rows, facts, strict=True)], np.bool_)
         mine = np.flatnonzero(left & taken)
         left[mine] = False

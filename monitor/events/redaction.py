@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 from monitor.config.model import Redaction
@@ -21,10 +22,15 @@ class Redactor:
     def __init__(self, rules: Iterable[Redaction]) -> None:
         self._rules = [(re.compile(rule.pattern), f"[{rule.name}]") for rule in rules]
 
+    def said(self, value: str) -> str:
+        """A reviewer's text, redacted and otherwise as it was written: it is stored as JSON, where NUL is no harm."""
+        if value:
+            for pattern, replacement in self._rules:
+                value = pattern.sub(replacement, value)
+        return value
+
     def text(self, value: str) -> str:
-        for pattern, replacement in self._rules:
-            value = pattern.sub(replacement, value)
-        return value.replace("\x00", "\ufffd")
+        return self.said(value).replace("\x00", "\ufffd")
 
     def tree(self, value: Any, untouched: frozenset[str] = _UNTOUCHED) -> Any:
         """A JSON value with every text in it redacted, keys too, but for the fields in ``untouched``."""
@@ -37,6 +43,12 @@ class Redactor:
                 self.text(key): item if key in untouched else self.tree(item, untouched) for key, item in value.items()
             }
         return value
+
+
+@lru_cache(maxsize=8)
+def redactor(rules: tuple[Redaction, ...]) -> Redactor:
+    """The redactor of these rules, made once."""
+    return Redactor(rules)
 
 
 class UserHasher(dict[str | None, int]):

@@ -11,6 +11,8 @@ from typing import Final
 
 from sqlalchemy import Connection
 
+from monitor.config.model import Config
+from monitor.events.redaction import redactor
 from monitor.exchange.given import Given, Unusable
 from monitor.store import review
 from monitor.store.engine import Store, StoreUnavailable
@@ -46,12 +48,15 @@ class Report:
             self.problems.append(str(error))
 
 
-def put(connection: Connection, one: Given, now_us: int, most_skips: int, origin: str) -> str:
+def put(connection: Connection, one: Given, now_us: int, config: Config, origin: str) -> str:
     """Take in one label or skip, in the caller's write transaction; what became of it (`review.Imported`).
+
+    Everything from elsewhere comes through here: its texts are redacted (`privacy.redact`) before they are stored.
 
     It counts as said at its own time, but never later than ``now_us``. Raises Unusable, and nothing is written, for an
     item that there is not; Declined as `review.import_into` does.
     """
+    redact = redactor(config.privacy.redact).said
     said_us = now_us if one.time_us is None else min(one.time_us, now_us)
     try:
         if one.label is None:
@@ -59,9 +64,9 @@ def put(connection: Connection, one: Given, now_us: int, most_skips: int, origin
                 connection,
                 one.event_id,
                 one.reviewer,
-                one.skip_reason,
+                redact(one.skip_reason),
                 said_us,
-                most_skips,
+                config.review.most_skips,
                 item_id=one.item_id,
                 origin=origin,
                 request_id=one.request_id,
@@ -71,7 +76,7 @@ def put(connection: Connection, one: Given, now_us: int, most_skips: int, origin
                 connection,
                 one.event_id,
                 one.reviewer,
-                one.label,
+                one.label.redacted(redact),
                 said_us,
                 item_id=one.item_id,
                 origin=origin,
@@ -91,7 +96,7 @@ def take_in(
     store: Store,
     found: Iterable[Given | Unusable],
     *,
-    most_skips: int,
+    config: Config,
     now_us: Callable[[], int],
     gold: bool = False,
     pause: Callable[[float], None] = time.sleep,
@@ -104,7 +109,7 @@ def take_in(
     for batch in _batches(found):
         for attempt in range(_TRIES):
             try:
-                outcomes, refused = _commit(store, batch, most_skips, now_us(), gold)
+                outcomes, refused = _commit(store, batch, config, now_us(), gold)
             except (StoreUnavailable, Declined) as error:
                 # Declined: another transaction brought the same reviewer's label; now it is there to be seen.
                 if attempt == _TRIES - 1:
@@ -119,7 +124,7 @@ def take_in(
 
 
 def _commit(
-    store: Store, batch: list[Given | Unusable], most_skips: int, now_us: int, gold: bool
+    store: Store, batch: list[Given | Unusable], config: Config, now_us: int, gold: bool
 ) -> tuple[Counter[str], list[Unusable]]:
     outcomes: Counter[str] = Counter()
     refused = []
@@ -132,7 +137,7 @@ def _commit(
                 if gold and one.label is None:
                     raise Unusable("invalid_label", "a known answer needs a verdict, got a skip")
                 said = replace(one, gold=True) if gold else one
-                outcomes[put(connection, said, now_us, most_skips, "import")] += 1
+                outcomes[put(connection, said, now_us, config, "import")] += 1
             except Unusable as error:
                 refused.append(Unusable(error.reason, f"{one.item_id or one.event_id}: {error}"))
     return outcomes, refused

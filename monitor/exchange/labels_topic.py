@@ -208,7 +208,7 @@ class LabelsWorker:
     def _commit(self, tp: TopicPartition, records: Records, expected: int) -> Counter[str] | None:
         """The records' labels and their end, in one transaction. None where another consumer was here: nothing done."""
         read = [self._read(tp, records, i) for i in range(len(records))]
-        now_us, most_skips = self._wall_us(), self._config.review.most_skips
+        now_us = self._wall_us()
         outcomes: Counter[str] = Counter()
         letters: list[DeadLetter] = []
         with self._store.write() as connection:
@@ -219,7 +219,7 @@ class LabelsWorker:
                     letters.append(one)
                     continue
                 try:
-                    outcomes[intake.put(connection, one, now_us, most_skips, "kafka")] += 1
+                    outcomes[intake.put(connection, one, now_us, self._config, "kafka")] += 1
                 except Unusable as error:
                     letters.append(_letter(tp, records, i, error))
             if letters:

@@ -11,7 +11,8 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, select, tuple_
 
 from monitor.exchange.given import Given
-from monitor.store.review import Label, pixels_of, thumbnail_part
+from monitor.store.review import Item, Label, pixels_of, thumbnail_part
+from monitor.store.review.items import ITEM_COLUMNS, item_values
 from monitor.store.tables import labels, review_items, sample_content, sample_parts, samples
 
 STATES: Final[dict[str, tuple[str, ...]]] = {
@@ -21,38 +22,17 @@ STATES: Final[dict[str, tuple[str, ...]]] = {
 }
 _PAGE = 200
 _LEFT_OUT: Final = frozenset({"inline", "uri", "embedding"})  # of a part: what redaction does not touch
-_NAMES = (
-    "item_id", "sample_id", "event_id", "segment", "route", "day_us", "time_us", "pool", "language", "reasons",
-    "pi_sample", "pi_review", "race", "score", "state", "ended", "wanted",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
-class QueuedItem:
-    """An item, what is stored of its event, and what reviewers said. Times µs.
+class QueuedItem(Item):
+    """An item with what is stored of its event, and what reviewers said.
 
     ``inputs``, ``output``, ``citations`` are parts as events have them, redacted, without payloads and addresses;
     empty where retention took them. ``picture``: number of the input part whose pixels the page shows, None without
     one. ``confidence``: the model's own, [0, 1], None where it told none.
     """
 
-    item_id: str
-    sample_id: str
-    event_id: str
-    segment: str
-    route: str
-    day_us: int
-    time_us: int
-    pool: str
-    language: str
-    reasons: tuple[str, ...]
-    pi_sample: float
-    pi_review: float
-    race: float
-    score: float
-    state: str
-    ended: str
-    wanted: int
     inputs: list[Any]
     output: list[Any]
     citations: list[Any]
@@ -87,7 +67,7 @@ def queued(
     if from_us is not None:
         conditions.append(review_items.c.day_us >= from_us)
     key = (review_items.c.segment, review_items.c.day_us, review_items.c.item_id)
-    query = select(*(review_items.c[name] for name in _NAMES)).where(*conditions).order_by(*key).limit(_PAGE)
+    query = select(*(review_items.c[name] for name in ITEM_COLUMNS)).where(*conditions).order_by(*key).limit(_PAGE)
     after: tuple[str, int, str] | None = None
     while True:
         rows = connection.execute(query if after is None else query.where(tuple_(*key) > tuple_(*after))).all()
@@ -149,10 +129,9 @@ def _items(connection: Connection, rows: Sequence[Any]) -> Iterator[QueuedItem]:
     ids = [row.item_id for row in rows]
     said, pixels = _answers(connection, ids), pixels_of(connection, ids)
     for row in rows:
-        values = {**row._mapping, "reasons": tuple(json.loads(row.reasons))}
         content = kept.get(row.sample_id, Content([], [], [], None))
         yield QueuedItem(
-            **values,
+            **item_values(row._mapping),
             inputs=content.inputs,
             output=content.output,
             citations=content.citations,

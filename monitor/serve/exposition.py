@@ -37,7 +37,8 @@ def product_settings(config: Config) -> ProductSettings:
     def path_of(row: AnomalyRow) -> str:
         return road(config, severity=row.severity, historic=row.historic)
 
-    return ProductSettings(config.prices.currency, budgets, path_of, timezone=config.timezone)
+    labels = {name: pool.labels for name, pool in config.review.asked().items()}
+    return ProductSettings(config.prices.currency, budgets, path_of, timezone=config.timezone, labels_per_day=labels)
 
 
 class Exposition:

@@ -10,7 +10,7 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -22,6 +22,7 @@ from detectors.cost.projection import Projection
 from detectors.summaries.summary import Summary
 from monitor.metrics import SELF, Family, SelfMetrics, Series, families
 from monitor.serve.projection import MonthProjector
+from monitor.serve.review.series import REVIEW, ErrorRates, LabelsGiven, review_families
 from monitor.serve.series import PLACE, PRODUCT, Values, Window, product_families, values_of_summaries
 from monitor.serve.window import Parts
 from monitor.store import label_partitions, outbox, review
@@ -91,6 +92,7 @@ STORE = (
 CATALOGUE: Mapping[str, tuple[str, tuple[Series, ...]]] = {
     "Product": ("From the leader, over the trailing window of closed event time, once per tick.", PRODUCT),
     "Anomalies and budget": ("From the leader.", ALERTING),
+    "Review": ("From the leader: what reviewers found, and their queue ([review.md](review.md)).", REVIEW),
     "The store": ("From the leader: counts of the whole deployment.", STORE),
     "Each process": ("From every process, about itself.", SELF),
 }
@@ -108,7 +110,7 @@ class Allowed:
 
 @dataclass(frozen=True, slots=True)
 class ProductSettings:
-    """``path_of`` says how on-call hears of an anomaly (monitor.alerting.road)."""
+    """``path_of`` says how on-call hears of an anomaly (monitor.alerting.road); ``labels_per_day``: by pool."""
 
     currency: str
     budgets: tuple[Allowed, ...]
@@ -116,6 +118,7 @@ class ProductSettings:
     window_us: int = 3_600_000_000
     max_segments: int = 500
     timezone: str = "UTC"
+    labels_per_day: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +142,8 @@ class ProductMetrics(Collector):
         self._parts = Parts()
         self._made: _Made | None = None
         self._months = MonthProjector(settings.timezone)
+        self._rates = ErrorRates(store)
+        self._given = LabelsGiven()
         self._lock = threading.Lock()
 
     def collect(self) -> Iterable[Family]:
@@ -156,14 +161,20 @@ class ProductMetrics(Collector):
         self._show([])
         self._parts.clear()
         self._made = None
+        self._rates.clear()
+        self._given = LabelsGiven()
 
     def refresh(self, until_us: int | None) -> None:
         """Read the store and renew every series. ``until_us``: event time up to which windows are closed."""
-        with self._lock, self._store.read() as conn:
-            found = _families_of_store(conn, self._clock(), until_us)
-            found += _alerting(conn, self.settings, until_us)
-            if until_us is not None:
-                found += self._product(conn, until_us)
+        settings, now_us = self.settings, self._clock()
+        with self._lock:
+            rates = self._rates.look(settings.timezone, settings.max_segments)
+            with self._store.read() as conn:
+                found = _families_of_store(conn, now_us, until_us)
+                found += _alerting(conn, settings, until_us)
+                found += review_families(conn, rates, self._given, settings.labels_per_day, now_us)
+                if until_us is not None:
+                    found += self._product(conn, until_us)
             self._show(found)
 
     def _product(self, conn: Connection, until_us: int) -> list[Family]:

@@ -183,6 +183,17 @@ def test_a_wrong_expiry(config: str) -> None:
     assert "soon" in done.output
 
 
+@pytest.mark.parametrize(
+    ("role", "reaches"), [("reviewer", "the review page"), ("admin", "the review page"), ("viewer", "the pages")]
+)
+def test_a_new_token_says_where_it_signs_in(config: str, role: str, reaches: str) -> None:
+    done = call("token", "create", "--config", config, "--role", role)
+    assert f"sign in with it at /login to reach {reaches}" in done.stderr
+    assert "/login" not in done.stdout, "what is piped on is the token alone"
+    assert "/login" not in call("token", "create", "--config", config, "--role", "metrics").stderr
+    assert "/login" in call("token", "create", "--help").stdout
+
+
 def test_dead_letters(filled: str, tmp_path: Path) -> None:
     listed = call("dlq", "list", "--config", filled)
     assert "a/b/0/9" in listed.output

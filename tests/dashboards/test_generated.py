@@ -111,6 +111,7 @@ def test_the_dashboards_identity_and_variables() -> None:
     assert [panel["title"] for panel in document["panels"] if panel["type"] == "row"] == [
         "Overview",
         "Segment",
+        "Review",
         "driftline itself",
     ]
     assert "null" not in re.findall(r'"options": (\w+)', json.dumps(document))

@@ -20,9 +20,14 @@ from sqlalchemy import insert
 from detectors.summaries import SummaryTable
 from monitor.metrics import SelfMetrics
 from monitor.serve.metrics import CONTENT_TYPE, Allowed, Exposed, ProductMetrics, ProductSettings, registry, render
+from monitor.store import review
+from monitor.store.days import day_start
 from monitor.store.engine import Store
 from monitor.store.outbox import enqueue
+from monitor.store.review import Label, NewItem, PoolSums
 from monitor.store.tables import anomalies, dead_letters, evaluation, label_partitions, partitions, samples, summaries
+from monitor.times import DAY_US
+from samplers.pools import pools_of
 from tests.alerts.parts import anomaly
 from tests.summaries.events import batch
 
@@ -56,6 +61,7 @@ def fill(store: Store, *, events: int = 9000) -> None:
         for row, state in zip(ids, table.states(ids), strict=True)
     ]
     rows += [{**rows[0], "window_us": rows[0]["window_us"] - hour * 60 * MINUTE} for hour in range(1, 96)]
+    review_queue(store)
     with store.write() as conn:
         conn.execute(insert(summaries), rows)
         conn.execute(insert(partitions), [_partition(number) for number in (0, 1)])
@@ -81,6 +87,27 @@ def fill(store: Store, *, events: int = 9000) -> None:
             [{"topic": "labels", "partition": 0, "next_offset": 9, "counts": '{"labelled": 7, "dead_letter": 2}'}],
         )
         enqueue(conn, sink="oncall", key="a", kind="anomaly", payload={}, created_us=END - 40 * MINUTE, due_us=END)
+
+
+def review_queue(store: Store) -> None:
+    """Sixty items of either segment, drawn for review on each of two days from 200 samples, and forty of them labelled,
+    in the order of the work; every fourth is wrong."""
+    rng = np.random.default_rng(4)
+    items, sums = [], []
+    for day, segment in product((1, 2), SEGMENTS):
+        day_us = day_start(END - 5 * MINUTE, "UTC") - day * DAY_US
+        score, pi = np.full(200, 0.2), np.full(200, 0.3)
+        sums.append(PoolSums(segment, day_us, pools_of(np.full(200, 0.5), pi, score, np.zeros(200, np.int64), 1)))
+        for k, race in enumerate(np.sort(rng.random(60)).tolist()):
+            name = f"{segment}-{day}-{k}"
+            items.append(
+                NewItem(name, name, segment, "invoice-extract", day_us, day_us, 0.5, 0.3, race, 0.2, pool="default")
+            )
+    with store.write() as conn:
+        review.add(conn, items, sums, now_us=END - 120 * MINUTE, expires_us=2**60)
+    for number, item in enumerate(sorted(items, key=lambda item: item.race)[:160]):
+        given = Label("correct" if number % 4 else "wrong")
+        review.import_label(store, item.event_id, "ann", given, END - 60 * MINUTE, origin="page")
 
 
 def _partition(number: int) -> dict[str, Any]:
@@ -202,7 +229,8 @@ def metrics_of(store: Store, *, path: str = "rules") -> tuple[Exposed, ProductMe
         Allowed("default", "page", 1, 30 * 1440 * MINUTE),
         Allowed("default", "ticket", 2, 7 * 1440 * MINUTE),
     )
-    shown = ProductMetrics(store, ProductSettings("USD", budgets, lambda row: path), lambda: time.time_ns() // 1000)
+    settings = ProductSettings("USD", budgets, lambda row: path, labels_per_day={"default": 100, "legal": 20})
+    shown = ProductMetrics(store, settings, lambda: time.time_ns() // 1000)
     shown.refresh(END)
     states = {"ingest": (True, 0), "embed": (True, 2), "evaluate": (True, 0), "dispatch": (True, 0)}
     return registry(SelfMetrics(Workers(), lambda: states), shown), shown

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from sqlalchemy import func, select
 
+from monitor import drain
 from monitor.config.model import Config
 from monitor.embed.reviewed import PixelWorker
 from monitor.store import review
@@ -201,3 +202,53 @@ def test_two_workers_write_an_item_once(store: Store, tmp_path: Path) -> None:
             with store.write() as own:
                 assert review.keep(own, item, []) is expected
     assert kept(store, item) == []
+
+
+def test_a_drain_keeps_the_images_of_what_its_last_ticks_drew(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Items are drawn by the evaluation, at the end, when the parts that run beside it have stopped."""
+    drawn: list[str] = []
+
+    def evaluated(store: Store, *_: object) -> bool:
+        drawn.extend(put(store, [image_part(page(tmp_path))], number) for number in range(3))
+        return True
+
+    monkeypatch.setattr(drain, "_evaluate", evaluated)
+    assert drain.drain(("embed", "evaluate"), store, config(tmp_path), lambda: False)
+    assert [kept(store, item) for item in drawn] == [[(0, 0, 800, 400, "", True)]] * 3
+
+
+def test_a_drain_without_pixels_does_not_wait_for_them(store: Store, tmp_path: Path) -> None:
+    item = put(store, [image_part(page(tmp_path))])
+    assert drain.drain((), store, config(tmp_path), lambda: False)
+    assert kept(store, item) == []
+
+
+def test_a_drain_is_interrupted_between_items(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    items: list[str] = []
+
+    def evaluated(store: Store, *_: object) -> bool:
+        items.extend(put(store, [image_part(page(tmp_path))], number) for number in range(3))
+        return True
+
+    def interrupted() -> bool:
+        return sum(bool(kept(store, item)) for item in items) > 0
+
+    monkeypatch.setattr(drain, "_evaluate", evaluated)
+    assert not drain.drain(("embed", "evaluate"), store, config(tmp_path), interrupted)
+    assert sum(bool(kept(store, item)) for item in items) == 1
+
+
+def test_a_drain_waits_for_images_so_long_and_no_longer(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def evaluated(store: Store, *_: object) -> bool:
+        put(store, [image_part(page(tmp_path))])
+        return True
+
+    monkeypatch.setattr(drain, "_evaluate", evaluated)
+    monkeypatch.setattr(drain, "PIXEL_SECONDS", -1.0)
+    assert drain.drain(("embed", "evaluate"), store, config(tmp_path), lambda: False)
+    with store.read() as connection:
+        assert review.pixels_waiting(connection) == 1, "the next run fetches it"

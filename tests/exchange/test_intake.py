@@ -31,7 +31,9 @@ EVERYTHING = Filters()
 
 
 def take(store: Store, found: list[Given | Unusable] | list[Given], **more: Any) -> Report:
-    return take_in(store, found, most_skips=2, now_us=lambda: NOW, **more)
+    return take_in(
+        store, found, config=Config.model_validate({"review": {"most_skips": 2}}), now_us=lambda: NOW, **more
+    )
 
 
 def outcomes(store: Store, *found: Given, **more: Any) -> dict[str, int]:

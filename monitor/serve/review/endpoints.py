@@ -10,6 +10,7 @@ from sqlalchemy import Connection, func, literal_column, select
 from starlette.requests import Request
 
 from monitor.config.model import Config
+from monitor.events.redaction import redactor
 from monitor.serve.access import Caller
 from monitor.serve.context import Context
 from monitor.serve.endpoint import Endpoint, NotFound, Picture
@@ -48,7 +49,7 @@ def label(context: Context, request: Request, given: models.GivenLabel, caller: 
     if before is None:  # what was recorded is not judged by questions that may be others by now
         questions.check(config, item.segment, given.verdict, given.answers)
     with _wrong_values("answers"):
-        said = review.Label(given.verdict, given.answers, given.note)
+        said = review.Label(given.verdict, given.answers, given.note).redacted(redactor(config.privacy.redact).said)
     with _wrong_values():
         if given.count:
             done = review.label_and_next(
@@ -71,7 +72,7 @@ def label(context: Context, request: Request, given: models.GivenLabel, caller: 
 
 def skip(context: Context, request: Request, given: models.GivenSkip, caller: Caller) -> models.AnswerResult:
     config, now_us = context.config(), _now_us(context)
-    most = config.review.most_skips
+    most, reason = config.review.most_skips, redactor(config.privacy.redact).said(given.reason)
     with context.store.read() as connection, _wrong_values():
         carried_out(connection, caller.reviewer, given.request_id, "skip", given.item_id)
     with _wrong_values():
@@ -80,7 +81,7 @@ def skip(context: Context, request: Request, given: models.GivenSkip, caller: Ca
                 context.store,
                 given.item_id,
                 caller.reviewer,
-                given.reason,
+                reason,
                 _filters(given.filter),
                 now_us,
                 config.review.lease,
@@ -93,7 +94,7 @@ def skip(context: Context, request: Request, given: models.GivenSkip, caller: Ca
                 context.store,
                 given.item_id,
                 caller.reviewer,
-                given.reason,
+                reason,
                 now_us,
                 most,
                 request_id=given.request_id,

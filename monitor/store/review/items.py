@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -156,11 +156,16 @@ class Item:
 ITEM_COLUMNS: Final = tuple(Item.__dataclass_fields__)
 
 
-def item_of(found: Mapping[Any, Any]) -> Item:
-    """The item of a row of review_items."""
+def item_values(found: Mapping[Any, Any]) -> dict[str, Any]:
+    """The fields of an item, of a row of review_items."""
     values = {name: found[name] for name in ITEM_COLUMNS}
     values["reasons"] = tuple(json.loads(values["reasons"]))
-    return Item(**values)
+    return values
+
+
+def item_of(found: Mapping[Any, Any]) -> Item:
+    """The item of a row of review_items."""
+    return Item(**item_values(found))
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +190,20 @@ class Label:
                     f"texts, of at most {MOST_TEXT} characters each"
                 )
         self.encode()  # which finds texts that no database takes
+
+    def redacted(self, redact: Callable[[str], str]) -> Label:
+        """What may be stored: every text but the verdict through ``redact`` (`privacy.redact`), cut where that makes
+        it longer than a text may be. A label without texts is itself."""
+        if not self.note and not self.answers:
+            return self
+
+        def answer(value: Answer) -> Answer:
+            if isinstance(value, str):
+                return redact(value)[:MOST_TEXT]
+            return [redact(text)[:MOST_TEXT] for text in value] if isinstance(value, list | tuple) else value
+
+        answers = {redact(question)[:MOST_TEXT]: answer(value) for question, value in self.answers.items()}
+        return Label(self.verdict, answers, redact(self.note)[:MOST_NOTE] if self.note else "")
 
     def encode(self) -> str:
         """Canonical JSON with its format version: equal labels are equal text."""

@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, and_, delete, exists, select, update
+from sqlalchemy import Connection, and_, delete, exists, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from monitor.store.engine import Store
@@ -48,6 +48,12 @@ def want(connection: Connection, item_ids: Sequence[str]) -> None:
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     rows = [_row(item_id, Pixels(ITEM, 0), "pending") for item_id in dict.fromkeys(item_ids)]
     connection.execute(insert(review_pixels).on_conflict_do_nothing(), rows)
+
+
+def pixels_waiting(connection: Connection) -> int:
+    """How many items wait for their pixels."""
+    query = select(func.count()).select_from(review_pixels).where(review_pixels.c.state == "pending")
+    return int(connection.execute(query).scalar_one())
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, select, tuple_
+from sqlalchemy import ColumnElement, Connection, case, func, select, tuple_
 
 from monitor.store.engine import Store
 from monitor.store.review.items import ITEM_COLUMNS, Item, Label, PoolSums, item_of
@@ -33,6 +33,32 @@ class Count:
     pool: str
     segment: str
     items: int
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """How many items of a reviewer pool are in a state; the oldest was added at ``oldest_us``, wall clock."""
+
+    pool: str
+    state: str
+    items: int
+    oldest_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledSegment:
+    """What the answers of a segment add up to: equal sums and an equal ``newest`` label mean that nobody answered and
+    no item changed. ``labelled``: labels that stand, gold ones aside."""
+
+    segment: str
+    route: str
+    items: int
+    labelled: int
+    skips: int
+    open: int
+    leased: int
+    removed: int
+    newest: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +142,64 @@ def counts(connection: Connection) -> list[Count]:
     keys = (review_items.c.state, review_items.c.ended, review_items.c.pool, review_items.c.segment)
     query = select(*keys, func.count()).group_by(*keys).order_by(*keys)
     return [Count(*row) for row in connection.execute(query)]
+
+
+def waiting(connection: Connection) -> list[Waiting]:
+    """How many items there are by reviewer pool and state, and since when."""
+    keys = (review_items.c.pool, review_items.c.state)
+    query = select(*keys, func.count(), func.min(review_items.c.created_us)).group_by(*keys)
+    return [Waiting(*row) for row in connection.execute(query)]
+
+
+def labelled_segments(connection: Connection, from_us: int, to_us: int) -> list[LabelledSegment]:
+    """Segments with labels on items of days that begin in [from_us, to_us), by name."""
+
+    def in_state(state: str) -> Any:
+        return func.sum(case((review_items.c.state == state, 1), else_=0))
+
+    within = _within(review_items.c.segment, review_items.c.day_us, None, from_us, to_us)
+    newest = (
+        select(review_items.c.segment, func.max(labels.c.id))
+        .join(labels, labels.c.item_id == review_items.c.item_id)
+        .where(*within)
+        .group_by(review_items.c.segment)
+    )
+    sums = (
+        select(
+            review_items.c.segment,
+            func.min(review_items.c.route),
+            func.count(),
+            func.sum(review_items.c.labelled),
+            func.sum(review_items.c.skips),
+            *(in_state(state) for state in ("open", "leased", "removed")),
+        )
+        .where(*within)
+        .group_by(review_items.c.segment)
+        .having(func.sum(review_items.c.labelled) > 0)
+        .order_by(review_items.c.segment)
+    )
+    last = {row[0]: int(row[1]) for row in connection.execute(newest)}
+    found = []
+    for segment, route, *values in connection.execute(sums):
+        items, labelled, skips, waiting, leased, removed = (int(value) for value in values)
+        newest_id = last.get(segment, 0)
+        found.append(LabelledSegment(segment, route, items, labelled, skips, waiting, leased, removed, newest_id))
+    return found
+
+
+def last_label(connection: Connection) -> int:
+    """The number of the newest row of the labels; later ones have higher numbers. 0 without one."""
+    return int(connection.execute(select(func.max(labels.c.id))).scalar() or 0)
+
+
+def labels_after(connection: Connection, number: int) -> list[tuple[int, str]]:
+    """(number, reviewer pool) of labels of items after ``number``, gold ones aside, taken back or not."""
+    query = (
+        select(labels.c.id, review_items.c.pool)
+        .join(review_items, review_items.c.item_id == labels.c.item_id)
+        .where(labels.c.id > number, labels.c.kind == "label", ~labels.c.gold)
+    )
+    return [(int(row[0]), row[1]) for row in connection.execute(query)]
 
 
 def unmatched(connection: Connection) -> int:
