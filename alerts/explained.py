@@ -34,7 +34,7 @@ def lines(document: Mapping[str, Any]) -> Iterator[str]:
             f"of the reference; {tried.get('values', 0)} attribute values, {tried.get('conditions', 0)} conditions and "
             f"{tried.get('concepts', 0)} concepts looked at):"
         )
-    found = [*_attributes(explanation), *_conditions(explanation), *_concepts(explanation), *_parts(explanation)]
+    found = list(causes(document))
     yield from (found or ["  nothing found"] if tried else found)
     roles: dict[str, list[str]] = {}
     for exemplar in explanation.get("exemplars") or ():
@@ -42,6 +42,12 @@ def lines(document: Mapping[str, Any]) -> Iterator[str]:
     if roles:
         yield "Sampled sessions to look at:"
         yield from (f"  {role:<15} {', '.join(ids)}" for role, ids in roles.items())
+
+
+def causes(document: Mapping[str, Any]) -> Iterator[str]:
+    """What was found behind it, a line each: attribute values, conditions, words, and parts of time or money."""
+    explanation = document.get("explanation") or {}
+    yield from (*_attributes(explanation), *_conditions(explanation), *_concepts(explanation), *_parts(explanation))
 
 
 def _attributes(explanation: Mapping[str, Any]) -> Iterator[str]:

@@ -149,11 +149,24 @@ def read_spending(
     if closed is None:
         raise SpendingError("nothing is closed yet: no event has been read, or the first minutes are still open")
     until = closed // HOUR_US * HOUR_US
-    since, before = until - days * DAY_US, until - 2 * days * DAY_US
-    now, gaps = _by_segment(store, since, until, segment)
-    if segment is not None and segment not in now:
+    found = spending_between(store, config, until - days * DAY_US, until, segment, measures)
+    if segment is not None and not found.segments:
         raise SpendingError(f"no event of segment {segment!r} in the last {days} days; `driftline status` counts them")
-    earlier, lost = _by_segment(store, before, since, segment)
+    return found
+
+
+def spending_between(
+    store: Store,
+    config: Config,
+    since: int,
+    until: int,
+    segment: str | None = None,
+    measures: Sequence[Measure] = DEFAULT,
+) -> Spending:
+    """What was spent in [since, until) (event time, µs), against as long a stretch before it; the month is that of
+    ``until``."""
+    now, gaps = _by_segment(store, since, until, segment)
+    earlier, lost = _by_segment(store, 2 * since - until, since, segment)
     book, months = PriceBook(config.prices, config.timezone), _months(store, config, until)
     bills = {name: float(sum(s.total("cost").sum for s in versions.values())) for name, versions in now.items()}
     whole = sum(bills.values())

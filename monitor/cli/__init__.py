@@ -21,6 +21,7 @@ COMMANDS = {
     "export": ("monitor.cli.export", "export", "Write summaries, samples or anomalies as canonical JSON lines."),
     "forget": ("monitor.cli.forget", "forget", "Erase what is stored about a user or an event."),
     "reference": ("monitor.cli.reference", "reference", "Build, compare and activate references."),
+    "report": ("monitor.cli.report", "report", "What changed in a week, what it cost, what there is to decide."),
     "replay": ("monitor.cli.replay", "replay", "Send files of native events to a Kafka topic."),
     "review": ("monitor.cli.review", "review", "Label what was drawn for review, and read error rates."),
     "run": ("monitor.cli.run", "run", "Run the service."),

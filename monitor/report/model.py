@@ -1,0 +1,172 @@
+"""The report of a period, as data: what Markdown and HTML render, and what `--format json` prints.
+
+Published as ``docs/report.schema.json`` (``python -m monitor.report.model > docs/report.schema.json``). Money is in the
+currency, times are RFC 3339 in UTC; shares are of 1.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+FORMAT = 1
+
+
+class Figure(Struct, frozen=True):
+    """A measured signal: now, and the period before. ``status`` says why there is no value."""
+
+    signal: str
+    unit: str
+    value: float | None
+    low: Annotated[float | None, Meta(description="Lower end of the 95 % interval.")]
+    high: Annotated[float | None, Meta(description="Upper end of the 95 % interval.")]
+    before: float | None
+    status: str
+
+
+class Bill(Struct, frozen=True):
+    """What was spent; the five parts add up to ``change``."""
+
+    spent: float
+    before: float | None
+    change: float | None
+    parts: Annotated[dict[str, float], Meta(description="traffic, mix, units, tail and price.")]
+    top1_share: Annotated[float | None, Meta(description="Share of the dearest 1 % of requests.")]
+    month_projected: float | None
+    month_low: float | None
+    month_high: float | None
+
+
+class Reviewed(Struct, frozen=True):
+    """The error rate from labels, with the interval that holds at every look."""
+
+    rate: float | None
+    low: float | None
+    high: float | None
+    labels: int
+    waiting: int
+
+
+class Change(Struct, frozen=True):
+    """A stream that changed, of those listed at the false discovery rate."""
+
+    segment: str
+    signal: str
+    severity: str
+    sentence: str
+    since: str
+    until: str | None
+    anomaly: str | None
+
+
+class Picture(Struct, frozen=True):
+    """An exemplar: a JPEG of at most 256 pixels, base64."""
+
+    role: str
+    sample: str
+    jpeg: str
+
+
+class Alarm(Struct, frozen=True):
+    """An anomaly that opened in the period."""
+
+    id: str
+    owner: str
+    segment: str
+    signal: str
+    severity: str
+    state: str
+    opened: str
+    resolved: str | None
+    sentence: str
+    causes: list[str]
+    marked: Annotated[str | None, Meta(description="real or false, as people marked it.")]
+    accepted: bool
+    acknowledged: bool
+    told: Annotated[int, Meta(description="Sinks that were told.")]
+    pictures: list[Picture]
+
+
+class Promise(Struct, frozen=True):
+    """What an owner's budget promises, and what became of it in the period."""
+
+    owner: str
+    severity: str
+    allowance: str
+    allowed: Annotated[float, Meta(description="False alarms that the budget allows in a stretch of this length.")]
+    opened: int
+    marked_real: int
+    marked_false: int
+
+
+class Segment(Struct, frozen=True):
+    """A segment in the period."""
+
+    segment: str
+    route: str
+    stakes: str
+    requests: int
+    requests_before: int | None
+    coverage: Annotated[float | None, Meta(description="Share of its samples that could be looked at.")]
+    bill: Bill
+    figures: list[Figure]
+    reviewed: Reviewed | None
+    versions: Annotated[list[str], Meta(description="Versions of model and prompt, the commonest first.")]
+    new_versions: Annotated[list[str], Meta(description="Those that the period before did not see.")]
+    full: Annotated[bool, Meta(description="Told in full: it changed, or is one of the largest.")]
+
+
+class Deploy(Struct, frozen=True):
+    """A deploy that was announced."""
+
+    time: str
+    version: str
+    where: str
+    who: str
+    note: str
+
+
+class Report(Struct, frozen=True):
+    """Everything that is told of a period."""
+
+    format: int
+    since: str
+    until: str
+    before: Annotated[str, Meta(description="Begin of the period it is compared with, of the same length.")]
+    timezone: str
+    currency: str
+    evaluated_until: str | None
+    complete: Annotated[bool, Meta(description="Whether all of the period was evaluated when the report was made.")]
+    changed: Annotated[list[str], Meta(description="What changed, a sentence each.")]
+    cost: Annotated[list[str], Meta(description="What it cost, a sentence each.")]
+    decide: Annotated[list[str], Meta(description="What there is to decide, a sentence each.")]
+    false_discovery_rate: float
+    judged: Annotated[int, Meta(description="Streams that were judged.")]
+    requests: int
+    requests_before: int | None
+    bill: Bill
+    changes: list[Change]
+    alarms: list[Alarm]
+    promises: list[Promise]
+    segments: list[Segment]
+    reviewed: Reviewed | None
+    deploys: list[Deploy]
+    not_measured: Annotated[list[str], Meta(description="What was not measured, and why, a sentence each.")]
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema of the report."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": "https://driftline.dev/schemas/report-1.json",
+        "title": "driftline report",
+        **msgspec.json.schema(Report),
+    }
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(schema(), indent=2, ensure_ascii=False) + "\n")

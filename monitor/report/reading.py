@@ -1,0 +1,311 @@
+"""The report of a period, read from the store. Nothing is judged here that was not judged before, but for the list of
+changes, which is made anew at its own false discovery rate (`monitor.evaluate.changes`)."""
+
+from __future__ import annotations
+
+import base64
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+
+from alerts import explained
+from detectors.summaries import Selection, Summary
+from detectors.summaries.signals import measure, signal
+from monitor import estimates
+from monitor.config.model import Config
+from monitor.evaluate.changes import changes
+from monitor.evaluate.streams import Ownership
+from monitor.report import telling
+from monitor.report.model import (
+    FORMAT,
+    Alarm,
+    Bill,
+    Change,
+    Deploy,
+    Figure,
+    Picture,
+    Promise,
+    Report,
+    Reviewed,
+    Segment,
+)
+from monitor.spending import SegmentSpending, Spending, spending_between
+from monitor.store import anomalies, deploys, evaluation, outbox, reads, responses
+from monitor.store.engine import Store
+from monitor.store.tables import sample_content, samples
+from monitor.times import iso
+
+SHOWN = (
+    "latency_total_p50", "latency_total_p95", "latency_total_p99", "cost_p95", "error_rate", "timeout_rate",
+    "refusal_rate", "abstention_rate", "schema_violation_rate", "citation_ungrounded_rate", "disagreement_rate",
+    "verification_failure_rate",
+)  # fmt: skip
+LARGEST = 10  # segments told in full beside those that changed
+PICTURES = 3  # before, and as many now, of an alarm
+MOST_PICTURED = 12  # alarms with pictures: a page is to stay below some megabytes
+CAUSES = 6
+_READ = Selection(frozenset({"events", *(signal(name).metric for name in SHOWN)}), thinned=False, users=False)
+
+
+def read_report(
+    store: Store,
+    config: Config,
+    from_us: int,
+    to_us: int,
+    level: float = 0.1,
+    told: Callable[[float], None] = telling.silent,
+) -> Report:
+    """The report of [from, to), full hours of event time, against as long a stretch before it.
+
+    ``level`` is the false discovery rate of the list of changes; ``told`` is called now and then with the share of its
+    work that is done. Raises PeriodError where nothing of the period is evaluated.
+    """
+    done = evaluation.standing(store).done_until_us
+    end = to_us if done is None else min(to_us, done)
+    found = changes(store, config, from_us, end, level, told)
+    spending = spending_between(store, config, from_us, to_us, measures=())
+    rated = {one.segment: one for one in estimates.estimates(store, from_us, to_us, config.timezone)}
+    with store.read() as connection:
+        now, gaps = _summaries(connection, from_us, to_us)
+        before, lost = _summaries(connection, 2 * from_us - to_us, from_us)
+        alarms = _alarms(connection, from_us, to_us)
+        promises = _promises(connection, config, from_us, to_us)
+        seen = _coverage(connection, from_us, to_us)
+        announced = deploys.list_deploys(connection, from_us=from_us, to_us=to_us)
+    ownership = Ownership(config)
+    paid = {one.segment: one for one in spending.segments}
+    touched = {one.segment for one in found.changes} | {alarm.segment for alarm in alarms}
+    rows: list[Segment] = []
+    for name, mine in sorted(now.items(), key=lambda entry: (-_events(entry[1]), entry[0])):
+        earlier = before.get(name)
+        whole = Summary.merge_all(mine.versions.values())
+        was = None if earlier is None else Summary.merge_all(earlier.versions.values())
+        known = set() if earlier is None else set(earlier.versions)
+        versions = _named(mine.versions)
+        rows.append(
+            Segment(
+                segment=name,
+                route=mine.route,
+                stakes=ownership.stakes(name, mine.route),
+                requests=whole.events(),
+                requests_before=None if lost or was is None else was.events(),
+                coverage=seen.get(name),
+                bill=_bill(paid.get(name)),
+                figures=[_figure(one, whole, was) for one in SHOWN],
+                reviewed=_reviewed(rated.get(name)),
+                versions=versions,
+                new_versions=[version for version in versions if known and version not in known],
+                full=name in touched or len(rows) < LARGEST,
+            )
+        )
+    listed = [
+        Change(one.segment, one.signal, one.severity, one.sentence, one.since, one.until, one.anomaly)
+        for one in found.changes
+    ]
+    bill = _whole_bill(spending)
+    requests_before = None if lost or not before else sum(_events(one) for one in before.values())
+    return Report(
+        format=FORMAT,
+        since=iso(from_us),
+        until=iso(to_us),
+        before=iso(2 * from_us - to_us),
+        timezone=config.timezone,
+        currency=config.prices.currency,
+        evaluated_until=None if done is None else iso(done),
+        complete=done is not None and done >= to_us,
+        changed=telling.changed(listed, alarms),
+        cost=telling.cost(spending),
+        decide=telling.decide(alarms, promises, found, rated),
+        false_discovery_rate=level,
+        judged=found.streams,
+        requests=sum(_events(one) for one in now.values()),
+        requests_before=requests_before,
+        bill=bill,
+        changes=listed,
+        alarms=alarms,
+        promises=promises,
+        segments=rows,
+        reviewed=_reviewed(rated.get(estimates.ALL) or (next(iter(rated.values())) if len(rated) == 1 else None)),
+        deploys=[_deploy(one) for one in announced],
+        not_measured=telling.not_measured(found, gaps, rows, done, to_us),
+    )
+
+
+class _Segment:
+    """A segment's summaries by version."""
+
+    def __init__(self, route: str) -> None:
+        self.route = route
+        self.versions: dict[str, Summary] = {}
+
+
+Gaps = tuple[tuple[int, int], ...]
+
+
+def _summaries(connection: Connection, from_us: int, to_us: int) -> tuple[dict[str, _Segment], Gaps]:
+    merged, gaps = reads.merged_by(
+        connection, from_us, to_us, lambda row: (row.segment, row.route, row.version), selection=_READ
+    )
+    found: dict[str, _Segment] = {}
+    for (name, route, version), one in merged.items():
+        mine = found.setdefault(name, _Segment(route))
+        known = mine.versions.get(version)
+        mine.versions[version] = one.summary if known is None else Summary.merge_all((known, one.summary))
+    return found, gaps
+
+
+def _events(mine: _Segment) -> int:
+    return sum(summary.events() for summary in mine.versions.values())
+
+
+def _named(versions: dict[str, Summary]) -> list[str]:
+    return sorted((v for v in versions if v), key=lambda version: (-versions[version].events(), version))
+
+
+def _figure(name: str, now: Summary, before: Summary | None) -> Figure:
+    found = measure(now, name)
+    was = None if before is None else measure(before, name).value
+    return Figure(name, signal(name).unit, found.value, found.low, found.high, was, found.status)
+
+
+def _bill(one: SegmentSpending | None) -> Bill:
+    if one is None:
+        return Bill(0.0, None, None, {}, None, None, None, None)
+    change, month = one.change, one.month
+    return Bill(
+        spent=one.bill,
+        before=None if change is None else change.before,
+        change=None if change is None else change.change,
+        parts={} if change is None else telling.parts(change),
+        top1_share=one.tail.top1_share,
+        month_projected=None if month is None else month.projected,
+        month_low=None if month is None else month.low,
+        month_high=None if month is None else month.high,
+    )
+
+
+def _whole_bill(spending: Spending) -> Bill:
+    """All segments together: changes add up where each is known; projections of a month do not, so there is none."""
+    known = [one.change for one in spending.segments if one.change is not None]
+    whole = bool(known) and len(known) == len(spending.segments)
+    added: Counter[str] = Counter()
+    for one in known:
+        added.update(telling.parts(one))
+    return Bill(
+        spent=spending.bill,
+        before=sum(one.before for one in known) if whole else None,
+        change=sum(one.change for one in known) if whole else None,
+        parts=dict(added) if whole else {},
+        top1_share=None,
+        month_projected=None,
+        month_low=None,
+        month_high=None,
+    )
+
+
+def _reviewed(one: estimates.Estimate | None) -> Reviewed | None:
+    if one is None:
+        return None
+    limits = one.always or one.bounds
+    return Reviewed(one.rate, limits.low, limits.high, one.labels, one.waiting)
+
+
+def _coverage(connection: Connection, from_us: int, to_us: int) -> dict[str, float]:
+    query = (
+        select(samples.c.segment, samples.c.state, func.count())
+        .where(samples.c.window_us >= from_us, samples.c.window_us < to_us)
+        .where(samples.c.state != "pending", samples.c.pi > 0)
+        .group_by(samples.c.segment, samples.c.state)
+    )
+    counts: dict[str, Counter[str]] = {}
+    for name, state, count in connection.execute(query):
+        counts.setdefault(name, Counter())[state] += count
+    return {name: found["embedded"] / found.total() for name, found in counts.items()}
+
+
+# -- alarms -------------------------------------------------------------------------------------------------
+
+
+def _alarms(connection: Connection, from_us: int, to_us: int) -> list[Alarm]:
+    rows = anomalies.list_anomalies(connection, from_us=from_us, to_us=to_us, limit=None)
+    rows = [row for row in rows if row.signal != "new_segment"]
+    stands = responses.standing(connection, [row.anomaly_id for row in rows])
+    rank = {"page": 0, "ticket": 1, "report": 2}
+    rows.sort(key=lambda row: (rank.get(row.severity, 3), row.opened_us, row.anomaly_id))
+    found = []
+    for position, row in enumerate(rows):
+        said = stands.get(row.anomaly_id, responses.NOTHING)
+        told = [one for one in outbox.deliveries(connection, row.anomaly_id) if one.state == "sent"]
+        found.append(
+            Alarm(
+                id=row.anomaly_id,
+                owner=row.owner,
+                segment=row.segment,
+                signal=row.signal,
+                severity=row.severity,
+                state=row.state,
+                opened=iso(row.opened_us),
+                resolved=None if row.resolved_us is None else iso(row.resolved_us),
+                sentence=str((row.document.get("explanation") or {}).get("sentence", "")),
+                causes=_causes(row.document),
+                marked=None if said.marked is None else said.marked.action,
+                accepted=said.accepted is not None,
+                acknowledged=said.acknowledged is not None,
+                told=len(told),
+                pictures=_pictures(connection, row.document) if position < MOST_PICTURED else [],
+            )
+        )
+    return found
+
+
+def _causes(document: dict[str, Any]) -> list[str]:
+    """What was found behind it, a line each: attribute values, conditions, words, parts of the bill."""
+    return [line.strip() for line in explained.causes(document)][:CAUSES]
+
+
+def _pictures(connection: Connection, document: dict[str, Any]) -> list[Picture]:
+    """Thumbnails of the sessions that the anomaly points to, as far as they are kept."""
+    wanted: list[tuple[str, str]] = []
+    for role in ("typical_before", "typical_now"):
+        ids = [e["sample_id"] for e in (document.get("explanation") or {}).get("exemplars") or () if e["role"] == role]
+        wanted += [(role, one) for one in ids[:PICTURES]]
+    query = select(sample_content.c.sample_id, sample_content.c.thumbnail).where(
+        sample_content.c.sample_id.in_([one for _, one in wanted]), sample_content.c.thumbnail.is_not(None)
+    )
+    kept = {row.sample_id: bytes(row.thumbnail) for row in connection.execute(query)} if wanted else {}
+    return [Picture(role, one, base64.b64encode(kept[one]).decode()) for role, one in wanted if one in kept]
+
+
+def _promises(connection: Connection, config: Config, from_us: int, to_us: int) -> list[Promise]:
+    ownership = Ownership(config)
+    found = []
+    for owner in [*config.owners, "default"] if "default" not in config.owners else list(config.owners):
+        for severity in ("page", "ticket"):
+            allowance = ownership.allowance(owner, severity)
+            said = responses.marks(connection, owner=owner, severity=severity, from_us=from_us, to_us=to_us)
+            if owner == "default" and config.owners and not said.opened:
+                continue
+            found.append(
+                Promise(
+                    owner,
+                    severity,
+                    str(allowance),
+                    allowance.per_us * (to_us - from_us),
+                    said.opened,
+                    said.real,
+                    said.false,
+                )
+            )
+    return found
+
+
+def _deploy(one: deploys.Deploy) -> Deploy:
+    where = ", ".join(part for part in (one.route, one.segment) if part) or "all routes"
+    return Deploy(iso(one.time_us), one.version, where, one.who, one.note)
+
+
+def ordered(rows: Sequence[Segment]) -> tuple[list[Segment], list[Segment]]:
+    """Segments that are told in full, and the others, each in the order of their traffic."""
+    return [row for row in rows if row.full], [row for row in rows if not row.full]

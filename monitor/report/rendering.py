@@ -1,0 +1,115 @@
+"""A report as Markdown for a pull request or a chat, and as one HTML file that prints and reads on a phone."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import cache
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from detectors.summaries.signals import signal
+from monitor.report import telling
+from monitor.report.model import Figure, Report, Segment
+from monitor.report.reading import ordered
+
+_UNITS = {"1": "", "currency": ""}
+_SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_{}[]<>()#+-!|~"})
+
+
+def markdown(report: Report) -> str:
+    """CommonMark with tables as GitHub has them. Everything that came from events is escaped."""
+    return _environment(escaped=False).get_template("report.md").render(**_given(report))
+
+
+def html(report: Report) -> str:
+    """One self-contained file: no script, nothing that is fetched."""
+    return _environment(escaped=True).get_template("report.html").render(**_given(report))
+
+
+def _given(report: Report) -> dict[str, Any]:
+    full, others = ordered(report.segments)
+    zone = ZoneInfo(report.timezone)
+
+    def local(text: str | None) -> str:
+        return "" if text is None else f"{datetime.fromisoformat(text).astimezone(zone):%Y-%m-%d %H:%M}"
+
+    def money(value: float | None) -> str:
+        return "–" if value is None else telling.money(value, report.currency)
+
+    return {
+        "report": report,
+        "full": full,
+        "others": others,
+        "local": local,
+        "money": money,
+        "figure": lambda one: figure(one, report.currency),
+        "moved": moved,
+        "named": lambda one: signal(one.signal).name.replace("_", " "),
+        "count": lambda value: "–" if value is None else f"{value:,}",
+        "percent": percent,
+        "against": against,
+        "parts": telling.PARTS,
+        "told": lambda segment: [one for one in segment.figures if one.value is not None],
+        "changes_of": lambda segment: [one for one in report.changes if one.segment == segment.segment],
+    }
+
+
+def percent(share: float | None) -> str:
+    """``1.2 %``."""
+    if share is None:
+        return "–"
+    value = 100 * share
+    return f"{value:.0f} %" if value in (0, 100) else f"{value:.2g} %" if value < 10 else f"{value:.0f} %"
+
+
+def against(now: float, before: float | None) -> str:
+    """How much more or less than before: ``+12 %``."""
+    if not before:
+        return "–"
+    change = 100 * (now - before) / before
+    return f"{'+' if change >= 0 else '−'}{abs(change):.0f} %"
+
+
+def figure(one: Figure, currency: str) -> str:
+    """A value with its interval: ``4.2 s [4.1, 4.3]``."""
+    if one.value is None:
+        return "not enough data" if one.status == "not_enough_data" else "–"
+    shown = percent if one.unit == "1" else lambda value: f"{value:,.3g}" if value < 100 else f"{value:,.0f}"
+    unit = {"1": "", "currency": f" {currency}"}.get(one.unit, f" {one.unit}")
+    limits = f" [{shown(one.low)}, {shown(one.high)}]" if one.low is not None and one.high != one.low else ""
+    return f"{shown(one.value)}{unit}{limits}"
+
+
+def moved(one: Figure) -> str:
+    """What it was before, where it was known."""
+    if one.value is None or one.before is None:
+        return "–"
+    if one.unit == "1":
+        return percent(one.before)
+    return against(one.value, one.before)
+
+
+def plain(segment: Segment) -> str:
+    """A segment's name for an anchor."""
+    return "".join(character if character.isalnum() else "-" for character in segment.segment)
+
+
+def _escaped(text: object) -> str:
+    return str(text).translate(_SPECIAL).replace("\n", " ")
+
+
+@cache
+def _environment(*, escaped: bool) -> Environment:
+    environment = Environment(
+        loader=PackageLoader("monitor.report", "templates"),
+        autoescape=escaped,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["md"] = _escaped
+    environment.filters["anchor"] = plain
+    return environment

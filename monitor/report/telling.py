@@ -1,0 +1,158 @@
+"""The first page of a report in sentences: what changed and cost, what there is to decide, what was not measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from monitor.estimates import ALL, Estimate
+from monitor.evaluate.changes import Changes
+from monitor.report.model import Alarm, Change, Promise, Segment
+from monitor.spending import Change as SpendingChange
+from monitor.spending import Spending
+from monitor.times import iso
+
+MOST_TOLD = 8  # sentences of one kind on the first page
+NOTABLE = 0.05  # of a bill: less is not told on the first page
+PARTS = {
+    "traffic": "more or less traffic",
+    "mix": "another mix of models and prompts",
+    "units": "tokens per request",
+    "tail": "the largest requests",
+    "price": "prices",
+}
+
+
+def silent(share: float) -> None:
+    """Progress that nobody watches."""
+
+
+def parts(change: SpendingChange) -> dict[str, float]:
+    """The parts of a change of a bill, by name."""
+    return {name: float(getattr(change, name)) for name in PARTS}
+
+
+def money(value: float, currency: str) -> str:
+    """``1,234.50 USD``; small sums with three digits."""
+    text = f"{value:,.2f}" if abs(value) >= 1 or value == 0 else f"{value:.3g}"
+    return f"{text} {currency}"
+
+
+def changed(listed: Sequence[Change], alarms: Sequence[Alarm]) -> list[str]:
+    """Alarms first, each with what is behind it; then changes that were no alarm."""
+    found = [alarm.sentence for alarm in alarms if alarm.severity != "report" and alarm.marked != "false"]
+    others = [one.sentence for one in listed if one.anomaly is None]
+    return _cut([*found, *others], "changes") or ["Nothing changed that could be told from chance."]
+
+
+def cost(spending: Spending) -> list[str]:
+    """The bill, why it changed, and the segments that made it."""
+    currency = spending.currency
+    if not spending.segments:
+        return ["No request in this period."]
+    known = [one for one in spending.segments if one.change is not None]
+    found = []
+    if len(known) == len(spending.segments):
+        before = sum(one.change.before for one in known if one.change)
+        change = spending.bill - before
+        share = f" ({change / before:+.0%})" if before > 0 else ""
+        found.append(f"{money(spending.bill, currency)}, {_signed(change, currency)}{share} against the period before.")
+        added = {name: sum(parts(one.change)[name] for one in known if one.change) for name in PARTS}
+        largest = sorted(added, key=lambda name: -abs(added[name]))[:2]
+        told = [
+            f"{PARTS[name]} {_signed(added[name], currency)}" for name in largest if abs(added[name]) > NOTABLE * before
+        ]
+        if told:
+            found.append(f"Of the change: {', '.join(told)}.")
+    else:
+        found.append(f"{money(spending.bill, currency)}; the period before is not known of every segment.")
+    movers = [
+        one for one in known if one.change and abs(one.change.change) > NOTABLE * max(spending.bill, one.change.before)
+    ]
+    movers.sort(key=lambda one: -abs(one.change.change if one.change else 0.0))
+    for one in movers[:3]:
+        assert one.change is not None
+        why = max(parts(one.change).items(), key=lambda entry: abs(entry[1]))[0]
+        found.append(
+            f"{one.segment}: {_signed(one.change.change, currency)}, mostly by {PARTS[why]} "
+            f"({_signed(parts(one.change)[why], currency)})."
+        )
+    heavy = [one for one in spending.segments if (one.tail.top1_share or 0) >= 0.2 and one.share >= NOTABLE]
+    found += [
+        f"The dearest 1 % of requests of {one.segment} are {one.tail.top1_share:.0%} of its bill." for one in heavy[:2]
+    ]
+    return found
+
+
+def decide(
+    alarms: Sequence[Alarm], promises: Sequence[Promise], found: Changes, rated: Mapping[str, Estimate]
+) -> list[str]:
+    """What only a person can settle."""
+    told = []
+    waiting = [one for one in alarms if one.state == "open" and not one.accepted and one.severity != "report"]
+    if waiting:
+        listed = ", ".join(one.id[:8] for one in waiting[:5])
+        what = "anomaly is" if len(waiting) == 1 else "anomalies are"
+        told.append(
+            f"{len(waiting)} {what} still open ({listed}): mend the cause, or accept the new normal with "
+            "`driftline alerts accept ID`."
+        )
+    unmarked = [one for one in alarms if one.marked is None and one.severity != "report"]
+    if unmarked:
+        told.append(
+            f"{len(unmarked)} of {len([one for one in alarms if one.severity != 'report'])} alarms are not marked: "
+            "`driftline alerts mark ID --real` or `--false` says whether the budget keeps its promise."
+        )
+    told += [
+        f"{one.owner}: {one.marked_false} {one.severity} alarms were false, {one.allowed:.2g} are allowed in such a "
+        "period. Look at what they have in common."
+        for one in promises
+        if one.marked_false > max(one.allowed, 1.0)
+    ]
+    queue = rated.get(ALL) or (next(iter(rated.values())) if len(rated) == 1 else None)
+    if queue is not None and queue.waiting > queue.labels:
+        told.append(
+            f"{queue.waiting:,} items wait for review, {queue.labels:,} are labelled: label more, or draw fewer "
+            "(review.labels)."
+        )
+    if found.without_reference:
+        told.append(
+            f"{len(found.without_reference)} segments are not judged for want of a reference: "
+            f"{_names(found.without_reference)}. `driftline reference list` shows what waits for approval."
+        )
+    return told or ["Nothing."]
+
+
+def not_measured(
+    found: Changes, gaps: Sequence[tuple[int, int]], rows: Sequence[Segment], done: int | None, to_us: int
+) -> list[str]:
+    """What the report cannot know."""
+    told = []
+    if done is None or done < to_us:
+        told.append(
+            "The end of the period was not evaluated yet" + ("." if done is None else f", from {iso(done)} on.")
+        )
+    if found.without_reference:
+        told.append(f"Not judged for want of a reference: {_names(found.without_reference)}.")
+    for low, high in (*found.gaps, *((iso(low), iso(high)) for low, high in gaps)):
+        told.append(f"Hours that are no longer kept: {low} to {high}.")
+    partly = [row.segment for row in rows if row.coverage is not None and row.coverage < 0.9]
+    if partly:
+        told.append(f"Less than 90 % of the samples could be looked at in {_names(partly)}.")
+    blind = [row.segment for row in rows if row.coverage is None]
+    if blind:
+        told.append(f"No sample was looked at in {_names(blind)}.")
+    return told
+
+
+def _names(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:5])
+    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"
+
+
+def _signed(value: float, currency: str) -> str:
+    return ("+" if value >= 0 else "−") + money(abs(value), currency)
+
+
+def _cut(sentences: list[str], what: str) -> list[str]:
+    more = len(sentences) - MOST_TOLD
+    return sentences if more <= 0 else [*sentences[:MOST_TOLD], f"And {more} more {what}, listed below."]
