@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
-from scipy.special import chdtri, expit, gammaincc, logit
+from scipy.special import expit, gammaincc, logit, ndtri
 from sklearn.isotonic import IsotonicRegression
 
 from detectors.explain.weighted import Limits, Share
@@ -40,7 +40,7 @@ BINS = 10
 MIN_PER_BIN = 5  # labels; fewer bins are made where there are fewer
 EDGE = 1e-4  # confidences are held this far from 0 and 1 on the logit scale
 PRIOR_SD = 1.5  # of intercept and log slope-like coefficient around "as it says", logit scale
-CONFIDENCE = 0.998  # of the reference's map, for bets
+CONFIDENCE = 0.998  # of the reference's map, one-sided, for bets
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,11 +242,12 @@ class CalibrationReference:
         return cls(PlattMap.fit(labels), float(labels.weights.max()), float(np.log(min_effect)))
 
     def limits(self, confidence: ArrayLike) -> tuple[Float, Float, Float]:
-        """(low, expected, high) chance of being wrong at each confidence, float64[n]; the band holds at all
-        confidences together with 99.8 % (Scheffe), and is ``margin`` wider."""
+        """(low, expected, high) chance of being wrong at each confidence, float64[n]; each limit holds with 99.8 % at
+        each confidence, and is ``margin`` wider. At all of them together they hold more rarely, which bets do not need:
+        what is too low at one confidence is outweighed at others (docs/statistics.md)."""
         z = _logit(unit(confidence, "confidence"))
         var_a, cov, var_b = self.map.covariance
-        error = np.sqrt(np.maximum(var_a + 2.0 * cov * z + var_b * z**2, 0.0) * float(chdtri(2, 1.0 - CONFIDENCE)))
+        error = np.sqrt(np.maximum(var_a + 2.0 * cov * z + var_b * z**2, 0.0)) * float(ndtri(CONFIDENCE))
         right = self.map.intercept + self.map.slope * z
         at: Callable[[Float], Float] = lambda eta: np.asarray(expit(-eta), dtype=np.float64)  # noqa: E731
         return at(right + error + self.margin), at(right), at(right - error - self.margin)

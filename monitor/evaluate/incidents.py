@@ -223,9 +223,10 @@ def review_open(session: Session, now: int, batch: Batch) -> None:
         if int(bank.supported[i]) < int(bank.last_data[i]) or not _shows(session, i, fact, now):
             continue  # what is measured now no longer tells of the change
         stream = bank.streams[i]
-        effect = measure(session, i, fact.since.low if labelled else max(fact.since.low, now - DAY_US), now)
-        found = document(effect)
-        if found != fact.effect and found.value is not None:
+        begin = fact.since.low if labelled else max(fact.since.low, now - DAY_US)
+        effect = measure(session, i, begin, now) if not labelled or bank.last_data[i] == now else None
+        found = fact.effect if effect is None else document(effect)
+        if effect is not None and found != fact.effect and found.value is not None:
             text = said(session, stream, effect, middle(fact.since.low, fact.since.high))
             anomaly = lifecycle.update(anomaly, fact.stream, at_us=now, effect=found, sentence=text)
             anomaly = _put(session, anomaly, batch)

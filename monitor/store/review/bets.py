@@ -65,7 +65,7 @@ def count_to_bet(store: Store, segments: Sequence[str]) -> dict[str, int]:
                 .where(*_TO_BET, review_items.c.segment.in_(segments[start : start + _CHUNK]))
                 .group_by(review_items.c.segment)
             )
-            found.update((segment, int(count)) for segment, count in connection.execute(query).tuples())
+            found.update((segment, int(count)) for segment, count in connection.execute(query))
     return found
 
 
