@@ -225,7 +225,7 @@ def calibration_explanation(session: Session, stream: Stream, from_us: int, end_
     return Explanation(
         sentence="",
         exemplars=[
-            {"role": "most_changed", "sample_id": of[at].sample_id, "window": of[at].time_us}
+            {"role": "most_changed", "sample_id": of[at].sample_id, "window": of[at].window_us}
             for at in order[:EXEMPLARS].tolist()
         ],
         tried={"sessions_before": fit.labels, "sessions_now": labels.size},

@@ -27,7 +27,8 @@ _SURE = ("correct", "wrong")
 @dataclass(frozen=True, slots=True)
 class Answer:
     """An answered item. ``wrong``: the share of its sure labels that say so, None where nobody was sure; gold labels
-    are about the reviewer. ``facts``: JSON of its sample, '' where that is gone. Times µs, of the event."""
+    are about the reviewer. ``facts``: JSON of its sample, '' where that is gone, as ``window_us``, its
+    window, is 0. Times µs, of the event."""
 
     item_id: str
     sample_id: str
@@ -37,6 +38,7 @@ class Answer:
     pi_review: float
     wrong: float | None
     facts: str
+    window_us: int = 0
 
 
 def to_bet(store: Store, segments: Sequence[str], until_us: int) -> list[Answer]:
@@ -106,7 +108,7 @@ def _read(
 ) -> list[Answer]:
     names = ("item_id", "sample_id", "segment", "time_us", "pi_sample", "pi_review")
     query = (
-        select(*(review_items.c[name] for name in names), samples.c.facts)
+        select(*(review_items.c[name] for name in names), samples.c.facts, samples.c.window_us)
         .join(samples, samples.c.sample_id == review_items.c.sample_id, isouter=True)
         .where(*conditions)
     )
@@ -120,5 +122,5 @@ def _read(
         for row in chunk:
             sure = [v.verdict == "wrong" for v in given.get(row.item_id, ()) if not v.gold and v.verdict in _SURE]
             wrong = sum(sure) / len(sure) if sure else None
-            found.append(Answer(*(row[:6]), wrong, row.facts or ""))
+            found.append(Answer(*(row[:6]), wrong, row.facts or "", row.window_us or 0))
     return found
