@@ -197,6 +197,9 @@ def test_batches_and_restarts_give_the_same_evidence(store_url: str, tmp_path: A
         write_labels(store, "invoices", START_US, 4, per_day=150)
         write_labels(store, "invoices", START_US + 4 * DAY_US, 5, per_day=150, odds=8.0)
     evaluate(whole, settings, end, batch_us=40 * DAY_US)
+    set_watermark(parts, START_US + 4 * DAY_US)
+    evaluate(parts, settings, end, holder="same")
+    set_watermark(parts, end)
     while True:
         worker = EvaluateWorker(parts, settings, clock=lambda: end / 1e6, holder="same", batch_us=batch_us)
         worked = [worker.step() for _ in range(50)]  # dropped without a word, as by SIGKILL
