@@ -129,7 +129,7 @@ class MemorySession(Session):
 
     def keep(self, reference: Reference, now_us: int) -> None:
         """Judge by a reference from ``now_us`` on, as if it had been learned then."""
-        batch = Batch(now_us)
+        batch = Batch(now_us, now_us)
         learning.keep(self, reference, now_us, batch)
         self._write(batch.steps)
         self._share_out(now_us)

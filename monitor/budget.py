@@ -25,6 +25,7 @@ from detectors.rates.volume import VolumeReference
 from monitor.config.model import Config
 from monitor.evaluate import slices
 from monitor.evaluate.bank import Stream
+from monitor.evaluate.calibration import CalibrationFit
 from monitor.evaluate.learning import growth, learning_segments, period
 from monitor.evaluate.power import HORIZON_HOURS, Line, Situation, answer, lines_of, usual
 from monitor.evaluate.references import FittedStream, Reference
@@ -216,6 +217,8 @@ class Watched:
                 return seen / 24.0, "recent"
         hours = max(1.0, (reference.to_us - reference.from_us) / HOUR_US)
         fit = stream.fitted.fit
+        if isinstance(fit, CalibrationFit):
+            return fit.labels / max(1.0, (fit.until_us - fit.from_us) / HOUR_US), "reference"
         if isinstance(fit, VolumeReference):
             return float(fit.mean.mean()), "reference"
         if isinstance(fit, EmbeddingReference):
@@ -224,14 +227,17 @@ class Watched:
         return trials / hours, "reference"
 
     def _weights(self, chosen: list[int]) -> dict[int, Float]:
-        """Quantiles of the weights of each slice's sessions of the last day, over the reference's greatest."""
+        """Quantiles of the weights of each slice's sessions of the last day, over the reference's greatest; of labels
+        those that the reference was learned from."""
         session, bank = self.session, self.session.bank
+        found = {
+            i: np.array(fit.shares) for i in chosen if isinstance(fit := bank.streams[i].fitted.fit, CalibrationFit)
+        }  # fmt: skip
         mine = [i for i in chosen if bank.streams[i].spec.kind == "slice"]
         if not mine:
-            return {}
+            return found
         samples = session.embedded_samples(self.now - DAY_US, self.now)
         members: dict[str, list[Any]] = {}
-        found = {}
         for i in mine:
             stream = bank.streams[i]
             if stream.segment not in members:
@@ -302,6 +308,8 @@ def _why(stream: Stream, per_hour: float, line: Line, grows: str) -> str:
     median = line.found[0][0]
     if per_hour <= 0:
         return "no sessions in the last day"
+    if isinstance(fit, CalibrationFit) and math.isfinite(median):
+        return f"it would take {duration(median)} at {number(per_hour * 24)} labels a day"
     if isinstance(fit, EmbeddingReference) and per_hour * 24 < MIN_ROWS:
         return f"fewer than {MIN_ROWS} sampled sessions a day"
     if math.isfinite(median):

@@ -11,7 +11,9 @@ the error between bins; error inside a bin is not seen. Its interval holds every
 differences found, under which a sum as small and as large would not be rare.
 
 Drift. Under a reference's map an item is wrong with probability g(c); y - g(c) is bounded with mean 0, whatever is
-asked and however it is sampled, so that it can be bet on as any rate is (detectors/rates/bets.py).
+asked and however it is sampled, so that it can be bet on as any rate is (detectors/rates/bets.py). A payoff is linear
+in y, so that y may be the share of an item's reviewers who said "wrong": it stays between the payoffs of 0 and of 1,
+both above 0, and its expectation is what it would be if one of the reviewers were drawn.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
-from scipy.special import chdtri, expit, gammaincc, logit
+from scipy.special import expit, gammaincc, logit, ndtri
 from sklearn.isotonic import IsotonicRegression
 
 from detectors.explain.weighted import Limits, Share
@@ -38,7 +40,7 @@ BINS = 10
 MIN_PER_BIN = 5  # labels; fewer bins are made where there are fewer
 EDGE = 1e-4  # confidences are held this far from 0 and 1 on the logit scale
 PRIOR_SD = 1.5  # of intercept and log slope-like coefficient around "as it says", logit scale
-CONFIDENCE = 0.998  # of the reference's map, for bets
+CONFIDENCE = 0.998  # of the reference's map, one-sided, for bets
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,11 +242,12 @@ class CalibrationReference:
         return cls(PlattMap.fit(labels), float(labels.weights.max()), float(np.log(min_effect)))
 
     def limits(self, confidence: ArrayLike) -> tuple[Float, Float, Float]:
-        """(low, expected, high) chance of being wrong at each confidence, float64[n]; the band holds at all
-        confidences together with 99.8 % (Scheffe), and is ``margin`` wider."""
+        """(low, expected, high) chance of being wrong at each confidence, float64[n]; each limit holds with 99.8 % at
+        each confidence, and is ``margin`` wider. At all of them together they hold more rarely, which bets do not need:
+        what is too low at one confidence is outweighed at others (docs/statistics.md)."""
         z = _logit(unit(confidence, "confidence"))
         var_a, cov, var_b = self.map.covariance
-        error = np.sqrt(np.maximum(var_a + 2.0 * cov * z + var_b * z**2, 0.0) * float(chdtri(2, 1.0 - CONFIDENCE)))
+        error = np.sqrt(np.maximum(var_a + 2.0 * cov * z + var_b * z**2, 0.0)) * float(ndtri(CONFIDENCE))
         right = self.map.intercept + self.map.slope * z
         at: Callable[[Float], Float] = lambda eta: np.asarray(expit(-eta), dtype=np.float64)  # noqa: E731
         return at(right + error + self.margin), at(right), at(right - error - self.margin)
@@ -252,27 +255,32 @@ class CalibrationReference:
     def scores(self, labels: Labelled) -> Float:
         """float64[n] in [-1, 1], weight x (wrong - expected) over the greatest weight: mean 0 under the map."""
         _, expected, _ = self.limits(labels.confidence)
-        return np.asarray(self._share(labels) * (labels.wrong - expected), dtype=np.float64)
+        return np.asarray(self.share(labels) * (labels.wrong - expected), dtype=np.float64)
 
     def log_bets(self, labels: Labelled) -> Float:
-        """Log payoffs of one look, float64[1, 2 K]: that errors are more frequent at the same confidence (K = number
+        """Log payoffs of one look, float64[1, 2 K]: the sums of `item_log_bets`."""
+        return np.asarray(self.item_log_bets(labels).sum(axis=0)[None, :], dtype=np.float64)
+
+    def item_log_bets(self, labels: Labelled) -> Float:
+        """Log payoffs of each item, float64[n, 2 K]: that errors are more frequent at the same confidence (K = number
         of ``ODDS``), then that they are rarer.
 
         Each item's payoff 1 + factor x share x (y - p) has an expectation of at most 1 while its chance of being wrong
         is within the band, p its upper (lower) end, the factor such that odds theta times p are bet on.
         """
         low, _, high = self.limits(labels.confidence)
-        share = self._share(labels)
+        share = self.share(labels)
         parts = []
         for y, p in ((labels.wrong, high), (1.0 - labels.wrong, 1.0 - low)):
             p = np.clip(p, EDGE, 1.0 - EDGE)[:, None]
             theta = np.asarray(ODDS)[None, :]
             chance = theta * p / (1.0 - p + theta * p)
             factor = (chance - p) / (p * (1.0 - p))
-            parts.append(np.log1p(factor * share[:, None] * (y[:, None] - p)).sum(axis=0))
-        return np.concatenate(parts)[None, :]
+            parts.append(np.log1p(factor * share[:, None] * (y[:, None] - p)))
+        return np.concatenate(parts, axis=1)
 
-    def _share(self, labels: Labelled) -> Float:
+    def share(self, labels: Labelled) -> Float:
+        """Weights over the greatest one of the reference, at most 1, float64[n]."""
         return np.asarray(np.minimum(labels.weights / self.greatest_weight, 1.0), dtype=np.float64)
 
     def to_state(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ class Labelled:
     independently of the others."""
 
     confidence: Float  # float64[n] in [0, 1], the system's own
-    wrong: Float  # float64[n], 0 or 1
+    wrong: Float  # float64[n], 0 or 1; where `of` was told so, the share of an item's reviewers who said "wrong"
     pi: Float  # float64[n] in (0, 1], probability that the item was sampled and reviewed
     pi_sample: (
         Float  # float64[n] in [pi, 1], probability that it was sampled at all; 1 where the whole traffic is known
@@ -33,19 +33,24 @@ class Labelled:
         *,
         pi_sample: ArrayLike | None = None,
         predicted: ArrayLike | None = None,
+        shares: bool = False,
     ) -> Labelled:
         """Check and gather. Leave out items labelled "unsure", and report how many they were.
 
         Args:
             confidence, wrong, pi, pi_sample, predicted: as the fields; ``pi_sample`` 1 where None.
+            shares: whether ``wrong`` may lie between 0 and 1, where several reviewers differ.
 
         Raises:
-            ValueError: no items, lengths that differ, NaN, labels other than 0 and 1, probabilities outside (0, 1].
+            ValueError: no items, lengths that differ, NaN, labels other than 0 and 1 (outside [0, 1] for ``shares``),
+                probabilities outside (0, 1].
         """
         y = vector(wrong, "wrong")
         if y.size == 0:
             raise ValueError("there are no labels; label some items first")
-        if not ((y == 0) | (y == 1)).all():
+        if shares:
+            unit(y, "wrong")
+        elif not ((y == 0) | (y == 1)).all():
             raise ValueError("wrong must hold 0 (right) and 1 (wrong) only; leave out items labelled unsure")
         c = unit(confidence, "confidence", y.size)
         total = inclusion(pi, "pi", y.size)

@@ -212,6 +212,12 @@ SIGNALS: tuple[Signal, ...] = (
         "agreement", "cosine of each image with its request's text, in standard deviations of the reference",
         "Do images still match their texts? Needs an encoder with a shared image-text space, whatever its scale",
     ),
+    Signal(
+        "calibration", "sample", "", "1", "answers that reviewers call wrong",
+        "labelled answers with a confidence, weighted by 1/pi", "all with an answer", "both", 1.5, "odds ratio",
+        "Does confidence mean what it meant? Answers are wrong more often, or less, than the reference's at the same "
+        "confidence; labels come from the review queue",
+    ),
 )  # fmt: skip
 
 BY_NAME: dict[str, Signal] = {s.name: s for s in SIGNALS}

@@ -1,7 +1,8 @@
 """All streams as arrays, stepped together.
 
 A stream is (owner, segment, signal) with its limits from the active reference and its evidence. Rates, tail shares
-and the mix look at every tick at which they have data; volume and embeddings look every hour. Nothing here reads the
+and the mix look at every tick at which they have data; volume and embeddings look every hour; calibration at hours
+with labels, which may be days apart: what it is funded with meanwhile it saves for the next one. Nothing here reads the
 store or a clock.
 """
 
@@ -39,7 +40,7 @@ NEVER = -1
 # Arrays of StreamBank with a row per stream, and those of them that begin at the present.
 _PER_STREAM = (
     "share", "last_look", "last_data", "supported", "alive", "floor", "hour_max", "hits", "trials", "looks", "counts",
-    "hour_hits",
+    "hour_hits", "saved",
 )  # fmt: skip
 _SINCE = ("last_look", "last_data", "supported", "floor")
 _SCALARS = ("floor", "hour_max", "last_data", "last_look", "share", "supported")  # one number per stream, kept
@@ -60,6 +61,7 @@ class Stream:
     code: int = 0  # of the tail's threshold bucket
     volume: int = -1  # position among the volume bets
     heading: Heading | None = None  # of embeddings: where the last looks moved
+    saves: bool = False  # whether it is funded at its next look with what fell to it since the last
 
     @property
     def spec(self) -> StreamSpec:
@@ -82,6 +84,7 @@ class _Arrays:
     both: Bool = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
     bets: Int64 = field(default_factory=lambda: np.ones(0, dtype=np.int64))
     hourly: Bool = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
+    saving: Int64 = field(default_factory=lambda: np.zeros(0, dtype=np.int64))  # positions of those that save
 
 
 class StreamBank:
@@ -98,6 +101,7 @@ class StreamBank:
         self.composition = 0  # counts up whenever streams come or go; equal numbers may be other streams
         self._known: _Arrays | None = None
         self.share = np.zeros(0)  # alarms per µs of event time that the stream is funded with in this hour
+        self.saved = np.zeros(0)  # alarms that a stream which saves has been funded with since its last look
         self.last_look = np.zeros(0, dtype=np.int64)
         self.last_data = np.zeros(0, dtype=np.int64)
         self.supported = np.zeros(0, dtype=np.int64)  # when an open change was last supported
@@ -143,7 +147,7 @@ class StreamBank:
         self, reference: Reference, reference_id: str, owner: str, severity: str, fitted: FittedStream
     ) -> Stream:
         spec = fitted.spec
-        hourly = spec.kind in ("volume", "embedding", "agreement", "slice")
+        hourly = spec.kind in ("volume", "embedding", "agreement", "slice", "calibration")
         bets = {"volume": VolumeBets.K + 1, "embedding": EmbeddingReference.K, "agreement": AgreementReference.K}.get(
             spec.kind, 8 if spec.direction == "both" else 4
         )
@@ -154,6 +158,7 @@ class StreamBank:
             stream.volume = self.volume.append(fitted.fit)
         if isinstance(fitted.fit, EmbeddingReference):
             stream.heading = fitted.fit.heading()
+        stream.saves = spec.kind == "calibration"
         return stream
 
     @property
@@ -166,6 +171,7 @@ class StreamBank:
         a.both = np.array([s.spec.direction == "both" for s in self.streams], dtype=np.bool_)
         a.bets = np.array([s.bets for s in self.streams], dtype=np.int64)
         a.hourly = np.array([s.hourly for s in self.streams], dtype=np.bool_)
+        a.saving = np.array([i for i, s in enumerate(self.streams) if s.saves], dtype=np.int64)
         for i, stream in enumerate(self.streams):
             fit = stream.fitted.fit
             if isinstance(fit, RateReference):
@@ -232,6 +238,11 @@ class StreamBank:
         """One tick: streams in ``looking`` have data. Returns the streams that alarmed, and everyone's evidence."""
         since = np.minimum(end_us - self.last_look, HOUR_US)
         funding = np.where(looking, self.share * since, 0.0)
+        if len(self.streams) and (saving := self._arrays.saving).size:
+            # Of every tick what its own share was; together never more than the allowance, whenever it is spent.
+            self.saved[saving] += self.share[saving] * self.tick_us
+            spent = saving[looking[saving]]
+            funding[spent], self.saved[spent] = self.saved[spent], 0.0
         result = self.sr.step(logs, funding, self._arrays.bets if len(self.streams) else None)
         self.last_look[looking] = end_us
         self.last_data[looking] = end_us
@@ -354,6 +365,8 @@ class StreamBank:
                 "reference": stream.reference_id, "share": share, "sr": evidence[i], "supported": supported,
                 "volume": volume,
             }  # fmt: skip
+            if stream.saves:
+                scalars = dict(sorted({**scalars, "saved": float(self.saved[i])}.items()))
             kept = ("|b1", (BETS,), alive[i * BETS : (i + 1) * BETS])
             sums = ("<f8", (BETS,), recovery[8 * i * BETS : 8 * (i + 1) * BETS])
             arrays: dict[str, tuple[str, tuple[int, ...], bytes]]
@@ -385,6 +398,7 @@ class StreamBank:
             self.volume.from_state(stream.volume, scalars["volume"])
         for name in _SCALARS:
             getattr(self, name)[i] = scalars[name]
+        self.saved[i] = scalars.get("saved", 0.0)
         self.recovery.sums[i], self.alive[i] = arrays["recovery"], arrays["alive"]
         if stream.hourly:
             self.looks[i], self.counts[i] = arrays["looks"], arrays["counts"]

@@ -12,11 +12,12 @@ from detectors.rates.volume import VolumeReference
 from detectors.summaries.metrics import METRICS
 from monitor.config.model import Config
 from monitor.evaluate.calendar import HOUR_US, Calendar
+from monitor.evaluate.calibration import SIGNAL, learn_calibration
 from monitor.evaluate.cells import Decoder, SummaryRow
-from monitor.evaluate.references import Reference, is_slice, kindred, learn
+from monitor.evaluate.references import FittedStream, Reference, is_slice, kindred, learn
 from monitor.evaluate.sentences import number, percent, quantity
 from monitor.evaluate.slices import learn_slice
-from monitor.evaluate.streams import SLICE_PREFIX
+from monitor.evaluate.streams import SLICE_PREFIX, spec_of
 from monitor.store import evaluation, listing, references
 from monitor.store.engine import Store
 from monitor.store.evaluation import SampleRow
@@ -101,6 +102,8 @@ def _build(
         max_rows=config.reference.max_rows,
         kindred_day_sd=kindred_day_sd,
     )
+    if (found := learn_calibration(store, reference, begin, end)) is not None:
+        reference.streams[SIGNAL] = FittedStream(spec_of(SIGNAL), found)
     return _add(store, reference)
 
 

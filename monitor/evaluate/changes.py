@@ -20,15 +20,17 @@ from monitor.config.model import Config
 from monitor.evaluate import judging, measuring
 from monitor.evaluate.bank import BETS, StreamBank
 from monitor.evaluate.calendar import HOUR_US
+from monitor.evaluate.calibration import calibration_looks
 from monitor.evaluate.cells import Cells, SummaryRow
 from monitor.evaluate.references import Reference
 from monitor.evaluate.sentences import sentence
-from monitor.evaluate.session import Session
-from monitor.store import coverage, evaluation, reads, references
+from monitor.evaluate.session import Batch, Session
+from monitor.store import coverage, evaluation, reads, references, review
 from monitor.store.anomalies import list_anomalies
 from monitor.store.engine import Store
 from monitor.store.evaluation import Lead
 from monitor.store.references import ReferenceSet
+from monitor.store.review import Answer
 from monitor.times import iso
 
 Float = NDArray[np.float64]
@@ -110,6 +112,7 @@ class _Past(Session):
         hourly = config.evaluation.model_copy(update={"every": HOUR_US})
         super().__init__(store, config.model_copy(update={"evaluation": hourly}), Lead("", -1, None, b""))
         self.gaps: list[tuple[int, int]] = []
+        self._answers: list[Answer] = []  # of the events read at once
         self._named: dict[int, tuple[int, Effect, int, int]] = {}  # (when, effect, since low, high) by stream
         self._bets = np.array([stream.bets for stream in self.bank.streams], dtype=np.int64)
         self._span = self.end - self.bank.last_look
@@ -135,9 +138,15 @@ class _Past(Session):
             self.gaps += missing
             cells = self.decoder.decode(SummaryRow(row.window_us, row.segment, row.state) for row in rows)
             self.samples = judging.read_samples(self, at, stop)
+            labelled = sorted({s.segment for s in self.bank.streams if s.spec.kind == "calibration"})
+            self._answers = review.answered(self.store, labelled, at, stop)
             for hour in range(at + HOUR_US, stop + 1, HOUR_US):
                 self._look(cells, hour)
             told((stop - self.begin) / (self.end - self.begin))
+
+    def answers_due(self, segments: list[str], hour: int, batch: Batch | None) -> list[Answer]:
+        """Answered items of the hour's own events: here all labels are known, whatever was bet on."""
+        return [answer for answer in self._answers if hour - HOUR_US <= answer.time_us < hour]
 
     def _look(self, cells: Cells, hour: int) -> None:
         """The hour that ends at ``hour``."""
@@ -148,6 +157,7 @@ class _Past(Session):
         looking = trials[0] > 0
         bank.remember(hour, hits[0], trials[0])
         judging.hourly_looks(self, cells, hour, logs, looking)
+        calibration_looks(self, hour, logs, looking, None)
         looking &= bank.last_look <= start  # the others' references hold this hour themselves
         logs[~looking] = 0.0
         funding = np.where(looking, (hour - bank.last_look) / np.maximum(self._span, 1), 0.0)

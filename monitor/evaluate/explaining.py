@@ -31,6 +31,7 @@ from detectors.explain.share import new_share
 from monitor.evaluate import accounts, slices
 from monitor.evaluate.bank import Stream
 from monitor.evaluate.calendar import HOUR_US
+from monitor.evaluate.calibration import calibration_explanation
 from monitor.evaluate.compared import (
     IMAGE_CONDITIONS,
     NUMBERS,
@@ -70,6 +71,8 @@ def explain(session: Session, stream: Stream, fact: Fact, end_us: int) -> Explan
     """Why the stream of ``fact`` changed, from what was sampled until ``end_us`` (event time); without its sentence."""
     if not session.explains:
         return Explanation(sentence="")
+    if stream.spec.kind == "calibration":
+        return calibration_explanation(session, stream, fact.since.high, end_us)
     reference = session.references[stream.segment]
     # The latest likely beginning: what came before it may be of the old kind.
     since = max(fact.since.high, end_us - MOST_US)

@@ -24,6 +24,7 @@ from detectors.summaries.metrics import METRICS
 from monitor.evaluate import explaining, learning
 from monitor.evaluate.bank import Stream
 from monitor.evaluate.calendar import HOUR_US
+from monitor.evaluate.calibration import calibration_onset
 from monitor.evaluate.cells import Cells
 from monitor.evaluate.measuring import document, measure, middle, said
 from monitor.evaluate.references import is_slice
@@ -47,6 +48,7 @@ FAMILIES = {
     "routing": ("routing_mix",),
     "confidence": ("confidence",),
 }
+QUIET_LABELS_US = 7 * DAY_US  # without labels for this long nobody can tell whether confidence is still off
 MOST_AN_HOUR = 24  # anomalies explained anew at a full hour, of those that are due
 RANK = {"report": 0, "ticket": 1, "page": 2}
 RECENT_HOURS = (1, 3, 6, 12, 24)
@@ -86,7 +88,10 @@ def alarm(session: Session, i: int, value: float, end: int, batch: Batch) -> Non
     """The stream's evidence reached the threshold at the tick that ends at ``end``."""
     bank = session.bank
     stream = bank.streams[i]
-    found = bank.onset_of(i, end, session.calendar.hours_of_week)
+    labelled = stream.spec.kind == "calibration"
+    found = (
+        calibration_onset(session, i, end) if labelled else bank.onset_of(i, end, session.calendar.hours_of_week)
+    )  # fmt: skip
     effect = measure(session, i, found.at_us, end)
     fact = Fact(
         subject=stream.segment,
@@ -100,6 +105,8 @@ def alarm(session: Session, i: int, value: float, end: int, batch: Batch) -> Non
         sentence=said(session, stream, effect, middle(found.low_us, found.high_us)),
     )
     bank.open(i, end)
+    if labelled:
+        bank.floor[i] = found.low_us  # what came before the change, labelled now, does not tell that it is gone
     # What joins for its place or its family need not be explained; of a flood of alarms the first are at once.
     home, explanation = _home(session, stream, fact, None), Explanation(sentence="")
     if home is None and session.may_explain(end):
@@ -207,7 +214,8 @@ def review_open(session: Session, now: int, batch: Batch) -> None:
             resolve(session, anomaly, fact, now, batch)
             continue
         over = int(bank.last_data[i]) - int(bank.supported[i]) >= patience
-        silent = now - int(bank.last_data[i]) >= max(DAY_US, patience)
+        labelled = bank.streams[i].spec.kind == "calibration"
+        silent = now - int(bank.last_data[i]) >= max(QUIET_LABELS_US if labelled else DAY_US, patience)
         if over or silent:
             bank.close(i, now)
             resolve(session, anomaly, fact, now, batch)
@@ -215,9 +223,10 @@ def review_open(session: Session, now: int, batch: Batch) -> None:
         if int(bank.supported[i]) < int(bank.last_data[i]) or not _shows(session, i, fact, now):
             continue  # what is measured now no longer tells of the change
         stream = bank.streams[i]
-        effect = measure(session, i, max(fact.since.low, now - DAY_US), now)
-        found = document(effect)
-        if found != fact.effect and found.value is not None:
+        begin = fact.since.low if labelled else max(fact.since.low, now - DAY_US)
+        effect = measure(session, i, begin, now) if not labelled or bank.last_data[i] == now else None
+        found = fact.effect if effect is None else document(effect)
+        if effect is not None and found != fact.effect and found.value is not None:
             text = said(session, stream, effect, middle(fact.since.low, fact.since.high))
             anomaly = lifecycle.update(anomaly, fact.stream, at_us=now, effect=found, sentence=text)
             anomaly = _put(session, anomaly, batch)

@@ -4,12 +4,16 @@ A week tells little of how much days differ, and nothing of the hours of a week:
 therefore learned again when the segment has been free of anomalies for twice its length (`reference.grow`), until it
 holds `evaluation.history`. What is bet from then on is decided before it is seen, as always, so that the budget holds
 through it; streams begin again from zero evidence, and so wait while any has some.
+
+Labels come later than a segment's first days. Once there are enough, calibration joins its reference, the rest of which
+stays as it is.
 """
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -19,10 +23,12 @@ from sqlalchemy import Connection
 from detectors.rates.reference import MIN_TRIALS
 from monitor.config.model import Config
 from monitor.evaluate.calendar import HOUR_US
+from monitor.evaluate.calibration import MIN_LABELS, SIGNAL, learn_calibration, segments_without
 from monitor.evaluate.cells import Cells, added_runs
-from monitor.evaluate.references import Reference, is_slice, kindred, learn
+from monitor.evaluate.references import FittedStream, Reference, is_slice, kindred, learn
 from monitor.evaluate.slices import learn_slice
-from monitor.store import references
+from monitor.evaluate.streams import spec_of
+from monitor.store import references, review
 from monitor.store.evaluation import NotLeader, SampleRow
 
 if TYPE_CHECKING:
@@ -138,6 +144,41 @@ def grow_due(session: Session, hour: int, now: int, batch: Batch) -> None:
             keep(session, longer, now, batch)
 
 
+def calibrate_due(session: Session, hour: int, now: int, batch: Batch) -> None:
+    """Let calibration join the references of segments whose turn is ``hour`` and that have the labels for it by now.
+
+    The others wait, so that no hour reads the labels of all: of those whose turn it is they are counted, by an index.
+    """
+    turn = [name for name in sorted(session.learned) if not is_slice(name) and _turn(name, hour)]
+    turn = segments_without(session, turn)
+    if not turn:
+        return
+    counts = review.count_to_bet(session.store, turn)
+    for name in turn:
+        if counts.get(name, 0) < MIN_LABELS or not _newest(session, name, batch):
+            continue
+        if session.segments[name].accepted_us:
+            continue  # a new version would fund the streams that are silent until theirs is learned anew
+        if session.bank.evidence_of(session.ownership.owner(name), name) > DOUBT:
+            continue
+        used = session.references[name]
+        begin = max(used.from_us, session.segments[name].clean_us)
+        found = learn_calibration(session.store, used, begin, hour)
+        if found is None:
+            continue
+        joined = replace(used, streams={**used.streams, SIGNAL: FittedStream(spec_of(SIGNAL), found)})
+        # Those of a reference that was written before this batch are read; they are copied into the new version.
+        joined.rows = used.rows or references.sample_rows(session.store, session.active[name])
+        keep(session, joined, now, batch)
+
+
+def _newest(session: Session, name: str, batch: Batch) -> bool:
+    """Whether the reference in use is the segment's newest: else one waits for approval, or somebody went back."""
+    if name in batch.versions:
+        return session.config.reference.auto_activate
+    return references.newest_id(session.store, name) == session.active[name]
+
+
 def judged(reference: Reference) -> set[str]:
     """The signals that a reference supports."""
     return {signal for signal, stream in reference.streams.items() if stream.enough}
@@ -167,10 +208,10 @@ def hour_cells(session: Session, segment: str, begin: int, end: int) -> Cells:
 def fit(
     session: Session, segment: str, begin: int, end: int, kindred_day_sd: Mapping[str, float], *, embedded: bool = True
 ) -> Reference:
-    """A reference of [begin, end), full hours; without its embeddings where ``embedded`` is False."""
+    """A reference of [begin, end), full hours; without embeddings and labels where ``embedded`` is False."""
     cells = hour_cells(session, segment, begin, end)
     config = session.config
-    return learn(
+    reference = learn(
         segment,
         session.segments[segment].route,
         cells,
@@ -185,6 +226,9 @@ def fit(
         max_rows=config.reference.max_rows,
         kindred_day_sd=kindred_day_sd,
     )
+    if embedded and (found := learn_calibration(session.store, reference, begin, end)) is not None:
+        reference.streams[SIGNAL] = FittedStream(spec_of(SIGNAL), found)
+    return reference
 
 
 def fit_slice(session: Session, name: str, samples: Sequence[SampleRow], begin: int, end: int) -> Reference:

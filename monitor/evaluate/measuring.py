@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from alerts.anomaly import Effect as EffectDocument
 from detectors.drift.agreement import AgreementReference
+from detectors.drift.embedding import EmbeddingReference
 from detectors.evidence import Effect
 from detectors.rates import RateReference
 from detectors.rates import effect as rate_effect
@@ -14,6 +15,7 @@ from detectors.rates.volume import VolumeReference
 from monitor.evaluate import slices
 from monitor.evaluate.bank import HOURLY_RING, Stream
 from monitor.evaluate.calendar import HOUR_US
+from monitor.evaluate.calibration import calibration_effect
 from monitor.evaluate.sampled import agreements, session_vectors
 from monitor.evaluate.sentences import sentence
 from monitor.evaluate.story import six
@@ -33,6 +35,8 @@ def measure(session: Session, i: int, from_us: int, end: int) -> Effect:
     bank = session.bank
     stream = bank.streams[i]
     fit = stream.fitted.fit
+    if stream.spec.kind == "calibration":
+        return calibration_effect(session, stream, from_us, end)
     if stream.spec.kind == "slice":
         found = session.embedded_samples(max(from_us, end - HOURLY_RING * HOUR_US), end)
         name = stream.segment[len(SLICE_PREFIX) :]
@@ -46,6 +50,7 @@ def measure(session: Session, i: int, from_us: int, end: int) -> Effect:
         if counts.size == 0:
             counts, starts = bank.hour_counts(i, hour, hour - HOUR_US)
         return fit.effect(counts, session.calendar.hours_of_week(starts))
+    assert isinstance(fit, EmbeddingReference | AgreementReference)
     encoder = session.references[stream.segment].encoder
     earliest = max(from_us, end - HOURLY_RING * HOUR_US)
     samples = session.embedded_samples(earliest, end, stream.segment)

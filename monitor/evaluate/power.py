@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logit
+from scipy.special import expit, logit
 
 from detectors.drift.agreement import AgreementReference
 from detectors.drift.embedding import EmbeddingReference
@@ -24,6 +24,7 @@ from detectors.rates import RateReference
 from detectors.rates.power import PATHS, RatePower, volume_hours
 from detectors.rates.volume import VolumeReference
 from monitor.evaluate.bank import Stream
+from monitor.evaluate.calibration import CalibrationFit
 from monitor.evaluate.sentences import number, percent, quantity
 
 Float = NDArray[np.float64]
@@ -39,7 +40,7 @@ MOST_LOG_ODDS, MOST_SHIFT = 7.0, 8.0
 # Of the plays: the same budget in every run. Of 60 seeds the one whose 8 plays agree best with 240, over five volumes
 # and two factors (within 10 %; the middle one within 25 %).
 SEED = 48
-KEYS = ("rate", "tail", "mix", "volume", "drift", "cluster", "agreement")
+KEYS = ("rate", "tail", "mix", "volume", "drift", "cluster", "agreement", "calibration")
 _EFFECT = re.compile(r"([a-z0-9_]+)=(?:x(\d+(?:\.\d+)?)|(\d+(?:\.\d+)?)\s*%|(\d+(?:\.\d+)?)\s*sd)")
 
 
@@ -106,6 +107,8 @@ def lines_of(
             mine = _rate_lines(i, stream, fit, phrase, asked)
         elif isinstance(fit, VolumeReference):
             mine = _volume_lines(i, asked)
+        elif isinstance(fit, CalibrationFit):
+            mine = _calibration_lines(i, fit, phrase, asked)
         elif isinstance(fit, EmbeddingReference):
             cluster = None if effects is None else effects.get("cluster", ())
             mine = _embedding_lines(i, stream, phrase, asked, cluster)
@@ -176,6 +179,28 @@ def _rate_lines(
     return [above, Line(i, "rate", words("fall", -1.0), [base - float(logit(w)) for w in down], falls, "down")]
 
 
+def _calibration_lines(
+    i: int, fit: CalibrationFit, phrase: str, asked: Sequence[tuple[str, float]] | None
+) -> list[Line]:
+    """As those of a rate: at each confidence the odds of being wrong change by the same factor."""
+    p = fit.limits[1]
+    base = float(logit(p))
+
+    def words(verb: str, sign: float) -> Callable[[float], str]:
+        def told(size: float) -> str:
+            return f"a {verb} of {phrase} from {percent(p)} to {percent(float(expit(base + sign * size)))}"
+
+        return told
+
+    up, down = [risen(p)], [1.0 - risen(1.0 - p)]
+    if asked is not None:
+        wanted = [min(max(p * size if unit == "x" else size, 1e-6), 0.999) for unit, size in asked if unit != "sd"]
+        up, down = [w for w in wanted if w > p], [w for w in wanted if w < p]
+    falls = bool(down) and (p > 0.5 or not up)
+    above = Line(i, "rate", words("rise", 1.0), [float(logit(w)) - base for w in up], not falls, "up")
+    return [above, Line(i, "rate", words("fall", -1.0), [base - float(logit(w)) for w in down], falls, "down")]
+
+
 def _volume_lines(i: int, asked: Sequence[tuple[str, float]] | None) -> list[Line]:
     def words(factor: float) -> str:
         if factor == 0.0:
@@ -235,6 +260,10 @@ def _conditions(line: Line, situation: Situation) -> int:
 def _rate_row(line: Line, situation: Situation, conditions: int) -> tuple[Float, Float, float]:
     """(rate without a change, limit, temper) of a line, float[conditions] each, as of something that rises."""
     fit = situation.stream.fitted.fit
+    if isinstance(fit, CalibrationFit):
+        low, usual_share, high = fit.limits
+        share, limit_of = (usual_share, high) if line.data != "down" else (1.0 - usual_share, 1.0 - low)
+        return np.full(conditions, share), np.full(conditions, limit_of), 1.0
     if isinstance(fit, AgreementReference):
         fit = fit.below if line.data == "below" else fit.above
     assert isinstance(fit, RateReference)

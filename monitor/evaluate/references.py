@@ -24,6 +24,7 @@ from detectors.rates.exceedance import boundary
 from detectors.rates.volume import VolumeReference
 from detectors.summaries.metrics import METRICS
 from monitor.evaluate.calendar import HOUR_US, Calendar
+from monitor.evaluate.calibration import CalibrationFit
 from monitor.evaluate.cells import Cells, Names, upper_edges
 from monitor.evaluate.sampled import agreements, distinct, has_vector, most_used_encoder, packed, rank, session_vectors
 from monitor.evaluate.streams import CATALOGUE, SLICE_PREFIX, TIERS, StreamSpec, spec_of, stage_spec, tier_spec
@@ -31,7 +32,7 @@ from monitor.store.evaluation import SampleRow
 from monitor.store.references import ReferenceSample
 
 Int64 = NDArray[np.int64]
-Fit = RateReference | VolumeReference | EmbeddingReference | AgreementReference
+Fit = RateReference | VolumeReference | EmbeddingReference | AgreementReference | CalibrationFit
 
 FORMAT = 2  # 1: routing_mix counted what is not routed to its tier
 MIN_EMBEDDED_HALF = 40
@@ -55,7 +56,7 @@ class FittedStream:
         """Whether the history supports judging the stream."""
         if isinstance(self.fit, RateReference | VolumeReference):
             return self.fit.verdict is Verdict.OK
-        return True
+        return not isinstance(self.fit, CalibrationFit) or self.fit.enough
 
 
 @dataclass(slots=True)
@@ -126,6 +127,7 @@ _TYPES: dict[str, Any] = {
     "volume": VolumeReference,
     "embedding": EmbeddingReference,
     "agreement": AgreementReference,
+    "calibration": CalibrationFit,
 }
 _KINDS: dict[type, str] = {kind: name for name, kind in _TYPES.items()}
 

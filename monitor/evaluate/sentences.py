@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 from detectors.evidence import Effect
 from detectors.summaries.metrics import METRICS
+from monitor.evaluate.calibration import CalibrationEffect
 from monitor.evaluate.streams import SLICE_PREFIX, StreamSpec
 
 
@@ -28,6 +29,12 @@ def sentence(
         verb = "rose" if effect.value >= 0 else "fell"
         amount = f"{verb} by {number(size)} standard deviations of the reference"
         return f"{what} in {where} {amount} (95 % interval {number(ends[0])} to {number(ends[1])}), since {since}."
+    if isinstance(effect, CalibrationEffect):
+        than = "less" if effect.value >= effect.baseline else "more"
+        about = f"of answers with a confidence of about {effect.confidence:.2f}, {percent(effect.value)} were wrong"
+        rests = f"{_interval(effect, percent)}, {effect.labels:,} labels"
+        usual = f"{percent(effect.baseline)} by the reference"
+        return f"Confidence means {than} than it did in {where}: {about} ({rests}), {usual}, since {since}."
     if spec.kind == "volume" and effect.value == 0:
         expected = number(effect.baseline)
         return f"Segment {where} fell silent: no session, {expected} expected per hour, since {since}."

@@ -21,6 +21,7 @@ from monitor.config.model import Config
 from monitor.evaluate import accepting, incidents, judging, learning, reviewing
 from monitor.evaluate.bank import StreamBank, shares
 from monitor.evaluate.calendar import HOUR_US, Calendar
+from monitor.evaluate.calibration import calibration_looks
 from monitor.evaluate.cells import Cells, Decoder, SummaryRow, added_runs
 from monitor.evaluate.counts import CountPlan
 from monitor.evaluate.references import Reference
@@ -29,6 +30,7 @@ from monitor.evaluate.streams import SLICE_PREFIX, Ownership, severity_of
 from monitor.store import deploys, evaluation, references, review
 from monitor.store.engine import Store
 from monitor.store.evaluation import Lead, Results, SampleRow, StreamState
+from monitor.store.review import Answer
 
 log = structlog.stdlib.get_logger("driftline.evaluate")
 
@@ -36,6 +38,7 @@ FORMAT = 4  # 1: without `clean_us`; 2: without `review`; 3: without `accepted_u
 DAY_US = 24 * HOUR_US
 MOST_A_TICK = 8  # explanations made at once
 PRESENT_US = DAY_US  # a stream without data for this long gets no funding
+LABELLED_US = 7 * DAY_US  # the same of one that lives on labels: reviewers have weekends
 
 Step = Callable[[Connection], None]
 
@@ -56,9 +59,12 @@ class SegmentInfo:
 
 @dataclass(slots=True)
 class Batch:
-    """What a batch has come to so far."""
+    """What a batch has come to so far. ``answers``: by segment, answered items of events before ``end_us`` that were
+    not bet on before it, without those it took."""
 
     now_us: int
+    end_us: int
+    answers: dict[str, list[Answer]] = field(default_factory=dict)
     evidence: list[dict[str, Any]] = field(default_factory=list)
     changed: dict[str, Anomaly] = field(default_factory=dict)
     told: dict[str, Anomaly] = field(default_factory=dict)
@@ -156,7 +162,7 @@ class Session:
 
     def evaluate(self, start_us: int, end_us: int, now_us: int) -> tuple[Results, list[Step]]:
         """Step the ticks in [start, end), both multiples of the tick length."""
-        batch = Batch(now_us)
+        batch = Batch(now_us, end_us)
         for reference in self.references.values():
             reference.rows = []  # those of the last batch are in the store
         active = references.active_ids(self.store)
@@ -206,6 +212,24 @@ class Session:
         """Sampled sessions with from <= window < to, embedded or not, that reviewers may be asked about."""
         return review.candidates(self.store, from_us, to_us)
 
+    def answers_due(self, segments: list[str], hour: int, batch: Batch | None) -> list[Answer]:
+        """Items of events before ``hour`` that were answered and not bet on; the batch takes them."""
+        assert batch is not None
+        new = [segment for segment in segments if segment not in batch.answers]
+        if new:
+            batch.answers.update({segment: [] for segment in new})
+            for answer in review.to_bet(self.store, new, batch.end_us):
+                batch.answers[answer.segment].append(answer)
+        due: list[Answer] = []
+        for segment in segments:
+            mine = batch.answers[segment]
+            due += [answer for answer in mine if answer.time_us < hour]
+            batch.answers[segment] = [answer for answer in mine if answer.time_us >= hour]
+        if due:
+            taken = [answer.item_id for answer in due]
+            batch.steps.append(lambda connection: review.mark(connection, taken))
+        return due
+
     def stored_hours(self, from_us: int, to_us: int, segment: str) -> Cells:
         """Thinned cells by hour of a segment's hours in [from, to), as they are stored."""
         rows = evaluation.on_time_hours(self.store, from_us, to_us, segment)
@@ -251,6 +275,7 @@ class Session:
             boundaries = range(first, end + 1, HOUR_US)
             for hour in boundaries:
                 judging.hourly_looks(self, cells, hour, logs[t], looking)
+                calibration_looks(self, hour, logs[t], looking, batch)
             alarms, values = self.bank.step(logs[t], looking, end)
             judging.note_open(self, end, batch)
             for i in alarms.tolist():
@@ -269,13 +294,16 @@ class Session:
         learning.learn_due(self, hour, now, batch)
         accepting.relearn_due(self, hour, now, batch)
         learning.grow_due(self, hour, now, batch)
+        learning.calibrate_due(self, hour, now, batch)
         reviewing.draw_due(self, hour, batch)
         self._share_out(now)
 
     def present(self, now: int) -> NDArray[np.bool_]:
-        """Which streams are funded: those with data in the last day (volume speaks without any), unless one is open."""
+        """Which streams are funded: those with data in the last day, of labels in the last week (volume speaks without
+        any), unless one is open."""
         volume = np.array([s.volume >= 0 for s in self.bank.streams], dtype=np.bool_)
-        heard = (self.bank.last_data > now - PRESENT_US) | volume
+        patience = np.array([LABELLED_US if s.saves else PRESENT_US for s in self.bank.streams], dtype=np.int64)
+        heard = (self.bank.last_data > now - patience) | volume
         return np.asarray(heard & ~self.bank.sr.suspended, dtype=np.bool_)
 
     def _share_out(self, now: int) -> None:

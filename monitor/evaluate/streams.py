@@ -17,7 +17,7 @@ from detectors.summaries.metrics import RATES
 from monitor.config.model import Config, Stakes
 from monitor.config.units import Allowance
 
-Kind = Literal["rate", "tail", "mix", "volume", "embedding", "agreement", "slice"]
+Kind = Literal["rate", "tail", "mix", "volume", "embedding", "agreement", "slice", "calibration"]
 
 DEFAULT_OWNER = "default"
 SLICE_PREFIX = "slice:"
@@ -105,7 +105,12 @@ CATALOGUE: tuple[StreamSpec, ...] = (
     StreamSpec("image_drift", "embedding", "image", "the look of the images"),
     StreamSpec("text_drift", "embedding", "text", "the wording of the texts"),
     StreamSpec("agreement", "agreement", "agreement", "the agreement of images and texts", "both"),
-)
+    # Days, reviewers and what they are asked about differ more than the labels of a reference tell.
+    StreamSpec(
+        "calibration", "calibration", "calibration", "the share of wrong answers at the same confidence", "both",
+        min_effect=1.5,
+    ),
+)  # fmt: skip
 
 STAGE = StreamSpec(
     "latency_stage_{label}_p95", "tail", "latency_stage", "the share of requests whose stage {label} took longer than "

@@ -129,6 +129,13 @@ def active_ids(store: Store) -> dict[str, str]:
         return {row.segment: row.reference_id for row in connection.execute(query)}
 
 
+def newest_id(store: Store, segment: str) -> str | None:
+    """Id of the segment's newest reference, whatever its state."""
+    query = select(references.c.reference_id).where(references.c.segment == segment)
+    with store.read() as connection:
+        return connection.execute(query.order_by(references.c.version.desc()).limit(1)).scalar()
+
+
 def get(store: Store, identity: str) -> ReferenceSet:
     """The reference whose id begins with ``identity``. Raises ReferenceFault where none or several do."""
     query = select(references).where(references.c.reference_id.startswith(identity, autoescape=True)).limit(2)

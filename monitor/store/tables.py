@@ -21,6 +21,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
     text,
 )
 
@@ -322,6 +323,8 @@ review_items = Table(
     Column("skips", SmallInteger, nullable=False),  # skips that stand
     Column("expires_us", BigInteger, nullable=False),  # wall clock
     Column("created_us", BigInteger, nullable=False),  # wall clock
+    # Its labels were seen by the stream of calibration, and will not be again (monitor/evaluate/calibration.py).
+    Column("bet", Boolean, nullable=False, server_default=false()),
     # What is next: one walk along `race` over open items alone, for each thing a reviewer may ask by.
     *(
         Index(
@@ -346,6 +349,13 @@ review_items = Table(
         "expires_us",
         sqlite_where=text("state = 'open'"),
         postgresql_where=text("state = 'open'"),
+    ),
+    Index(
+        "ix_review_items_to_bet",
+        "segment",
+        "time_us",
+        sqlite_where=text("state = 'done' AND NOT bet"),
+        postgresql_where=text("state = 'done' AND NOT bet"),
     ),
     Index(None, "segment", "day_us", "item_id"),
     Index(None, "day_us"),

@@ -19,6 +19,7 @@ HOUR_US = 60 * MINUTE_US
 DAY_US = 24 * HOUR_US
 START_US = 1_767_571_200_000_000  # Monday 2026-01-05 00:00 UTC
 
+CONFIDENCE = (20.0, 1.5)  # Beta; 0.93 on average
 VERDICTS = (
     "error", "timeout", "refused", "abstained", "schema_violation", "citation_missing", "citation_ungrounded",
     "disagreement", "verification_failed",
@@ -45,6 +46,7 @@ class Segment:
     rates: Mapping[str, float] = field(default_factory=lambda: {"error": 0.01, "schema_violation": 0.02})
     changes: tuple[Change, ...] = ()
     route: str = "extract"
+    confident: bool = False  # whether answers state a confidence
 
 
 def columns(n: int, rng: np.random.Generator, **over: Any) -> EventColumns:
@@ -93,14 +95,17 @@ def sessions(segment: Segment, start_us: int, days: int, seed: int) -> tuple[NDA
         cost[at] *= change.cost
     for verdict, p in chance.items():
         over[verdict] = (draws[verdict] < p).astype(np.int8)
+    input_tokens, output_tokens = rng.lognormal(7.5, 0.4, n), rng.lognormal(6.0, 0.5, n)
+    if segment.confident:
+        over["confidence"] = (1e6 * rng.beta(*CONFIDENCE, n)).astype(np.int64)
     return window, columns(
         n,
         rng,
         latency_total=latency.astype(np.int64),
         latency_first_token=(latency / 3).astype(np.int64),
         cost=cost.astype(np.int64),
-        input_tokens=rng.lognormal(7.5, 0.4, n).astype(np.int64),
-        output_tokens=rng.lognormal(6.0, 0.5, n).astype(np.int64),
+        input_tokens=input_tokens.astype(np.int64),
+        output_tokens=output_tokens.astype(np.int64),
         **over,
     )
 

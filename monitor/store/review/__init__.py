@@ -7,6 +7,7 @@ Wall-clock times (µs) are passed in. What cannot be done raises `Declined` and 
 
 from monitor.store.review.adding import add, item_id
 from monitor.store.review.audit import AuditRow, audit_of
+from monitor.store.review.bets import Answer, answered, count_to_bet, mark, to_bet
 from monitor.store.review.candidates import Candidate, Verdicts, candidates, verdicts
 from monitor.store.review.content import Content, content, thumbnail_part
 from monitor.store.review.ending import expire, remove
@@ -55,6 +56,7 @@ from monitor.store.review.reading import (
 from monitor.store.review.undoing import undo
 
 __all__ = [
+    "Answer",
     "Answered",
     "AuditRow",
     "Candidate",
@@ -77,10 +79,12 @@ __all__ = [
     "Verdicts",
     "Waiting",
     "add",
+    "answered",
     "audit_of",
     "candidates",
     "claim_pixels",
     "content",
+    "count_to_bet",
     "counts",
     "drop_labelled",
     "expire",
@@ -96,6 +100,7 @@ __all__ = [
     "labelled_segments",
     "labels_after",
     "last_label",
+    "mark",
     "next_items",
     "pixels_of",
     "pixels_waiting",
@@ -108,6 +113,7 @@ __all__ = [
     "skip_and_next",
     "skip_into",
     "thumbnail_part",
+    "to_bet",
     "undo",
     "unmatched",
     "verdicts",

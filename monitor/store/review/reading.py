@@ -225,7 +225,7 @@ def labelled(
     after: tuple[str, int, str] | None = None
     while True:
         rows = connection.execute(query if after is None else query.where(tuple_(*key) > tuple_(*after))).all()
-        verdicts = _verdicts(connection, [row.item_id for row in rows])
+        verdicts = verdicts_of(connection, [row.item_id for row in rows])
         for row in rows:
             values: dict[str, Any] = {**row._mapping, "verdicts": tuple(verdicts.get(row.item_id, ()))}
             yield LabelledItem(**values)
@@ -246,7 +246,8 @@ def _within(segment_of: Any, day_of: Any, segment: str | None, from_us: int, to_
     return conditions if segment is None else [segment_of == segment, *conditions]
 
 
-def _verdicts(connection: Connection, ids: list[str]) -> dict[str, list[Verdict]]:
+def verdicts_of(connection: Connection, ids: list[str]) -> dict[str, list[Verdict]]:
+    """Labels that stand by item, in the order in which they came."""
     if not ids:
         return {}
     query = select(labels).where(labels.c.item_id.in_(ids), labels.c.kind == "label", ~labels.c.undone)
