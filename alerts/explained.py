@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -64,7 +64,9 @@ def _attributes(explanation: Mapping[str, Any]) -> Iterator[str]:
 def _conditions(explanation: Mapping[str, Any]) -> Iterator[str]:
     for entry in explanation.get("conditions") or ():
         unit = f" {entry['unit']}" if entry["unit"] else ""
-        shown = _percent if entry["told"] == "relative" else _number
+        shown: Callable[[float | None], str] = _number
+        if entry["told"] == "relative":
+            shown = _fold if min(abs(entry["low"] or 0), abs(entry["high"] or 0)) >= 1 else _percent
         yield (
             f"  {entry['name']}: {_number(entry['before'])} → {_number(entry['now'])}{unit} ({shown(entry['change'])}, "
             f"95 % interval {shown(entry['low'])} to {shown(entry['high'])})"
@@ -103,12 +105,19 @@ def _percent(share: float | None) -> str:
     return "?" if share is None else f"{100 * share:.3g} %"
 
 
+def _fold(change: float | None) -> str:
+    """A relative change of more than all of it: ``11-fold``."""
+    return "?" if change is None else f"{1 + change:.3g}-fold"
+
+
 def _points(share: float | None) -> str:
     return "?" if share is None else f"{100 * share:+.2g} points"
 
 
 def _number(value: float | None) -> str:
-    return "?" if value is None else f"{value:.4g}"
+    if value is None:
+        return "?"
+    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
 
 
 def _minute(us: int) -> str:

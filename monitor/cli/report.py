@@ -73,8 +73,8 @@ def report(
     from monitor.times import HOUR_US
 
     wanted = [name.strip() for name in formats.split(",") if name.strip()]
-    if unknown := sorted(set(wanted) - set(FORMATS)) or not wanted:
-        raise click.BadParameter(f"expected {', '.join(FORMATS)}, got {unknown or formats!r}", param_hint="--format")
+    if not wanted or set(wanted) - set(FORMATS):
+        raise click.BadParameter(f"expected {', '.join(FORMATS)}, got {formats!r}", param_hint="--format")
     if len(wanted) > 1 and out is None:
         raise click.UsageError("several formats are files: name a folder with --out")
     if (from_us is None) != (to_us is None):

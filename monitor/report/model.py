@@ -42,7 +42,7 @@ class Bill(Struct, frozen=True):
 
 
 class Reviewed(Struct, frozen=True):
-    """The error rate from labels, with the interval that holds at every look."""
+    """The error rate from labels, with the 95 % interval of one look."""
 
     rate: float | None
     low: float | None
@@ -72,7 +72,7 @@ class Picture(Struct, frozen=True):
 
 
 class Alarm(Struct, frozen=True):
-    """An anomaly that opened in the period."""
+    """An anomaly that opened in the period, or was open when it began."""
 
     id: str
     owner: str
@@ -82,7 +82,9 @@ class Alarm(Struct, frozen=True):
     state: str
     opened: str
     resolved: str | None
-    sentence: str
+    opened_before: bool
+    sentence: Annotated[str, Meta(description="The whole story.")]
+    short: Annotated[str, Meta(description="What changed, and the first thing found behind it.")]
     causes: list[str]
     marked: Annotated[str | None, Meta(description="real or false, as people marked it.")]
     accepted: bool
@@ -162,7 +164,7 @@ def schema() -> dict[str, Any]:
     """JSON Schema of the report."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": "https://driftline.dev/schemas/report-1.json",
+        "$id": "urn:driftline:report:1",
         "title": "driftline report",
         **msgspec.json.schema(Report),
     }

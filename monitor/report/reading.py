@@ -4,10 +4,12 @@ changes, which is made anew at its own false discovery rate (`monitor.evaluate.c
 from __future__ import annotations
 
 import base64
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection, func, select
 
 from alerts import explained
@@ -16,6 +18,7 @@ from detectors.summaries.signals import measure, signal
 from monitor import estimates
 from monitor.config.model import Config
 from monitor.evaluate.changes import changes
+from monitor.evaluate.incidents import NEW_SEGMENT
 from monitor.evaluate.streams import Ownership
 from monitor.report import telling
 from monitor.report.model import (
@@ -34,8 +37,8 @@ from monitor.report.model import (
 from monitor.spending import SegmentSpending, Spending, spending_between
 from monitor.store import anomalies, deploys, evaluation, outbox, reads, responses
 from monitor.store.engine import Store
-from monitor.store.tables import sample_content, samples
-from monitor.times import iso
+from monitor.store.tables import sample_content, samples, summaries
+from monitor.times import HOUR_US, iso
 
 SHOWN = (
     "latency_total_p50", "latency_total_p95", "latency_total_p99", "cost_p95", "error_rate", "timeout_rate",
@@ -69,18 +72,24 @@ def read_report(
     rated = {one.segment: one for one in estimates.estimates(store, from_us, to_us, config.timezone)}
     with store.read() as connection:
         now, gaps = _summaries(connection, from_us, to_us)
-        before, lost = _summaries(connection, 2 * from_us - to_us, from_us)
+        begun = connection.execute(select(func.min(summaries.c.window_us))).scalar()
+        # A stretch that began before the first event is no whole one to compare with.
+        whole = begun is not None and begun < 2 * from_us - to_us + HOUR_US
+        before, lost = _summaries(connection, 2 * from_us - to_us, from_us) if whole else ({}, ())
         alarms = _alarms(connection, from_us, to_us)
         promises = _promises(connection, config, from_us, to_us)
         seen = _coverage(connection, from_us, to_us)
         announced = deploys.list_deploys(connection, from_us=from_us, to_us=to_us)
+    if not whole:
+        alone = [msgspec.structs.replace(one, change=None) for one in spending.segments]
+        spending = msgspec.structs.replace(spending, segments=alone)
     ownership = Ownership(config)
     paid = {one.segment: one for one in spending.segments}
     touched = {one.segment for one in found.changes} | {alarm.segment for alarm in alarms}
     rows: list[Segment] = []
     for name, mine in sorted(now.items(), key=lambda entry: (-_events(entry[1]), entry[0])):
         earlier = before.get(name)
-        whole = Summary.merge_all(mine.versions.values())
+        summed = Summary.merge_all(mine.versions.values())
         was = None if earlier is None else Summary.merge_all(earlier.versions.values())
         known = set() if earlier is None else set(earlier.versions)
         versions = _named(mine.versions)
@@ -89,11 +98,11 @@ def read_report(
                 segment=name,
                 route=mine.route,
                 stakes=ownership.stakes(name, mine.route),
-                requests=whole.events(),
+                requests=summed.events(),
                 requests_before=None if lost or was is None else was.events(),
                 coverage=seen.get(name),
                 bill=_bill(paid.get(name)),
-                figures=[_figure(one, whole, was) for one in SHOWN],
+                figures=[_figure(one, summed, was) for one in SHOWN],
                 reviewed=_reviewed(rated.get(name)),
                 versions=versions,
                 new_versions=[version for version in versions if known and version not in known],
@@ -129,7 +138,7 @@ def read_report(
         segments=rows,
         reviewed=_reviewed(rated.get(estimates.ALL) or (next(iter(rated.values())) if len(rated) == 1 else None)),
         deploys=[_deploy(one) for one in announced],
-        not_measured=telling.not_measured(found, gaps, rows, done, to_us),
+        not_measured=telling.not_measured(found, gaps, rows, done, to_us, whole=whole),
     )
 
 
@@ -208,8 +217,8 @@ def _whole_bill(spending: Spending) -> Bill:
 def _reviewed(one: estimates.Estimate | None) -> Reviewed | None:
     if one is None:
         return None
-    limits = one.always or one.bounds
-    return Reviewed(one.rate, limits.low, limits.high, one.labels, one.waiting)
+    # A period is reported once, so that the interval of one look holds.
+    return Reviewed(one.rate, one.once.low, one.once.high, one.labels, one.waiting)
 
 
 def _coverage(connection: Connection, from_us: int, to_us: int) -> dict[str, float]:
@@ -229,8 +238,11 @@ def _coverage(connection: Connection, from_us: int, to_us: int) -> dict[str, flo
 
 
 def _alarms(connection: Connection, from_us: int, to_us: int) -> list[Alarm]:
-    rows = anomalies.list_anomalies(connection, from_us=from_us, to_us=to_us, limit=None)
-    rows = [row for row in rows if row.signal != "new_segment"]
+    rows = [
+        row
+        for row in anomalies.list_anomalies(connection, to_us=to_us, limit=None)
+        if row.signal != NEW_SEGMENT and (row.resolved_us is None or row.resolved_us >= from_us)
+    ]
     stands = responses.standing(connection, [row.anomaly_id for row in rows])
     rank = {"page": 0, "ticket": 1, "report": 2}
     rows.sort(key=lambda row: (rank.get(row.severity, 3), row.opened_us, row.anomaly_id))
@@ -248,7 +260,9 @@ def _alarms(connection: Connection, from_us: int, to_us: int) -> list[Alarm]:
                 state=row.state,
                 opened=iso(row.opened_us),
                 resolved=None if row.resolved_us is None else iso(row.resolved_us),
+                opened_before=row.opened_us < from_us,
                 sentence=str((row.document.get("explanation") or {}).get("sentence", "")),
+                short=_short(row.document),
                 causes=_causes(row.document),
                 marked=None if said.marked is None else said.marked.action,
                 accepted=said.accepted is not None,
@@ -258,6 +272,17 @@ def _alarms(connection: Connection, from_us: int, to_us: int) -> list[Alarm]:
             )
         )
     return found
+
+
+def _short(document: dict[str, Any]) -> str:
+    """The opener's own sentence, and the first thing that was found behind it."""
+    fact = str(next((one["sentence"] for one in document.get("facts") or ()), ""))
+    story = str((document.get("explanation") or {}).get("sentence", ""))
+    behind = story.removeprefix(fact).strip()
+    if not fact or not story.startswith(fact) or behind.startswith(("No explanation", "With it changed")):
+        return fact or story
+    first = re.split(r"; |\. ", behind, maxsplit=1)[0].rstrip(".")
+    return f"{fact} {first}." if first else fact
 
 
 def _causes(document: dict[str, Any]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -14,8 +14,8 @@ from monitor.report import telling
 from monitor.report.model import Figure, Report, Segment
 from monitor.report.reading import ordered
 
-_UNITS = {"1": "", "currency": ""}
-_SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_{}[]<>()#+-!|~"})
+LEAST_PART = 0.005  # of a bill: a smaller part of its change is not worth a reader's time
+_SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_[]<>|~&"})
 
 
 def markdown(report: Report) -> str:
@@ -38,8 +38,15 @@ def _given(report: Report) -> dict[str, Any]:
     def money(value: float | None) -> str:
         return "–" if value is None else telling.money(value, report.currency)
 
+    begin, end = (datetime.fromisoformat(text).astimezone(zone) for text in (report.since, report.until))
+    whole = not (begin.hour or begin.minute or end.hour or end.minute)
+    last = f"{end - timedelta(days=1):%Y-%m-%d}"
     return {
         "report": report,
+        "period": f"{begin:%Y-%m-%d} to {last}" if whole else f"{begin:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}",
+        "notable": lambda bill: {
+            name: value for name, value in bill.parts.items() if abs(value) >= LEAST_PART * max(bill.spent, 1e-9)
+        },
         "full": full,
         "others": others,
         "local": local,

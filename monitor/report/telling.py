@@ -39,7 +39,10 @@ def money(value: float, currency: str) -> str:
 
 def changed(listed: Sequence[Change], alarms: Sequence[Alarm]) -> list[str]:
     """Alarms first, each with what is behind it; then changes that were no alarm."""
-    found = [alarm.sentence for alarm in alarms if alarm.severity != "report" and alarm.marked != "false"]
+    told = [
+        (alarm.short, alarm.opened_before) for alarm in alarms if alarm.severity != "report" and alarm.marked != "false"
+    ]
+    found = [f"{text} (Open since the period before.)" if since else text for text, since in told]
     others = [one.sentence for one in listed if one.anomaly is None]
     return _cut([*found, *others], "changes") or ["Nothing changed that could be told from chance."]
 
@@ -54,7 +57,7 @@ def cost(spending: Spending) -> list[str]:
     if len(known) == len(spending.segments):
         before = sum(one.change.before for one in known if one.change)
         change = spending.bill - before
-        share = f" ({change / before:+.0%})" if before > 0 else ""
+        share = f" ({'+' if change >= 0 else '−'}{abs(100 * change / before):.0f} %)" if before > 0 else ""
         found.append(f"{money(spending.bill, currency)}, {_signed(change, currency)}{share} against the period before.")
         added = {name: sum(parts(one.change)[name] for one in known if one.change) for name in PARTS}
         largest = sorted(added, key=lambda name: -abs(added[name]))[:2]
@@ -78,7 +81,8 @@ def cost(spending: Spending) -> list[str]:
         )
     heavy = [one for one in spending.segments if (one.tail.top1_share or 0) >= 0.2 and one.share >= NOTABLE]
     found += [
-        f"The dearest 1 % of requests of {one.segment} are {one.tail.top1_share:.0%} of its bill." for one in heavy[:2]
+        f"The dearest 1 % of requests of {one.segment} are {100 * (one.tail.top1_share or 0):.0f} % of its bill."
+        for one in heavy[:2]
     ]
     return found
 
@@ -93,14 +97,14 @@ def decide(
         listed = ", ".join(one.id[:8] for one in waiting[:5])
         what = "anomaly is" if len(waiting) == 1 else "anomalies are"
         told.append(
-            f"{len(waiting)} {what} still open ({listed}): mend the cause, or accept the new normal with "
-            "`driftline alerts accept ID`."
+            f"{len(waiting)} {what} still open ({listed}): mend the cause, or accept the new normal "
+            "(driftline alerts accept ID)."
         )
     unmarked = [one for one in alarms if one.marked is None and one.severity != "report"]
     if unmarked:
         told.append(
-            f"{len(unmarked)} of {len([one for one in alarms if one.severity != 'report'])} alarms are not marked: "
-            "`driftline alerts mark ID --real` or `--false` says whether the budget keeps its promise."
+            f"{len(unmarked)} of {len([one for one in alarms if one.severity != 'report'])} alarms are not marked real "
+            "or false (driftline alerts mark ID --real); only marks tell whether the budget keeps its promise."
         )
     told += [
         f"{one.owner}: {one.marked_false} {one.severity} alarms were false, {one.allowed:.2g} are allowed in such a "
@@ -117,16 +121,24 @@ def decide(
     if found.without_reference:
         told.append(
             f"{len(found.without_reference)} segments are not judged for want of a reference: "
-            f"{_names(found.without_reference)}. `driftline reference list` shows what waits for approval."
+            f"{_names(found.without_reference)}. What waits for approval is in driftline reference list."
         )
     return told or ["Nothing."]
 
 
 def not_measured(
-    found: Changes, gaps: Sequence[tuple[int, int]], rows: Sequence[Segment], done: int | None, to_us: int
+    found: Changes,
+    gaps: Sequence[tuple[int, int]],
+    rows: Sequence[Segment],
+    done: int | None,
+    to_us: int,
+    *,
+    whole: bool,
 ) -> list[str]:
     """What the report cannot know."""
     told = []
+    if not whole:
+        told.append("What is stored does not go back to the whole period before: nothing is held against it.")
     if done is None or done < to_us:
         told.append(
             "The end of the period was not evaluated yet" + ("." if done is None else f", from {iso(done)} on.")

@@ -1,0 +1,78 @@
+"""A report in which everything occurs, with names that try to be markup."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+from PIL import Image
+
+from monitor.report.model import (
+    FORMAT,
+    Alarm,
+    Bill,
+    Change,
+    Deploy,
+    Figure,
+    Picture,
+    Promise,
+    Report,
+    Reviewed,
+    Segment,
+)
+
+NAME = "a-very-long-segment-name-that-goes-on-and-on/<b>bold</b>|pipe"
+
+
+def _jpeg() -> str:
+    buffer = io.BytesIO()
+    Image.new("RGB", (180, 256), (240, 240, 235)).save(buffer, "JPEG")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def a_report() -> Report:
+    bill = Bill(1047.33, 955.14, 92.19, {"traffic": 10.0, "mix": 0.0, "units": 7.24, "tail": 74.95, "price": 0.0}, 0.31,
+                4100.0, 3800.0, 4400.0)  # fmt: skip
+    reviewed = Reviewed(0.1, 0.081, 0.13, 693, 40)
+    figures = [
+        Figure("error_rate", "1", 0.0055, 0.0045, 0.0068, 0.0058, "measured"),
+        Figure("latency_total_p95", "s", 4.43, 4.29, 4.57, 4.4, "measured"),
+        Figure("cost_p95", "currency", 0.0325, 0.0314, 0.0336, None, "measured"),
+        Figure("refusal_rate", "1", None, None, None, None, "not_measured"),
+    ]
+    segment = Segment(
+        NAME, "extract", "high", 16821, 16100, 0.97, bill, figures, reviewed, ["m@1", "m@2"], ["m@2"], True
+    )
+    other = Segment("small", "extract", "low", 120, None, None, Bill(0.02, None, None, {}, None, None, None, None), [],
+                    None, [], [], False)  # fmt: skip
+    story = "The look of the images moved 8.1 standard deviations from the reference, since 2026-11-14 06:30 UTC."
+    alarm = Alarm(
+        "a3c76f61740000000000aaaa", "default", NAME, "image_drift", "page", "open", "2026-11-14T08:00:00Z", None, False,
+        story, story, ["began with scanner <s2>: 0 % of sessions the day before, 100 % now"], "real", True, True, 1,
+        [Picture("typical_before", "s1", _jpeg()), Picture("typical_now", "s2", _jpeg())],
+    )  # fmt: skip
+    return Report(
+        format=FORMAT,
+        since="2026-11-08T23:00:00Z",
+        until="2026-11-15T23:00:00Z",
+        before="2026-11-01T23:00:00Z",
+        timezone="Europe/Berlin",
+        currency="EUR",
+        evaluated_until="2026-11-15T12:00:00Z",
+        complete=False,
+        changed=[story],
+        cost=["1,047.33 EUR, +92.19 EUR (+10 %) against the period before."],
+        decide=["1 anomaly is still open (a3c76f61): mend the cause."],
+        false_discovery_rate=0.1,
+        judged=213,
+        requests=16941,
+        requests_before=16100,
+        bill=bill,
+        changes=[Change(NAME, "image_drift", "page", story, "2026-11-14T06:30:00Z", None, alarm.id)],
+        alarms=[alarm],
+        promises=[Promise("default", "page", "1 per 30d", 7 / 30, 1, 1, 0)],
+        segments=[segment, other],
+        reviewed=reviewed,
+        deploys=[Deploy("2026-11-14T06:00:00Z", "v2.4.1", "extract", "ci", "a <new> scanner")],
+        not_measured=["No sample was looked at in small."],
+    )

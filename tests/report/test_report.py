@@ -1,0 +1,247 @@
+"""The report of a week: what is in it, in which words, and that nothing from events can break it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+import pytest
+from click.testing import CliRunner
+from jsonschema import Draft202012Validator
+
+from monitor.cli.report import report as command
+from monitor.config.model import Config
+from monitor.evaluate.changes import PeriodError
+from monitor.report import rendering
+from monitor.report.model import Report, schema
+from monitor.report.period import last_week
+from monitor.report.reading import LARGEST, read_report
+from monitor.store import deploys
+from monitor.store.anomalies import list_anomalies
+from monitor.store.deploys import Deploy
+from monitor.store.engine import Store, open_store
+from monitor.store.responses import respond
+from tests.evaluate.test_worker import evaluate
+from tests.evaluate.traffic import DAY_US, HOUR_US, START_US, Change, Segment, write
+
+ROOT = Path(__file__).resolve().parents[2]
+WEEK = 7 * DAY_US
+BEGIN, END = START_US + WEEK, START_US + 2 * WEEK
+BROKEN_US = BEGIN + 3 * DAY_US
+HOSTILE = "<script>alert(1)</script>|[x](http://evil.example)*_`"
+SETTINGS: dict[str, Any] = {
+    "routes": {"extract": {"stakes": "high"}},
+    "reference": {"learn": "6d", "grow": False},
+    "evaluation": {"min_history": "3d"},
+}
+
+
+def segments() -> list[Segment]:
+    broken = Segment("forms", 90.0, changes=(Change(BROKEN_US, rates={"schema_violation": 0.5}, cost=1.4),))
+    return [broken, Segment(HOSTILE, 20.0), *(Segment(f"small-{i:02d}", 8.0) for i in range(LARGEST + 2))]
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    store = open_store(f"sqlite:///{tmp_path_factory.mktemp('report') / 'd.db'}")
+    end = write(store, segments(), days=15)
+    evaluate(store, Config.model_validate(SETTINGS), end)
+    with store.write() as connection:
+        (row,) = list_anomalies(connection, segment="forms", signal="schema_violation_rate")
+        respond(connection, row.anomaly_id, "real", "ann", END)
+        deploys.announce(
+            store, connection, Deploy("d1", BROKEN_US, "ci", "v2 <b>", route="extract", note="[faster](x)")
+        )
+    yield store
+    store.close()
+
+
+@pytest.fixture(scope="module")
+def found(filled: Store) -> Report:
+    return read_report(filled, Config.model_validate(SETTINGS), BEGIN, END)
+
+
+def test_it_says_what_changed_and_what_there_is_to_decide(found: Report) -> None:
+    assert found.complete
+    assert "The share of answers that break the schema in forms rose" in found.changed[0]
+    alarm = next(one for one in found.alarms if one.signal == "schema_violation_rate")
+    assert (alarm.segment, alarm.severity, alarm.state, alarm.marked) == ("forms", "page", "open", "real")
+    assert ("forms", "schema_violation_rate") in {(one.segment, one.signal) for one in found.changes}
+    assert any("still open" in text and alarm.id[:8] in text for text in found.decide)
+    page = next(one for one in found.promises if one.severity == "page")
+    assert page.opened == len([one for one in found.alarms if not one.opened_before])
+    assert (page.marked_real, page.marked_false) == (1, 0)
+    assert page.allowed == pytest.approx(7 / 30)
+    assert [(one.version, one.where) for one in found.deploys] == [("v2 <b>", "extract")]
+
+
+def test_figures_are_those_of_the_week_and_of_the_week_before(found: Report) -> None:
+    forms = next(one for one in found.segments if one.segment == "forms")
+    rate = next(one for one in forms.figures if one.signal == "schema_violation_rate")
+    assert rate.value is not None
+    assert rate.low is not None
+    assert rate.high is not None
+    broken = (1 + 1 + 0.6 + 0.6) / (5 + 1.2)  # of the week's traffic: Thursday to Sunday, and weekends are quiet
+    assert rate.low < 0.02 * (1 - broken) + 0.5 * broken < rate.high
+    assert rate.before == pytest.approx(0.02, abs=0.005)
+    assert forms.requests_before is not None
+    assert forms.bill.change is not None
+    assert forms.bill.change == pytest.approx(sum(forms.bill.parts.values()), rel=1e-6)
+    assert forms.bill.spent - (forms.bill.before or 0) == pytest.approx(forms.bill.change, rel=1e-6)
+    assert found.requests == sum(one.requests for one in found.segments)
+    assert found.bill.spent == pytest.approx(sum(one.bill.spent for one in found.segments))
+    assert forms.reviewed is None
+
+
+def test_what_changed_and_the_largest_are_told_in_full_the_others_in_a_row(found: Report) -> None:
+    assert len([one for one in found.segments if one.full]) >= LARGEST
+    short = [one.segment for one in found.segments if not one.full]
+    assert short
+    text = rendering.markdown(found)
+    for name in short:
+        assert f"| {name} |" in text
+        assert f"### {name}" not in text
+    assert "### forms\n" in text
+
+
+def test_what_was_not_measured_is_said(found: Report) -> None:
+    assert any(text.startswith("No sample was looked at in") for text in found.not_measured)
+
+
+@pytest.mark.parametrize("begin_us", [START_US, START_US + 6 * DAY_US])
+def test_a_week_that_is_not_whole_is_nothing_to_compare_with(filled: Store, begin_us: int) -> None:
+    found = read_report(filled, Config.model_validate(SETTINGS), begin_us, begin_us + WEEK)
+    assert found.requests_before is None
+    assert found.bill.change is None
+    assert {one.requests_before for one in found.segments} == {None}
+    assert all(figure.before is None for one in found.segments for figure in one.figures)
+    assert any("does not go back" in text for text in found.not_measured)
+    rendering.markdown(found)
+    rendering.html(found)
+
+
+def test_a_week_that_is_not_over_says_so_and_one_to_come_is_refused(filled: Store) -> None:
+    settings = Config.model_validate(SETTINGS)
+    found = read_report(filled, settings, BEGIN + 3 * DAY_US, END + 3 * DAY_US)
+    assert not found.complete
+    assert "Not complete" in rendering.markdown(found)
+    assert any("not evaluated yet" in text for text in found.not_measured)
+    with pytest.raises(PeriodError, match=r"no full hour|not evaluated"):
+        read_report(filled, settings, END + WEEK, END + 2 * WEEK)
+
+
+# -- what it is written in ----------------------------------------------------------------------------------
+
+
+def test_the_json_is_what_the_published_schema_says(found: Report) -> None:
+    document = json.loads(msgspec.json.encode(found))
+    Draft202012Validator(schema()).validate(document)
+    assert msgspec.json.decode(msgspec.json.encode(found), type=Report) == found
+
+
+def test_the_published_schema_is_current() -> None:
+    """`python -m monitor.report.model > docs/report.schema.json` renews it."""
+    assert json.loads((ROOT / "docs" / "report.schema.json").read_text()) == schema()
+
+
+def test_nothing_from_events_is_markup(found: Report) -> None:
+    page = rendering.html(found)
+    assert "<script" not in page
+    assert "v2 &lt;b&gt;" in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    text = rendering.markdown(found)
+    assert "\\<script\\>" in text
+    assert "<script>" not in text
+    assert "\\[faster\\](x)" in text
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert rows
+    for line in rows:  # a hostile name makes no further column
+        cells = len(re.findall(r"(?<!\\)\|", line))
+        assert cells in (4, 6, 8), line
+
+
+def test_the_page_stands_alone(found: Report) -> None:
+    page = rendering.html(found)
+    assert not re.search(r"""(src|href)=["']?(?!data:image/jpeg;base64,)""", page)
+    assert "http" not in page.replace("http://evil.example", "")
+
+
+@pytest.mark.parametrize(
+    ("now", "begin", "hours"),
+    [
+        ("2026-04-01T12:00", "2026-03-23T00:00", 167),  # clocks went forward on Sunday
+        ("2026-10-26T00:00", "2026-10-19T00:00", 169),  # and back
+        ("2026-06-08T00:00", "2026-06-01T00:00", 168),
+        ("2026-06-07T23:59", "2026-05-25T00:00", 168),
+    ],
+)
+def test_a_week_is_from_monday_to_monday_in_its_own_zone(now: str, begin: str, hours: int) -> None:
+    zone = ZoneInfo("Europe/Berlin")
+
+    def us(text: str) -> int:
+        return int(datetime.fromisoformat(text).replace(tzinfo=zone).timestamp() * 1e6)
+
+    from_us, to_us = last_week(us(now), "Europe/Berlin")
+    assert from_us == us(begin)
+    assert to_us - from_us == hours * HOUR_US
+
+
+# -- the command --------------------------------------------------------------------------------------------
+
+
+def run(store: Store, tmp_path: Path, *arguments: str) -> Any:
+    config = tmp_path / "driftline.yaml"
+    document = {**SETTINGS, "store": {"url": store.url.render_as_string(hide_password=False).replace("+pysqlite", "")}}
+    config.write_text(json.dumps(document))
+    return CliRunner().invoke(command, ["--config", str(config), *arguments])
+
+
+def test_the_last_whole_week_is_the_default_and_is_printed(filled: Store, tmp_path: Path) -> None:
+    done = run(filled, tmp_path)
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith("# driftline: 2026-01-12 to 2026-01-18 (UTC)\n")
+
+
+def test_several_formats_are_files(filled: Store, tmp_path: Path) -> None:
+    out = tmp_path / "reports"
+    done = run(
+        filled, tmp_path, "--format", "md,html,json", "--out", str(out), "--from", "2026-01-12", "--to", "2026-01-19"
+    )
+    assert done.exit_code == 0, done.output
+    assert sorted(path.name for path in out.iterdir()) == [
+        "report-2026-01-12-2026-01-19.html", "report-2026-01-12-2026-01-19.json", "report-2026-01-12-2026-01-19.md"
+    ]  # fmt: skip
+    document = json.loads((out / "report-2026-01-12-2026-01-19.json").read_text())
+    assert document["since"] == "2026-01-12T00:00:00Z"
+    assert (out / "report-2026-01-12-2026-01-19.html").stat().st_size < 3_000_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--format", "pdf"), "expected md, html, json"),
+        (("--format", "md,html"), "--out"),
+        (("--from", "2026-01-12"), "both --from and --to"),
+        (("--from", "2026-01-12", "--to", "2026-01-12"), "no full hour"),
+        (("--from", "2027-01-12", "--to", "2027-01-19"), "no full hour"),
+        (("--from", "soon", "--to", "2027-01-19"), "expected a time"),
+    ],
+)
+def test_what_cannot_be_reported(filled: Store, tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
+    done = run(filled, tmp_path, *arguments)
+    assert done.exit_code != 0
+    assert message in done.output
+
+
+def test_before_anything_is_evaluated(tmp_path: Path) -> None:
+    store = open_store(f"sqlite:///{tmp_path / 'empty.db'}")
+    done = run(store, tmp_path)
+    assert done.exit_code == 1
+    assert "nothing is evaluated yet" in done.output
+    store.close()
