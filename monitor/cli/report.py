@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from monitor.cli.options import Failure, config_option, opened_store, read_config
-
-if TYPE_CHECKING:
-    from monitor.report.model import Report
-
-FORMATS = ("md", "html", "json")
 
 
 def _moment(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
@@ -68,13 +62,14 @@ def report(
     from rich.progress import Progress
 
     from monitor.evaluate.changes import PeriodError
+    from monitor.report import rendering
     from monitor.report.period import last_week
     from monitor.report.reading import read_report
     from monitor.times import HOUR_US
 
     wanted = [name.strip() for name in formats.split(",") if name.strip()]
-    if not wanted or set(wanted) - set(FORMATS):
-        raise click.BadParameter(f"expected {', '.join(FORMATS)}, got {formats!r}", param_hint="--format")
+    if not wanted or set(wanted) - set(rendering.FORMATS):
+        raise click.BadParameter(f"expected {', '.join(rendering.FORMATS)}, got {formats!r}", param_hint="--format")
     if len(wanted) > 1 and out is None:
         raise click.UsageError("several formats are files: name a folder with --out")
     if (from_us is None) != (to_us is None):
@@ -97,22 +92,8 @@ def report(
             found = read_report(store, config, begin, end, level, lambda share: bar.update(task, completed=share))
         except PeriodError as error:
             raise Failure(str(error)) from None
-    for name in wanted:
-        text = _rendered(found, name)
-        if out is None:
-            click.echo(text, nl=False)
-        else:
-            out.mkdir(parents=True, exist_ok=True)
-            path = out / f"report-{found.since[:10]}-{found.until[:10]}.{name}"
-            path.write_text(text, encoding="utf-8")
-            click.echo(f"wrote {path}")
-
-
-def _rendered(found: Report, name: str) -> str:
-    import msgspec
-
-    from monitor.report import rendering
-
-    if name == "json":
-        return msgspec.json.format(msgspec.json.encode(found), indent=2).decode() + "\n"
-    return rendering.html(found) if name == "html" else rendering.markdown(found)
+    if out is None:
+        click.echo(rendering.rendered(found, wanted[0]), nl=False)
+        return
+    for path in rendering.write(found, wanted, out):
+        click.echo(f"wrote {path}")

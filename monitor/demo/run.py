@@ -29,8 +29,10 @@ from monitor.demo.incidents import HOUR_US, INCIDENTS
 from monitor.demo.receiver import Receiver, receiver
 from monitor.demo.reviewer import Compared, Truth, compare, work
 from monitor.demo.scorer import Reported, Score, score
+from monitor.report import rendering
+from monitor.report.reading import read_report
 from monitor.store.anomalies import list_anomalies
-from monitor.store.engine import open_store
+from monitor.store.engine import Store, open_store
 
 DAYS = 21
 TOPIC = "inference"
@@ -153,7 +155,7 @@ class Conductor:
     def _prepare(self, stack: ExitStack) -> tuple[str, Receiver, Feature]:
         folder = self.paths.folder
         folder.mkdir(parents=True, exist_ok=True)
-        for stale in (*folder.glob("driftline.db*"), self.paths.log):
+        for stale in (*folder.glob("driftline.db*"), *folder.glob("reports/report-*"), self.paths.log):
             stale.unlink(missing_ok=True)
         bootstrap = stack.enter_context(embedded_broker(folder))
         inbox = stack.enter_context(receiver())
@@ -255,6 +257,8 @@ class Conductor:
             with self.console.status("Simulated reviewers work the queue"):
                 labels = work(store, config, self.truth)
                 reviewed = compare(store, config, self.truth, self.start_us, self.end_us)
+            with self.console.status("A report of each of the three weeks"):
+                reports = self._report(store, config)
         finally:
             store.close()
         sent = inbox.anomaly_ids()
@@ -311,8 +315,18 @@ class Conductor:
         self.paths.summary.write_text(json.dumps(summary, indent=2) + "\n")
         self._show(result, budget, bought)
         self._show_reviewed(labels, reviewed)
+        pages = ", ".join(str(path) for path in reports if path.suffix == ".html")
+        self.console.print(f"Reports of the three weeks: {pages}", soft_wrap=True)
         self.console.print(f"Summary: {self.paths.summary}")
         return result
+
+    def _report(self, store: Store, config: Config) -> list[Path]:
+        """What `driftline report` tells of each week, in every form."""
+        found = []
+        for begin in range(self.start_us, self.end_us, 7 * DAY_US):
+            report = read_report(store, config, begin, begin + 7 * DAY_US)
+            found += rendering.write(report, rendering.FORMATS, self.paths.folder / "reports")
+        return found
 
     def _show_reviewed(self, labels: int, reviewed: list[Compared]) -> None:
         table = Table(title=f"What {labels} labels say (driftline review estimate)", title_justify="left")

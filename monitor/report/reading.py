@@ -124,7 +124,7 @@ def read_report(
         currency=config.prices.currency,
         evaluated_until=None if done is None else iso(done),
         complete=done is not None and done >= to_us,
-        changed=telling.changed(listed, alarms),
+        changed=telling.changed(listed, alarms, found.streams),
         cost=telling.cost(spending),
         decide=telling.decide(alarms, promises, found, rated),
         false_discovery_rate=level,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from functools import cache
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from detectors.summaries.signals import signal
@@ -16,6 +19,30 @@ from monitor.report.reading import ordered
 
 LEAST_PART = 0.005  # of a bill: a smaller part of its change is not worth a reader's time
 _SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_[]<>|~&"})
+
+
+FORMATS = ("md", "html", "json")
+
+
+def rendered(report: Report, form: str) -> str:
+    """In one of `FORMATS`. Raises ValueError for another."""
+    if form not in FORMATS:
+        raise ValueError(f"a report is written as {', '.join(FORMATS)}, got {form!r}")
+    if form == "json":
+        return msgspec.json.format(msgspec.json.encode(report), indent=2).decode() + "\n"
+    return html(report) if form == "html" else markdown(report)
+
+
+def write(report: Report, forms: Iterable[str], folder: Path) -> list[Path]:
+    """A file of each form in ``folder``, which is made: ``report-FROM-TO.FORM``, by its first day and the day after its
+    last. Returns them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    zone = ZoneInfo(report.timezone)
+    days = [f"{datetime.fromisoformat(text).astimezone(zone):%Y-%m-%d}" for text in (report.since, report.until)]
+    paths = [folder / f"report-{'-'.join(days)}.{form}" for form in forms]
+    for path in paths:
+        path.write_text(rendered(report, path.suffix[1:]), encoding="utf-8")
+    return paths
 
 
 def markdown(report: Report) -> str:
@@ -57,6 +84,7 @@ def _given(report: Report) -> dict[str, Any]:
         "count": lambda value: "–" if value is None else f"{value:,}",
         "percent": percent,
         "against": against,
+        "moving": moving,
         "parts": telling.PARTS,
         "told": lambda segment: [one for one in segment.figures if one.value is not None],
         "changes_of": lambda segment: [one for one in report.changes if one.segment == segment.segment],
@@ -77,6 +105,11 @@ def against(now: float, before: float | None) -> str:
         return "–"
     change = 100 * (now - before) / before
     return f"{'+' if change >= 0 else '−'}{abs(change):.0f} %"
+
+
+def moving(now: float, before: float | None, what: str = "") -> str:
+    """`against` in brackets; nothing where nothing is known of before."""
+    return f" ({against(now, before)}{what})" if before else ""
 
 
 def figure(one: Figure, currency: str) -> str:

@@ -37,13 +37,15 @@ def money(value: float, currency: str) -> str:
     return f"{text} {currency}"
 
 
-def changed(listed: Sequence[Change], alarms: Sequence[Alarm]) -> list[str]:
+def changed(listed: Sequence[Change], alarms: Sequence[Alarm], judged: int) -> list[str]:
     """Alarms first, each with what is behind it; then changes that were no alarm."""
     told = [
         (alarm.short, alarm.opened_before) for alarm in alarms if alarm.severity != "report" and alarm.marked != "false"
     ]
     found = [f"{text} (Open since the period before.)" if since else text for text, since in told]
     others = [one.sentence for one in listed if one.anomaly is None]
+    if not judged and not found:
+        return ["Nothing could be judged: no segment had a reference to be held against."]
     return _cut([*found, *others], "changes") or ["Nothing changed that could be told from chance."]
 
 
@@ -67,7 +69,8 @@ def cost(spending: Spending) -> list[str]:
         if told:
             found.append(f"Of the change: {', '.join(told)}.")
     else:
-        found.append(f"{money(spending.bill, currency)}; the period before is not known of every segment.")
+        of_all = " of every segment" if known else ""
+        found.append(f"{money(spending.bill, currency)}; the period before is not known{of_all}.")
     movers = [
         one for one in known if one.change and abs(one.change.change) > NOTABLE * max(spending.bill, one.change.before)
     ]

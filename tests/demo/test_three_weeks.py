@@ -29,6 +29,7 @@ class Demo:
 
     def __init__(self, folder: Path) -> None:
         self.summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+        self.reports = folder / "reports"
         self.output = (folder / "output.txt").read_text()
         self.log = [json.loads(line) for line in (folder / "service.log").read_text().splitlines()]
         listening = [entry["url"] for entry in self.log if entry["event"] == "listening"]
@@ -64,6 +65,19 @@ def test_every_incident_is_found_and_told(demo: Demo) -> None:
     assert [incident["name"] for incident in demo.summary["incidents"]] == [i.name for i in INCIDENTS]
     assert [i["name"] for i in demo.summary["incidents"] if i["detected_at"] is None] == []
     assert [i["name"] for i in demo.summary["incidents"] if i["alert"] is None] == []
+
+
+def test_each_week_has_a_report_that_tells_its_incidents(demo: Demo) -> None:
+    assert len(list(demo.reports.glob("*.html"))) == len(list(demo.reports.glob("*.md"))) == 3
+    weeks = [json.loads(path.read_text()) for path in sorted(demo.reports.glob("*.json"))]
+    assert [week["complete"] for week in weeks] == [True, True, True]
+    assert [week["bill"]["change"] is None for week in weeks] == [True, False, False]
+    told = {alarm["id"]: alarm for week in weeks for alarm in week["alarms"]}
+    for incident in demo.summary["incidents"]:
+        assert incident["alert"] in told, incident
+    assert any(alarm["pictures"] for alarm in told.values()), "drifted images are shown, before and now"
+    reviewed = [week["reviewed"] for week in weeks]
+    assert all(one is not None and one["low"] < one["rate"] < one["high"] for one in reviewed)
 
 
 def test_it_ends_with_what_the_budget_buys(demo: Demo) -> None:
