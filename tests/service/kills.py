@@ -29,7 +29,7 @@ from monitor.store.tables import evaluation, outbox, partitions, samples
 from tests.service.process import Running, cli, produce, service, wait_for, write_config
 
 KILLS = 30
-HOURS = 5  # of event time that come in before each life
+HOURS = 5  # of event time that come in before each of so many lives
 EACH_HOUR = 150
 HOUR_US = 3_600_000_000
 START_US = 1_788_220_800_000_000  # 2026-09-01T00:00Z
@@ -66,13 +66,13 @@ def pictures(rng: random.Random, tilted: bool) -> list[str]:
     return found
 
 
-def traffic(seed: int, life: int) -> Iterator[Event]:
-    """The events that come in before life number ``life``; one document type breaks at `BROKEN_US`, another tilts."""
+def traffic(seed: int, life: int, hours: int) -> Iterator[Event]:
+    """The events of ``hours`` that come in before life number ``life``; one document type breaks at `BROKEN_US`, another tilts."""
     rng = random.Random(seed * 1000 + life)
     straight, tilted = pictures(random.Random(seed), False), pictures(random.Random(seed), True)
-    begin = START_US + life * HOURS * HOUR_US
-    for i in range(HOURS * EACH_HOUR):
-        number = life * HOURS * EACH_HOUR + i
+    begin = START_US + life * hours * HOUR_US
+    for i in range(hours * EACH_HOUR):
+        number = life * hours * EACH_HOUR + i
         time_us = begin + i * HOUR_US // EACH_HOUR
         if i % 61 == 60:
             time_us -= rng.randint(60, 7200) * 1_000_000  # late by up to two hours
@@ -128,14 +128,14 @@ def waiting(store: Store) -> int:
 PARTS = ("records", "ticked", "embedded", "ticked", "end", "ticked")
 
 
-def await_moment(store: Store, running: Running, rng: random.Random, records: int, part: str) -> None:
+def await_moment(store: Store, running: Running, rng: random.Random, records: int, part: str, hours: int) -> None:
     """Return at a random moment of a life: while it starts, or once ``part`` of its work has come some way."""
     if rng.random() < 0.15:
         time.sleep(rng.uniform(0.0, 3.0))
         return
     before = reached(store)
     records_more = rng.randint(1, max(1, records - before.records))
-    embedded_more, hours_more = rng.randint(1, 120), rng.randint(1, HOURS)
+    embedded_more, hours_more = rng.randint(1, 24 * hours), rng.randint(1, hours)
     until = time.monotonic() + 40
     while time.monotonic() < until and running.process.poll() is None:
         now = reached(store)
@@ -199,7 +199,7 @@ class Lives:
 
     def few_distinct(self) -> list[str]:
         """Parts of the work at whose progress too few kills fell apart to show anything."""
-        return [name for name in ("records", "embedded", "ticked_us") if self.distinct(name) <= KILLS // 3]
+        return [name for name in ("records", "embedded", "ticked_us") if self.distinct(name) <= len(self.moments) // 3]
 
     def distinct(self, name: str) -> int:
         return len({getattr(moment, name) for moment in self.moments})
@@ -210,8 +210,10 @@ class Lives:
         return {(line["segment"], line["signal"]) for line in lines}
 
 
-def kill_thirty_times(bootstrap: str, store_url: str, folder: Path) -> Lives:
-    """Run a service in ``folder`` through `KILLS` lives and one more, and another over the same topic in one go."""
+def kill_again_and_again(
+    bootstrap: str, store_url: str, folder: Path, *, kills: int = KILLS, hours: int = HOURS
+) -> Lives:
+    """Run a service in ``folder`` through ``kills`` lives and one more, and another over the same topic in one go."""
     from kafka.admin import KafkaAdminClient, NewTopic
 
     topic, seed = f"kill-{uuid.uuid4().hex[:8]}", 20261125
@@ -224,15 +226,15 @@ def kill_thirty_times(bootstrap: str, store_url: str, folder: Path) -> Lives:
     with receiver() as inbox, receiver() as inbox_of_whole:
         config = configure(folder / "killed", bootstrap, topic, store_url, inbox.url)
         sent = 0
-        for life in range(KILLS):
-            sent += produce(bootstrap, topic, traffic(seed, life), partitions=2)
+        for life in range(kills):
+            sent += produce(bootstrap, topic, traffic(seed, life, hours), partitions=2)
             with service(config, listens=False) as running:
-                await_moment(store, running, rng, sent, PARTS[life % len(PARTS)])
+                await_moment(store, running, rng, sent, PARTS[life % len(PARTS)], hours)
                 assert running.process.poll() is None, running.log.read_text()[-3000:]
                 running.process.send_signal(signal.SIGKILL)
                 running.process.wait()
             moments.append(reached(store))
-        sent += produce(bootstrap, topic, traffic(seed, KILLS), partitions=2)
+        sent += produce(bootstrap, topic, traffic(seed, kills, hours), partitions=2)
         # Its last life ends as a service should. What was being sent at a kill is sent once its claim has run out.
         with service(config) as running:
             wait_for("all records", lambda: reached(store).records >= sent, running, seconds=120)
