@@ -67,7 +67,10 @@ def pictures(rng: random.Random, tilted: bool) -> list[str]:
 
 
 def traffic(seed: int, life: int, hours: int) -> Iterator[Event]:
-    """The events of ``hours`` that come in before life number ``life``; one document type breaks at `BROKEN_US`, another tilts."""
+    """The events of ``hours`` that come in before life number ``life``.
+
+    One document type breaks at `BROKEN_US`, another tilts.
+    """
     rng = random.Random(seed * 1000 + life)
     straight, tilted = pictures(random.Random(seed), False), pictures(random.Random(seed), True)
     begin = START_US + life * hours * HOUR_US
