@@ -147,19 +147,20 @@ def test_what_people_say_is_kept_and_shown(store: Store, tmp_path: Path) -> None
     ("arguments", "message"),
     [
         (("ack", "zzz"), "no anomaly's id begins with"),
-        (("mark", OPEN["id"]), "say --real or --false"),
-        (("snooze", OPEN["id"]), "say how long"),
-        (("snooze", OPEN["id"], "--for", "4h", "--undo"), "say how long"),
-        (("snooze", OPEN["id"], "--for", "soon"), "duration"),
-        (("snooze", OPEN["id"], "--for", "40d"), "within 30 days"),
-        (("accept", OVER["id"]), "over already"),
+        (("mark", "OPEN"), "say --real or --false"),
+        (("snooze", "OPEN"), "say how long"),
+        (("snooze", "OPEN", "--for", "4h", "--undo"), "say how long"),
+        (("snooze", "OPEN", "--for", "soon"), "duration"),
+        (("snooze", "OPEN", "--for", "40d"), "within 30 days"),
+        (("accept", "OVER"), "over already"),
         (("deploy", "--version", "v2", "--mute", "25h"), "at most 24 h"),
     ],
 )
 def test_what_cannot_be_said_changes_nothing(
     store: Store, tmp_path: Path, arguments: tuple[str, ...], message: str
 ) -> None:
-    done = run(tmp_path, *arguments)
+    ids = {"OPEN": OPEN["id"], "OVER": OVER["id"]}
+    done = run(tmp_path, *(ids.get(argument, argument) for argument in arguments))
     assert done.exit_code != 0
     assert message in done.output
     assert "Responses:" not in run(tmp_path, "show", OPEN["id"]).output

@@ -75,19 +75,20 @@ def test_the_same_said_twice_is_said_once(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("anomaly_id", "action", "more", "message"),
+    ("of", "action", "more", "message"),
     [
-        ("f" * 24, "real", {}, "no anomaly"),
-        (OPEN["id"], "snooze", {}, "another length"),
-        (OPEN["id"], "snooze", {"until_us": NOW_US}, "another length"),
-        (OPEN["id"], "snooze", {"until_us": NOW_US + LONGEST_SNOOZE_US + 1}, "another length"),
-        (OPEN["id"], "like", {}, "expected what to say"),
-        (OPEN["id"], "real", {"who": ""}, "1 to 100"),
-        (OPEN["id"], "real", {"note": "x" * 1001}, "at most 1000"),
-        (OVER["id"], "accept", {}, "over already"),
+        ("unknown", "real", {}, "no anomaly"),
+        ("OPEN", "snooze", {}, "another length"),
+        ("OPEN", "snooze", {"until_us": NOW_US}, "another length"),
+        ("OPEN", "snooze", {"until_us": NOW_US + LONGEST_SNOOZE_US + 1}, "another length"),
+        ("OPEN", "like", {}, "expected what to say"),
+        ("OPEN", "real", {"who": ""}, "1 to 100"),
+        ("OPEN", "real", {"note": "x" * 1001}, "at most 1000"),
+        ("OVER", "accept", {}, "over already"),
     ],
 )
-def test_what_cannot_be_said(store: Store, anomaly_id: str, action: str, more: dict[str, object], message: str) -> None:
+def test_what_cannot_be_said(store: Store, of: str, action: str, more: dict[str, object], message: str) -> None:
+    anomaly_id = {"OPEN": OPEN["id"], "OVER": OVER["id"]}.get(of, "f" * 24)
     given = {"who": "ann", "now_us": NOW_US, **more}
     with store.write() as connection, pytest.raises(ResponseFault, match=message):
         respond(connection, anomaly_id, action, **given)  # type: ignore[arg-type]
