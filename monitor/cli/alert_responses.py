@@ -17,14 +17,15 @@ if TYPE_CHECKING:
     from monitor.store.responses import Action, Standing
 
 
-def _user() -> str:
+def user() -> str:
+    """The name of whoever runs the command."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user that has no name
         return "unknown"
 
 
-_by = click.option("--by", default=_user, show_default="who runs this", help="Whose name it goes under.")
+_by = click.option("--by", default=user, show_default="who runs this", help="Whose name it goes under.")
 _note = click.option("--note", default="", help="Why, or what was done; shown with the anomaly.")
 _id = click.argument("anomaly_id", metavar="ID")
 

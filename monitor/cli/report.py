@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from monitor.cli.alert_responses import user
 from monitor.cli.options import Failure, config_option, opened_store, read_config
+
+if TYPE_CHECKING:
+    from monitor.config.model import Config
+    from monitor.store.engine import Store
 
 
 def _moment(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
@@ -45,8 +53,21 @@ def _moment(context: click.Context, parameter: click.Parameter, value: str | Non
     show_default=True,
     help="Share of the listed changes that may be expected to be false.",
 )
+@click.option("--issue", is_flag=True, help="Archive it; where it says something else than before, as a revision.")
+@click.option("--as-of", "as_of_us", callback=_moment, metavar="TIME", help="What was issued by then, byte for byte.")
+@click.option("--issued", "list_issued", is_flag=True, help="List what was issued, and do nothing else.")
+@click.option("--by", default=user, show_default="who runs this", help="Whose name it is issued under.")
 def report(
-    config_path: Path, from_us: int | None, to_us: int | None, formats: str, out: Path | None, level: float
+    config_path: Path,
+    from_us: int | None,
+    to_us: int | None,
+    formats: str,
+    out: Path | None,
+    level: float,
+    issue: bool,
+    as_of_us: int | None,
+    list_issued: bool,
+    by: str,
 ) -> None:
     """What changed in a week, what it cost, what there is to decide, and the figures behind it.
 
@@ -57,6 +78,8 @@ def report(
     Example:
       driftline report
       driftline report --from 2026-01-12 --to 2026-01-19 --format html,md,json --out reports
+      driftline report --issue --format html --out reports
+      driftline report --from 2026-01-12 --to 2026-01-19 --as-of 2026-01-20
     """
     from rich.console import Console
     from rich.progress import Progress
@@ -64,7 +87,6 @@ def report(
     from monitor.evaluate.changes import PeriodError
     from monitor.report import rendering
     from monitor.report.period import last_week
-    from monitor.report.reading import read_report
     from monitor.times import HOUR_US
 
     wanted = [name.strip() for name in formats.split(",") if name.strip()]
@@ -74,7 +96,12 @@ def report(
         raise click.UsageError("several formats are files: name a folder with --out")
     if (from_us is None) != (to_us is None):
         raise click.UsageError("give both --from and --to, or neither for the last whole week")
+    if issue and as_of_us is not None:
+        raise click.UsageError("--issue makes a new revision, --as-of shows an old one: give one of them")
     config = read_config(config_path)
+    if list_issued:
+        _list(config)
+        return
     bar = Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True)
     with opened_store(config) as store, bar:
         if from_us is None or to_us is None:
@@ -89,11 +116,58 @@ def report(
             raise Failure("the period holds no full hour; give a later --to")
         task = bar.add_task("Judging", total=1.0)
         try:
-            found = read_report(store, config, begin, end, level, lambda share: bar.update(task, completed=share))
+            pages = _pages(
+                store, config, begin, end, level, wanted, issue, as_of_us, by,
+                lambda share: bar.update(task, completed=share),
+            )  # fmt: skip
         except PeriodError as error:
             raise Failure(str(error)) from None
     if out is None:
-        click.echo(rendering.rendered(found, wanted[0]), nl=False)
+        click.echo(pages[wanted[0]], nl=False)
         return
-    for path in rendering.write(found, wanted, out):
+    for path in rendering.written(pages, begin, end, config.timezone, out):
         click.echo(f"wrote {path}")
+
+
+def _pages(
+    store: Store,
+    config: Config,
+    begin: int,
+    end: int,
+    level: float,
+    wanted: Sequence[str],
+    issue: bool,
+    as_of_us: int | None,
+    by: str,
+    told: Callable[[float], None],
+) -> dict[str, str]:
+    """The report in the wanted forms: as it was issued, as it is issued now, or as it reads now."""
+    from monitor.report import issuing, rendering
+    from monitor.report.reading import read_report
+    from monitor.store import reports
+
+    if not issue and as_of_us is None:
+        found = read_report(store, config, begin, end, level, told)
+        return {form: rendering.rendered(found, form) for form in wanted}
+    if issue:
+        stands, new = issuing.issue(store, config, begin, end, by, time.time_ns() // 1000, level, told)
+        state = "issued" if new else "says the same as before, and is not issued again:"
+        click.echo(f"{state} revision {stands.revision}", err=True)
+    with store.read() as connection:
+        last = reports.newest(connection, begin, end, as_of_us)
+        if last is None:
+            raise Failure("no report of this period was issued by then; `driftline report --issued` lists them")
+        return {form: reports.page(connection, last, form) for form in wanted}
+
+
+def _list(config: Config) -> None:
+    from monitor.store import reports
+    from monitor.times import iso
+
+    with opened_store(config) as store, store.read() as connection:
+        found = reports.list_issues(connection)
+    for one in found:
+        who = f" by {one.who}" if one.who else ""
+        click.echo(f"{iso(one.from_us)} to {iso(one.to_us)}  revision {one.revision}, issued {iso(one.issued_us)}{who}")
+    if not found:
+        click.echo("nothing was issued; `driftline report --issue` archives the report of the last whole week")

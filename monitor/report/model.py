@@ -158,6 +158,9 @@ class Report(Struct, frozen=True):
     reviewed: Reviewed | None
     deploys: list[Deploy]
     not_measured: Annotated[list[str], Meta(description="What was not measured, and why, a sentence each.")]
+    issued: Annotated[str | None, Meta(description="When it was issued (wall clock); null: it was only read.")] = None
+    revision: Annotated[int, Meta(description="1, 2, ... of an issued report; 0: it was only read.")] = 0
+    revised: Annotated[list[str], Meta(description="What this revision changed, a sentence each.")] = []
 
 
 def schema() -> dict[str, Any]:

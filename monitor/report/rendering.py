@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -34,14 +34,19 @@ def rendered(report: Report, form: str) -> str:
 
 
 def write(report: Report, forms: Iterable[str], folder: Path) -> list[Path]:
-    """A file of each form in ``folder``, which is made: ``report-FROM-TO.FORM``, by its first day and the day after its
+    """A file of each form in ``folder``, as `written` names them."""
+    begin, end = (round(datetime.fromisoformat(text).timestamp() * 1e6) for text in (report.since, report.until))
+    return written({form: rendered(report, form) for form in forms}, begin, end, report.timezone, folder)
+
+
+def written(pages: Mapping[str, str], from_us: int, to_us: int, zone: str, folder: Path) -> list[Path]:
+    """A file of each page in ``folder``, which is made: ``report-FROM-TO.FORM``, by the first day and the day after the
     last. Returns them."""
     folder.mkdir(parents=True, exist_ok=True)
-    zone = ZoneInfo(report.timezone)
-    days = [f"{datetime.fromisoformat(text).astimezone(zone):%Y-%m-%d}" for text in (report.since, report.until)]
-    paths = [folder / f"report-{'-'.join(days)}.{form}" for form in forms]
+    days = [f"{datetime.fromtimestamp(us / 1e6, ZoneInfo(zone)):%Y-%m-%d}" for us in (from_us, to_us)]
+    paths = [folder / f"report-{'-'.join(days)}.{form}" for form in pages]
     for path in paths:
-        path.write_text(rendered(report, path.suffix[1:]), encoding="utf-8")
+        path.write_text(pages[path.suffix[1:]], encoding="utf-8")
     return paths
 
 

@@ -485,3 +485,18 @@ deploys = Table(
     Column("mute_until_us", BigInteger),  # until then nobody is told of what opens there
     Index(None, "time_us"),
 )
+
+reports = Table(
+    "reports",  # what was issued: rows are only added
+    metadata,
+    Column("id", AutoId, primary_key=True, autoincrement=True),
+    Column("from_us", BigInteger, nullable=False),  # event time
+    Column("to_us", BigInteger, nullable=False),
+    Column("revision", Integer, nullable=False),  # 1, 2, ...
+    Column("issued_us", BigInteger, nullable=False),  # wall clock
+    Column("who", String(100), nullable=False),  # '' where the schedule did it
+    Column("document", LargeBinary, nullable=False),  # zlib: the report's JSON, as it was issued
+    Column("markdown", LargeBinary, nullable=False),
+    Column("html", LargeBinary, nullable=False),
+    Index("uq_reports_revision", "from_us", "to_us", "revision", unique=True),
+)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -18,16 +19,18 @@ from jsonschema import Draft202012Validator
 from monitor.cli.report import report as command
 from monitor.config.model import Config
 from monitor.evaluate.changes import PeriodError
-from monitor.report import rendering
+from monitor.report import issuing, rendering
 from monitor.report.model import Report, schema
 from monitor.report.period import last_week
 from monitor.report.reading import LARGEST, read_report
-from monitor.store import deploys
+from monitor.store import deploys, reports
 from monitor.store.anomalies import list_anomalies
 from monitor.store.deploys import Deploy
 from monitor.store.engine import Store, open_store
+from monitor.store.reports import Issue
 from monitor.store.responses import respond
 from tests.evaluate.test_worker import evaluate
+from tests.report.reports import NAME, a_report
 from tests.evaluate.traffic import DAY_US, HOUR_US, START_US, Change, Segment, write
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -245,3 +248,84 @@ def test_before_anything_is_evaluated(tmp_path: Path) -> None:
     assert done.exit_code == 1
     assert "nothing is evaluated yet" in done.output
     store.close()
+
+
+# -- issued -------------------------------------------------------------------------------------------------
+
+
+def test_what_was_issued_stays_as_it_was_and_a_revision_says_what_it_changed(filled: Store, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.db"
+    shutil.copy(str(filled.url.database), copy)
+    store, settings = open_store(f"sqlite:///{copy}"), Config.model_validate(SETTINGS)
+    first, new = issuing.issue(store, settings, BEGIN, END, "ann", END)
+    assert (first.revision, new) == (1, True)
+    with store.read() as connection:
+        pages = {form: reports.page(connection, first, form) for form in reports.FORMS}
+    again, new = issuing.issue(store, settings, BEGIN, END, "ben", END + HOUR_US)
+    assert (again, new) == (first, False)
+    with store.write() as connection:
+        (row,) = list_anomalies(connection, segment="forms", signal="schema_violation_rate")
+        respond(connection, row.anomaly_id, "false", "ann", END + HOUR_US, note="a test")
+    second, new = issuing.issue(store, settings, BEGIN, END, "ben", END + 2 * HOUR_US)
+    assert (second.revision, second.who, new) == (2, "ben", True)
+    with store.read() as connection:
+        assert {form: reports.page(connection, first, form) for form in reports.FORMS} == pages
+        document = json.loads(reports.page(connection, second, "json"))
+        assert document["revised"] == [f"Alarm {row.anomaly_id[:10]} of forms: marked false."]
+        assert "revision 2" in reports.page(connection, second, "md")
+        assert "marked false" in reports.page(connection, second, "html")
+        assert reports.newest(connection, BEGIN, END, END + HOUR_US) == first
+        assert reports.newest(connection, BEGIN, END, END - 1) is None
+        assert reports.list_issues(connection) == [second, first]
+    assert "Issued" in pages["md"]
+    Draft202012Validator(schema()).validate(json.loads(pages["json"]))
+    # The command: what was issued by then, byte for byte.
+    span = ("--from", "2026-01-12", "--to", "2026-01-19")
+    as_of = run(store, tmp_path, *span, "--as-of", "2026-01-19T00:30", "--format", "html")
+    assert as_of.stdout == pages["html"]
+    assert run(store, tmp_path, *span, "--as-of", "2026-01-18").exit_code == 1
+    listed = run(store, tmp_path, "--issued").stdout
+    assert listed.index("revision 2, issued 2026-01-19T02:00:00Z by ben") < listed.index("revision 1")
+    done = run(store, tmp_path, "--issue", "--by", "cleo")
+    assert "says the same as before" in done.stderr
+    assert done.stdout.startswith("# driftline: 2026-01-12")
+    assert run(store, tmp_path, "--issue", *span, "--as-of", "2026-01-19").exit_code == 2
+    store.close()
+
+
+def test_two_that_issue_at_once_issue_one(store_url: str) -> None:
+    store = open_store(store_url)
+    pages = dict.fromkeys(reports.FORMS, "first")
+    one = Issue(BEGIN, END, 1, END, "ann")
+    with store.write() as connection:
+        assert reports.add(store, connection, one, pages)
+        assert not reports.add(store, connection, Issue(BEGIN, END, 1, END + 1, "ben"), dict.fromkeys(pages, "second"))
+    with store.read() as connection:
+        assert reports.newest(connection, BEGIN, END) == one
+        assert reports.page(connection, one, "md") == "first"
+        with pytest.raises(LookupError, match="not kept"):
+            reports.page(connection, Issue(BEGIN, END, 2, END, ""), "md")
+    store.close()
+
+
+def test_what_a_revision_can_change() -> None:
+    before = a_report()
+    assert issuing.revised(before, before) == ["Figures of segments, within what is told above."]
+    after = msgspec.structs.replace(
+        before,
+        requests=before.requests + 7,
+        bill=msgspec.structs.replace(before.bill, spent=1048.0),
+        alarms=[],
+        changes=[],
+        complete=True,
+        reviewed=None,
+    )
+    assert issuing.revised(before, after) == [
+        "Requests: 16,941 before, 16,948 now.",
+        "The bill: 1,047.33 EUR before, 1,048.00 EUR now.",
+        f"Alarm a3c76f6174 of {NAME} is gone.",
+        f"image_drift of {NAME} is no longer among the changes.",
+        "Wrong by review: 10 % (693 labels) before, not known now.",
+        "All of the period is evaluated now.",
+    ]
+    assert f"Alarm a3c76f6174 of {NAME} is new." in issuing.revised(after, before)

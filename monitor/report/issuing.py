@@ -1,0 +1,126 @@
+"""Issuing a report: it is archived as it is, and issued again only as a revision that says what it changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from monitor.config.model import Config
+from monitor.report import rendering, telling
+from monitor.report.model import Alarm, Report
+from monitor.report.reading import read_report
+from monitor.store import reports
+from monitor.store.engine import Store
+from monitor.store.reports import Issue
+from monitor.times import iso
+
+MOST_TOLD = 12  # sentences about what a revision changed
+TOLD_OF_ALARMS = ("state", "marked", "accepted", "sentence")
+
+
+def issue(
+    store: Store,
+    config: Config,
+    from_us: int,
+    to_us: int,
+    who: str,
+    now_us: int,
+    level: float = 0.1,
+    told: Callable[[float], None] = telling.silent,
+) -> tuple[Issue, bool]:
+    """Issue the report of [from, to): the revision that stands, and whether it is new.
+
+    What says the same as the last revision is not issued again. Raises PeriodError as `read_report` does.
+    """
+    found = read_report(store, config, from_us, to_us, level, told)
+    with store.read() as connection:
+        last = reports.newest(connection, from_us, to_us)
+        before = None if last is None else _decoded(reports.page(connection, last, "json"))
+    if last is not None and before is not None and _content(before) == _content(found):
+        return last, False
+    new = Issue(from_us, to_us, 1 if last is None else last.revision + 1, now_us, who)
+    report = msgspec.structs.replace(
+        found,
+        issued=iso(now_us),
+        revision=new.revision,
+        revised=[] if before is None else revised(before, found),
+    )
+    pages = {form: rendering.rendered(report, form) for form in reports.FORMS}
+    with store.write() as connection:
+        written = reports.add(store, connection, new, pages)
+        # Somebody else issued this revision a moment ago: that one stands.
+        stands = new if written else reports.newest(connection, from_us, to_us)
+    return stands or new, written
+
+
+def _decoded(document: str) -> Report | None:
+    try:
+        return msgspec.json.decode(document, type=Report)
+    except msgspec.ValidationError:  # another version issued it
+        return None
+
+
+def _content(report: Report) -> Report:
+    """What a report says, without when it was said."""
+    until = None if report.complete else report.evaluated_until
+    return msgspec.structs.replace(report, issued=None, revision=0, revised=[], evaluated_until=until)
+
+
+def revised(before: Report, after: Report) -> list[str]:
+    """What a revision changed, a sentence each."""
+    told: list[str] = []
+    if before.requests != after.requests:
+        told.append(f"Requests: {before.requests:,} before, {after.requests:,} now.")
+    if before.bill.spent != after.bill.spent:
+        was, now = (telling.money(report.bill.spent, report.currency) for report in (before, after))
+        told.append(f"The bill: {was} before, {now} now.")
+    told += _alarms({one.id: one for one in before.alarms}, {one.id: one for one in after.alarms})
+    told += _streams("is no longer among the changes", before.changes, after.changes)
+    told += _streams("is now among the changes", after.changes, before.changes)
+    if before.reviewed != after.reviewed:
+        was, now = (_rate(report) for report in (before, after))
+        told.append(f"Wrong by review: {was} before, {now} now.")
+    if before.complete != after.complete:
+        told.append("All of the period is evaluated now." if after.complete else "The period is no longer whole.")
+    if len(told) > MOST_TOLD:
+        told = [*told[: MOST_TOLD - 1], f"And {len(told) - MOST_TOLD + 1} more."]
+    return told or ["Figures of segments, within what is told above."]
+
+
+def _alarms(before: dict[str, Alarm], after: dict[str, Alarm]) -> list[str]:
+    told = [f"Alarm {one[:10]} of {after[one].segment} is new." for one in after if one not in before]
+    told += [f"Alarm {one[:10]} of {before[one].segment} is gone." for one in before if one not in after]
+    for one in after:
+        if one in before:
+            moved = [what for what in TOLD_OF_ALARMS if getattr(before[one], what) != getattr(after[one], what)]
+            if moved:
+                told.append(
+                    f"Alarm {one[:10]} of {after[one].segment}: {', '.join(_said(after[one], w) for w in moved)}."
+                )
+    return told
+
+
+def _said(alarm: Alarm, what: str) -> str:
+    match what:
+        case "state":
+            return f"{alarm.state} now"
+        case "marked":
+            return f"marked {alarm.marked}" if alarm.marked else "no longer marked"
+        case "accepted":
+            return "accepted as the new normal"
+        case _:
+            return "its story is told anew"
+
+
+def _streams(what: str, some: Iterable[Any], others: Iterable[Any]) -> list[str]:
+    known = {(one.segment, one.signal) for one in others}
+    return [f"{one.signal} of {one.segment} {what}." for one in some if (one.segment, one.signal) not in known]
+
+
+def _rate(report: Report) -> str:
+    found = report.reviewed
+    if found is None or found.rate is None:
+        return "not known"
+    return f"{rendering.percent(found.rate)} ({found.labels:,} labels)"
