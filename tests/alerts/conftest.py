@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from monitor.store.engine import Store, open_store
+from tests.alerts.mail import MailServer, mail_server
 from tests.alerts.parts import Clock, Target, target
 
 
@@ -24,4 +25,10 @@ def clock() -> Clock:
 @pytest.fixture
 def web() -> Iterator[Target]:
     with target() as state:
+        yield state
+
+
+@pytest.fixture
+def post() -> Iterator[MailServer]:
+    with mail_server() as state:
         yield state

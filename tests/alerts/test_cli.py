@@ -78,7 +78,7 @@ def test_show_tells_the_story(store: Store, tmp_path: Path) -> None:
     output = run(tmp_path, "show", OPEN["id"][:12]).output
     assert output.startswith(OPEN["explanation"]["sentence"])
     assert f"http://app.example/anomalies/{OPEN['id']}" in output
-    assert "0.14 share (95 % interval 0.11 to 0.18), baseline 0.02" in output
+    assert "14 % (95 % interval 11 % to 18 %), 2 % before" in output
     assert "told to nobody" in output
 
 
