@@ -115,7 +115,7 @@ def annotations(document: Mapping[str, Any], links: Links, promises: Promises) -
 
 
 def headline(document: Mapping[str, Any]) -> str:
-    """What changed, where and how much, short enough for a subject: ``cost_p99 in acme: 0.93 % → 14 %``."""
+    """What changed, where and how much, short enough for a subject: ``cost_p99 in acme from 0.93 % to 14 %``."""
     where = segment(document)
     start = str(document["signal"]) + (f" in {where}" if where else "")
     effect = document["effect"]
@@ -125,7 +125,7 @@ def headline(document: Mapping[str, Any]) -> str:
     if effect.get("unit") == "sd":
         return f"{start}: {value:+.3g} standard deviations"
     shown = percent if effect.get("unit") == "share" else _number
-    return f"{start}: {shown(value)}" if baseline is None else f"{start}: {shown(baseline)} → {shown(value)}"
+    return f"{start}: {shown(value)}" if baseline is None else f"{start} from {shown(baseline)} to {shown(value)}"
 
 
 def summary(document: Mapping[str, Any]) -> str:

@@ -28,6 +28,8 @@ from alerts.sinks.watchdog import Watchdog
 Security = Literal["starttls", "tls", "none"]
 Replies = Mapping[str, tuple[int, bytes]]
 
+# A subject within this is not folded, which readers undo differently; a line of mail has 998 bytes at most.
+_POLICY = email.policy.SMTP.clone(max_line_length=500)
 _MAX_REPLY = 64 * 1024  # bytes of one reply
 _MAX_LINE = 4000  # characters of one line told
 _EXPLAIN = 300
@@ -100,7 +102,7 @@ class SmtpSink:
     def _open(self) -> _Connection:
         target = self._target
         context = None if target.security == "none" else ssl.create_default_context(cafile=target.ca_file)
-        connection = _Connection(target.timeout_s, context if target.security == "tls" else None)
+        connection = _Connection(target.host, target.timeout_s, context if target.security == "tls" else None)
         try:
             with connection.deadline():
                 code, reply = connection.connect(target.host, target.port)
@@ -203,7 +205,7 @@ def compose(delivery: Delivery, found: Occasion, target: SmtpTarget) -> bytes:
     mail.set_content(_as_text(lines, addresses), cte="quoted-printable")
     mail.add_alternative(_as_html(title(document, found), lines, addresses), subtype="html", cte="quoted-printable")
     mail.set_boundary(f"driftline-{delivery.key}-{found}")
-    return mail.as_bytes(policy=email.policy.SMTP)
+    return mail.as_bytes(policy=_POLICY)
 
 
 def _as_text(lines: Sequence[tuple[str, str]], addresses: Sequence[tuple[str, str]]) -> str:
@@ -227,8 +229,9 @@ def _as_html(head: str, lines: Sequence[tuple[str, str]], addresses: Sequence[tu
 class _Connection(smtplib.SMTP):
     """smtplib's client with a deadline over each exchange and a bound on each reply."""
 
-    def __init__(self, timeout_s: float, context: ssl.SSLContext | None) -> None:
+    def __init__(self, host: str, timeout_s: float, context: ssl.SSLContext | None) -> None:
         super().__init__(timeout=timeout_s)
+        self._host = host  # which STARTTLS checks the certificate against
         self._context = context
         self._watchdog: Watchdog | None = None
         self._timeout_s = timeout_s
@@ -307,7 +310,7 @@ class _Replies:
         self.left -= len(line)
         if self.left < 0:
             raise OSError(f"a reply of more than {_MAX_REPLY} bytes")
-        return line
+        return line if line.endswith(b"\n") else b""  # half a line is no reply
 
     def close(self) -> None:
         self._file.close()

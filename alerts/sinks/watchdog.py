@@ -22,7 +22,7 @@ class Watchdog:
 
     def watch(self, sock: socket.socket) -> None:
         """Guard this connection. A duplicate of its descriptor is kept: TLS takes the original from its owner."""
-        duplicate = sock.dup()
+        duplicate = socket.fromfd(sock.fileno(), sock.family, sock.type)
         with self._lock:
             if not self._ended:
                 self._release()

@@ -1,4 +1,4 @@
-"""An SMTP server that fails in every way there is: a few lines of protocol on a socket, so that each can be scripted."""
+"""An SMTP server that fails in every way there is: a few lines of protocol on a socket, so that each can be told."""
 
 from __future__ import annotations
 

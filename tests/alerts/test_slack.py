@@ -33,7 +33,7 @@ def test_a_message_says_what_a_reader_asks_for(web: Target) -> None:
     body = web.requests[0].json
     assert set(body) == {"text", "blocks"}
     assert body["blocks"][0]["text"]["text"] == (
-        "[ticket] schema_violation_rate in invoice-extract/acme: 2 % → 14 %"
+        "[ticket] schema_violation_rate in invoice-extract/acme from 2 % to 14 %"
     )
     for shown in (body["text"], "\n".join(str(b["text"]["text"]) for b in body["blocks"][1:-1])):
         assert "What: schema_violation_rate in invoice-extract/acme rose" in shown
@@ -83,7 +83,9 @@ def test_what_was_over_before_it_could_be_told_is_one_message(store: Store, cloc
     assert web.requests[0].json["text"].startswith("[resolved]")
 
 
-HOSTILE = "<!channel> <@U1> @here @channel <http://evil.example|bill> http://evil.example www.evil.example [x](//e.x) &lt;"
+HOSTILE = (
+    "<!channel> <@U1> @here @channel <http://evil.example|bill> http://evil.example www.evil.example [x](//e.x) &lt;"
+)
 
 
 def test_names_from_the_data_are_inert(web: Target) -> None:
