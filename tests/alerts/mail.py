@@ -88,7 +88,7 @@ def mail_server() -> Iterator[MailServer]:
                 if verb == "DATA" and reply.startswith("3"):
                     body = bytearray()
                     while (part := self.rfile.readline(1000)) not in (b".\r\n", b""):
-                        body += part
+                        body += part[1:] if part.startswith(b".") else part
                     self._end(Mail(sender, recipients, bytes(body)))
                 if verb == "QUIT":
                     return
