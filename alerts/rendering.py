@@ -121,7 +121,7 @@ def headline(document: Mapping[str, Any]) -> str:
     effect = document["effect"]
     value, baseline = effect.get("value"), effect.get("baseline")
     if value is None:
-        return f"{start} changed" if document["signal"] != "test" else start
+        return f"{start} changed"
     if effect.get("unit") == "sd":
         return f"{start}: {value:+.3g} standard deviations"
     shown = percent if effect.get("unit") == "share" else _number

@@ -46,5 +46,6 @@ def title(document: Mapping[str, Any], found: Occasion) -> str:
         "resolved": "[resolved] ",
         "test": "[test] ",
     }[found]
-    text = "".join(c if c.isprintable() else " " for c in mark + headline(document))
+    what = "This is a test of driftline: nothing changed" if found == "test" else headline(document)
+    text = "".join(c if c.isprintable() else " " for c in mark + what)
     return text if len(text) <= _MAX_HEADLINE else text[: _MAX_HEADLINE - 1] + "…"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -32,3 +33,11 @@ def web() -> Iterator[Target]:
 def post() -> Iterator[MailServer]:
     with mail_server() as state:
         yield state
+
+
+@pytest.fixture
+def sqlite_store(tmp_path: Path) -> Iterator[Store]:
+    """An empty store, where what is tested has nothing to do with the database."""
+    opened = open_store(f"sqlite:///{tmp_path / 'driftline.db'}")
+    yield opened
+    opened.close()
