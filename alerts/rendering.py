@@ -102,7 +102,7 @@ def annotations(document: Mapping[str, Any], links: Links, promises: Promises) -
     found = {
         "summary": summary(document),
         "description": description(document),
-        "since": since_text(document),
+        "since": _when(document),
     }
     if document["effect"].get("value") is not None:
         found["effect"] = effect_text(document["effect"])
