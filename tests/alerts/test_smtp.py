@@ -333,3 +333,9 @@ def test_tls_from_the_first_byte(certificate: tuple[Path, ssl.SSLContext]) -> No
     with inbox(ssl_context=context) as (found, port):
         assert one(port, security="tls", ca_file=str(file)) == Sent({"told": {ANN: TOLD}})
     assert len(found.envelopes) == 1
+
+
+def test_a_login_can_be_tried_without_writing_to_anybody(post: MailServer) -> None:
+    SmtpSink(target(post.port)).try_login()
+    assert post.mails == []
+    assert not any(line.upper().startswith("MAIL") for line in post.commands)
