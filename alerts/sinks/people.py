@@ -7,6 +7,7 @@ several: ``{"state": "open" | "resolved", "severity": …}``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
@@ -16,6 +17,8 @@ from alerts.sinks import Delivery
 Occasion = Literal["opened", "worse", "resolved", "test"]
 
 _RANK: Final = {"report": 0, "ticket": 1, "page": 2}
+# A mention, an address that is made a link by itself, or a link of Markdown: a zero-width space goes into each.
+_ALIVE: Final = re.compile(r"(?<=[@~#])(?=\w)|(?<=:)(?=//)|(?<=[wW]{3})(?=\.)|(?<=\])(?=\()")
 _MAX_HEADLINE = 150  # characters: what Slack's header takes, and a subject line shows
 
 
@@ -36,6 +39,11 @@ def after(delivery: Delivery) -> dict[str, Any]:
     """What a reader was told once the delivery has arrived."""
     document = delivery.payload
     return {"state": str(document.get("state")), "severity": str(document.get("severity"))}
+
+
+def inert(text: str) -> str:
+    """Text on one line that no chat and no mail program makes a link or a mention of."""
+    return _ALIVE.sub("\u200b", " ".join(text.split()))
 
 
 def title(document: Mapping[str, Any], found: Occasion) -> str:

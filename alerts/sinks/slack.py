@@ -8,7 +8,6 @@ chats read as Markdown, a zero-width space takes the meaning from ``@name``, add
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,13 +15,11 @@ from typing import Any
 from alerts.rendering import Links, Promises, told
 from alerts.sinks import Delivery, Outcome, Refused, Retry, Sent
 from alerts.sinks.http import Poster, Unreachable, judge
-from alerts.sinks.people import Occasion, after, occasion, title
+from alerts.sinks.people import Occasion, after, inert, occasion, title
 
 _MAX_SECTION = 2900  # characters of a block's text; Slack takes 3,000
 _MAX_HEADER = 150
 _NAMES = {"app": "anomaly", "dashboard": "dashboard", "runbook_url": "runbook"}
-# A mention, an address that is made a link by itself, or a link of Markdown.
-_ALIVE = re.compile(r"(?<=[@~#])(?=\w)|(?<=:)(?=//)|(?<=[wW]{3})(?=\.)|(?<=\])(?=\()")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +91,7 @@ def message(document: Mapping[str, Any], found: Occasion, links: Links, promises
 
 def escape(text: str) -> str:
     """Text in which nothing is a mention, a link or a line break, in Slack and where Markdown is read."""
-    folded = " ".join(text.split())
-    return _ALIVE.sub("\u200b", folded).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return inert(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _plain(text: str) -> dict[str, Any]:

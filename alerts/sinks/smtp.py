@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 from alerts.rendering import Links, Promises, told
 from alerts.sinks import Delivery, Outcome, Refused, Retry, Sent
-from alerts.sinks.people import Occasion, after, occasion, title
+from alerts.sinks.people import Occasion, after, inert, occasion, title
 from alerts.sinks.watchdog import Watchdog
 
 Security = Literal["starttls", "tls", "none"]
@@ -34,6 +34,7 @@ _MAX_REPLY = 64 * 1024  # bytes of one reply
 _MAX_LINE = 4000  # characters of one line told
 _EXPLAIN = 300
 _CREDENTIALS = frozenset({530, 534, 535, 538})  # can be mended at the server or in the configuration
+_HEADING = "text-align:left;vertical-align:top;white-space:nowrap;padding:2px 12px 2px 0"
 _NAMES = {"app": "Anomaly", "dashboard": "Dashboard", "runbook_url": "Runbook"}
 
 
@@ -184,7 +185,7 @@ def groups(delivery: Delivery, recipients: Sequence[str]) -> list[tuple[Occasion
 def compose(delivery: Delivery, found: Occasion, target: SmtpTarget) -> bytes:
     """The message as it goes over the wire: the same bytes for every attempt."""
     document = delivery.payload
-    lines = [(name, text[:_MAX_LINE]) for name, text in told(document, target.promises)]
+    lines = [(name, inert(text[:_MAX_LINE])) for name, text in told(document, target.promises)]
     addresses = [(_NAMES.get(name, name), url) for name, url in target.links.of(document).items()]
     mail = EmailMessage()
     mail["From"] = target.sender
@@ -203,20 +204,21 @@ def compose(delivery: Delivery, found: Occasion, target: SmtpTarget) -> bytes:
         mail["References"] = opening
     mail["Auto-Submitted"] = "auto-generated"  # no answers from absent people
     mail.set_content(_as_text(lines, addresses), cte="quoted-printable")
-    mail.add_alternative(_as_html(title(document, found), lines, addresses), subtype="html", cte="quoted-printable")
+    mail.add_alternative(
+        _as_html(inert(title(document, found)), lines, addresses), subtype="html", cte="quoted-printable"
+    )
     mail.set_boundary(f"driftline-{delivery.key}-{found}")
     return mail.as_bytes(policy=_POLICY)
 
 
 def _as_text(lines: Sequence[tuple[str, str]], addresses: Sequence[tuple[str, str]]) -> str:
-    told_lines = [f"{name}: {' '.join(text.split())}" for name, text in lines]
+    told_lines = [f"{name}: {text}" for name, text in lines]
     return "\n\n".join(told_lines) + "\n\n" + "".join(f"{name}: {url}\n" for name, url in addresses)
 
 
 def _as_html(head: str, lines: Sequence[tuple[str, str]], addresses: Sequence[tuple[str, str]]) -> str:
     rows = "".join(
-        f'<tr><th style="text-align:left;vertical-align:top;padding:2px 12px 2px 0">{escape(name)}</th>'
-        f'<td style="padding:2px 0">{escape(text)}</td></tr>'
+        f'<tr><th style="{_HEADING}">{escape(name)}</th><td style="padding:2px 0">{escape(text)}</td></tr>'
         for name, text in lines
     )
     pointers = " · ".join(f'<a href="{escape(url)}">{escape(name)}</a>' for name, url in addresses)

@@ -42,6 +42,7 @@ class MailServer:
     mails: list[Mail] = field(default_factory=list)
     commands: list[str] = field(default_factory=list)
     answer: Callable[[str, str], str] = lambda verb, line: ""
+    dripped_out: int = 0  # drips that nobody cut off
     closing: threading.Event = field(default_factory=threading.Event)
 
     def per_person(self) -> list[tuple[str, str]]:
@@ -116,6 +117,7 @@ def mail_server() -> Iterator[MailServer]:
                     if state.closing.wait(0.05):
                         raise _Cut
                     self.wfile.write(bytes([byte]))
+                state.dripped_out += 1
                 raise _Cut
             if reply == "flood":
                 while not state.closing.is_set():

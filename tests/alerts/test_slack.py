@@ -11,6 +11,7 @@ import pytest
 from alerts.rendering import Links, Promises
 from alerts.sinks import Delivery, Outcome, Refused, Retry, Sent
 from alerts.sinks.slack import SlackSink, SlackTarget, escape, message
+from monitor.store import outbox
 from monitor.store.engine import Store
 from tests.alerts.parts import MINUTE, NOW, Answer, Clock, Target, anomaly, dispatcher, tell
 
@@ -66,6 +67,8 @@ def test_one_message_when_it_opens_and_one_when_it_is_over(store: Store, clock: 
         work.step()
         clock.tick(MINUTE)
     assert [request.json["text"].split(" ")[0] for request in web.requests] == ["[ticket]", "[now", "[resolved]"]
+    with store.read() as conn:
+        assert [(depth.state, depth.rows) for depth in outbox.depths(conn)] == [("sent", 1)]
 
 
 def test_what_was_over_before_it_could_be_told_is_one_message(store: Store, clock: Clock, web: Target) -> None:

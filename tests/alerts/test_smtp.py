@@ -68,7 +68,7 @@ def test_a_mail_says_what_a_reader_asks_for(post: MailServer) -> None:
 
 
 def test_names_from_the_data_are_inert(post: MailServer) -> None:
-    hostile = '<script>alert(1)</script>"\r\nBcc: eve@example.com\r\n\r\n&'
+    hostile = '<script>alert(1)</script> http://evil.example "\r\nBcc: eve@example.com\r\n\r\n&'
     send(post, segment=hostile, sentence=f"{hostile} changed.")
     (mail,) = post.mails
     assert mail.recipients == [ANN]
@@ -78,6 +78,7 @@ def test_names_from_the_data_are_inert(post: MailServer) -> None:
     }  # fmt: skip
     assert "<script" not in mail.part("html")
     assert "&lt;script&gt;" in mail.part("html")
+    assert "://evil" not in mail.part("html") + mail.part("plain"), "nor is it made a link"
 
 
 def test_an_anomaly_is_one_thread_and_a_revision_is_no_mail(store: Store, clock: Clock, post: MailServer) -> None:
@@ -191,6 +192,14 @@ def test_half_an_answer_is_no_answer_and_always_ends(post: MailServer, verb: str
     outcome = send(post)
     assert isinstance(outcome, Retry)
     assert not outcome.remote.get("told")
+    assert post.dripped_out == 0, "the deadline is over the whole exchange, not over each byte"
+
+
+def test_an_endless_reply_is_cut_before_it_is_held(post: MailServer) -> None:
+    post.answer = lambda said, line: "flood" if said == "EHLO" else ""
+    outcome = one(post.port, timeout_s=60.0)
+    assert isinstance(outcome, Retry)
+    assert "a reply of more than 65536 bytes" in outcome.error
 
 
 def test_a_goodbye_that_is_not_answered_matters_to_nobody(post: MailServer) -> None:
