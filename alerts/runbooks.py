@@ -101,6 +101,13 @@ RUNBOOKS: Final = (
         "Confidence",
     ),
     Runbook(
+        "calibration",
+        ("calibration",),
+        "a new version that is surer than it should be, inputs of a new kind, or reviewers who judge in another way",
+        "run `driftline review calibration`, then look at the wrong answers among the newest labels",
+        "Confidence",
+    ),
+    Runbook(
         "volume",
         ("volume",),
         "a client that stopped or is looping, a holiday, a campaign, or events that no longer reach Kafka",
