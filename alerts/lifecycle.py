@@ -6,7 +6,7 @@ anomaly does not notify every hour. A re-opening is a new anomaly with an id of 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -24,22 +24,30 @@ from alerts.anomaly import (
 )
 from monitor.store.outbox import Message
 
-SENT: Final = ("page", "ticket")
-"""Severities that are sent; a report is only recorded."""
+SENT: Final[tuple[Severity, ...]] = ("page", "ticket")
+"""Severities that are sent where a sink does not say; a report is only recorded."""
 
 
 @dataclass(frozen=True, slots=True)
 class SendingRules:
     """Who is told. Times in µs.
 
-    ``sinks``: names of sinks, in the order configured. An anomaly detected more than ``max_age_us`` (wall clock)
-    after its opening (event time) is historic and not sent unless ``send_historic``.
+    ``sinks``: names of sinks, in the order configured; ``severities``: which of them each one takes, where that is not
+    `SENT`; ``of_owner``: the sinks of an owner, where these are not all. An anomaly detected more than ``max_age_us``
+    (wall clock) after its opening (event time) is historic and not sent unless ``send_historic``.
     """
 
     sinks: tuple[str, ...] = ()
     max_age_us: int = 6 * 3_600_000_000
     send_historic: bool = False
     links: Mapping[str, str] = field(default_factory=dict)
+    severities: Mapping[str, tuple[Severity, ...]] = field(default_factory=dict)
+    of_owner: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def addressees(self, owner: str, severity: Severity) -> tuple[str, ...]:
+        """The sinks that are told of an owner's anomaly of a severity."""
+        theirs = self.of_owner.get(owner, self.sinks)
+        return tuple(s for s in self.sinks if s in theirs and severity in self.severities.get(s, SENT))
 
 
 def open_anomaly(
@@ -127,10 +135,25 @@ def _with_fact(anomaly: Anomaly, stream: tuple[str, str], at_us: int, **changes:
     return msgspec.structs.replace(anomaly, facts=facts, updated=at_us)
 
 
-def messages(anomaly: Anomaly, rules: SendingRules, now_us: int, muted_until_us: int = 0) -> list[Message]:
+def messages(
+    anomaly: Anomaly,
+    rules: SendingRules,
+    now_us: int,
+    muted_until_us: int = 0,
+    told_before: Collection[str] = (),
+) -> list[Message]:
     """What is to be told of an anomaly that has just opened or resolved, one message per sink; of one that is muted
-    when that ends."""
-    if anomaly.severity not in SENT or (anomaly.historic and not rules.send_historic):
+    when that ends.
+
+    ``told_before``: sinks that were sent it already. That it is over is told to them as well, whatever the
+    configuration has become: an Alertmanager would hold it for ever.
+    """
+    if anomaly.historic and not rules.send_historic:
+        return []
+    sinks = list(rules.addressees(anomaly.owner, anomaly.severity))
+    if anomaly.state == "resolved":
+        sinks += sorted((set(told_before) & set(rules.sinks)) - set(sinks))
+    if not sinks:
         return []
     document = to_document(anomaly)
     return [
@@ -142,5 +165,5 @@ def messages(anomaly: Anomaly, rules: SendingRules, now_us: int, muted_until_us:
             created_us=now_us,
             due_us=max(now_us, muted_until_us),
         )
-        for sink in rules.sinks
+        for sink in sinks
     ]

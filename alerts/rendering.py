@@ -1,15 +1,17 @@
-"""An anomaly's document (alerts/anomaly.schema.json) as labels, annotations and one sentence.
+"""An anomaly's document (alerts/anomaly.schema.json) as labels, annotations, one sentence, and the lines people read.
 
 Labels identify an alert, so they never carry a number that moves; everything measured goes into annotations.
-Both roads to on-call (driftline pushes, or rules read ``driftline_anomaly_active``) use `LABELS`.
+Both roads to on-call (driftline pushes, or rules read ``driftline_anomaly_active``) use `LABELS`. Every sink renders
+the same facts: those of `told`, in its own markup.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
+from alerts import runbooks
 from alerts.anomaly import SLICE_PREFIX
 
 ALERT_NAME: Final = "DriftlineAnomaly"
@@ -18,33 +20,61 @@ LABELS: Final = ("id", "segment", "route", "signal", "severity", "owner")
 """Labels of every anomaly's alert, beside ``alertname``. ``id`` makes a re-opening a new alert."""
 
 _MINUTE_US = 60_000_000
+_UNITS = {"sd": "standard deviations from the reference", "sessions_per_hour": "sessions an hour"}
 _CONTEXT_US = 6 * 3_600_000_000  # how much before and after the change a linked dashboard shows
 
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """Where alerts point: the address of Grafana and of driftline's own pages, either may be missing."""
+    """Where alerts point: the addresses of Grafana, of driftline's own pages and of the runbooks; any may be missing.
+
+    ``panels``: number of each panel of the dashboard, by its title.
+    """
 
     dashboard_url: str | None = None
     app_url: str | None = None
+    runbook_url: str | None = None
     dashboard_uid: str = "driftline-overview"
+    panels: Mapping[str, int] = field(default_factory=dict)
 
     def of(self, document: Mapping[str, Any]) -> dict[str, str]:
-        """``dashboard`` (at the segment and the time of the change) and ``app``; those that are configured."""
-        found = {name: str(url) for name, url in (document.get("links") or {}).items() if url}
-        if self.dashboard_url and "dashboard" not in found:
-            since_us = since(document)
-            end_us = resolved_at(document)
-            query = {
-                "from": str((since_us - _CONTEXT_US) // 1000),
-                "to": str((end_us + _CONTEXT_US) // 1000) if end_us else "now",
-                "var-segment": segment(document),
-            }
-            base = self.dashboard_url.rstrip("/")
-            found["dashboard"] = f"{base}/d/{quote(self.dashboard_uid)}?{urlencode(query)}"
-        if self.app_url and "app" not in found:
+        """``app``, ``dashboard`` (the signal's panel, at the segment and the time of the change) and ``runbook_url``;
+        those that are configured."""
+        given = {name: str(url) for name, url in (document.get("links") or {}).items() if url}
+        found = {}
+        if self.app_url:
             found["app"] = f"{self.app_url.rstrip('/')}/anomalies/{quote(str(document['id']), safe='')}"
-        return found
+        if self.dashboard_url:
+            found["dashboard"] = self._dashboard(document)
+        if self.runbook_url:
+            found["runbook_url"] = runbooks.address(self.runbook_url, _runbook(document).page)
+        return {**found, **given}
+
+    def _dashboard(self, document: Mapping[str, Any]) -> str:
+        since_us, end_us = since(document), resolved_at(document)
+        query = {
+            "from": str((since_us - _CONTEXT_US) // 1000),
+            "to": str((end_us + _CONTEXT_US) // 1000) if end_us else "now",
+        }
+        if document.get("route"):
+            query["var-route"] = str(document["route"])
+        if document.get("slice") is None:  # a slice is no segment: its route is the nearest that the dashboard has
+            query["var-segment"] = segment(document)
+        panel = self.panels.get(_runbook(document).panel)
+        if panel is not None:
+            query["viewPanel"] = str(panel)
+        return f"{str(self.dashboard_url).rstrip('/')}/d/{quote(self.dashboard_uid)}?{urlencode(query)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Promises:
+    """The false-alarm budget as it was promised: owner, then severity, to how many in what, as ``("1", "30 days")``."""
+
+    allowed: Mapping[str, Mapping[str, tuple[str, str]]] = field(default_factory=dict)
+
+    def of(self, document: Mapping[str, Any]) -> tuple[str, str] | None:
+        """What was promised to this anomaly's owner for its severity."""
+        return (self.allowed.get(str(document.get("owner"))) or {}).get(str(document.get("severity")))
 
 
 def segment(document: Mapping[str, Any]) -> str:
@@ -67,22 +97,125 @@ def labels(document: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(value) for name, value in values.items() if value}
 
 
-def annotations(document: Mapping[str, Any], links: Links) -> dict[str, str]:
+def annotations(document: Mapping[str, Any], links: Links, promises: Promises) -> dict[str, str]:
     """What people read: ``summary`` in one sentence, ``description``, the figures, and the links."""
-    found = {"summary": summary(document), "description": description(document), "since": since_text(document)}
+    found = {
+        "summary": summary(document),
+        "description": description(document),
+        "since": _when(document),
+    }
     if document["effect"].get("value") is not None:
         found["effect"] = effect_text(document["effect"])
     found["evidence"] = evidence_text(document["evidence"])
+    lines = dict(told(document, promises))
+    found["how_sure"], found["look_first"] = lines.get("How sure", ""), lines.get("Look first", "")
     for name, url in links.of(document).items():
         found[name if name in ("dashboard", "app", "runbook_url") else f"link_{name}"] = url
     return {name: text for name, text in found.items() if text}
 
 
+def headline(document: Mapping[str, Any]) -> str:
+    """What changed, where and how much, short enough for a subject: ``cost_p99 in acme from 0.93 % to 14 %``."""
+    where = segment(document)
+    start = str(document["signal"]) + (f" in {where}" if where else "")
+    effect = document["effect"]
+    value, baseline = effect.get("value"), effect.get("baseline")
+    if value is None:
+        return f"{start} changed"
+    if effect.get("unit") == "sd":
+        return f"{start}: {value:+.3g} standard deviations"
+    shown = percent if effect.get("unit") == "share" else _number
+    return f"{start}: {shown(value)}" if baseline is None else f"{start} from {shown(baseline)} to {shown(value)}"
+
+
 def summary(document: Mapping[str, Any]) -> str:
-    """One sentence: what changed, in which segment, by how much, since when."""
+    """What changed, in which segment, by how much, since when; and why, where that is known."""
     sentence = str((document.get("explanation") or {}).get("sentence") or "").strip()
     text = sentence or f"{document['signal']} changed in {segment(document)} since {since_text(document)}."
     return f"Resolved: {text}" if is_resolved(document) else text
+
+
+def told(document: Mapping[str, Any], promises: Promises) -> list[tuple[str, str]]:
+    """The alert as (name, text), in the order in which somebody who was woken asks: what, where, since when, how much,
+    how sure, why, and what to do first. A test has the first alone."""
+    what, why = _what(document), _why(document)
+    if document.get("signal") == "test":
+        return [("What", what)]
+    route = str(document.get("route") or "")
+    place = segment(document)
+    found = [
+        ("What", what),
+        ("Where", place if not route or place.startswith(route) else f"{place} (route {route})"),
+        ("Since", _when(document)),
+    ]
+    if document["effect"].get("value") is not None and "interval" not in what:  # else the sentence says it
+        found.append(("How much", effect_text(document["effect"])))
+    found.append(("How sure", sureness(document, promises)))
+    runbook = _runbook(document)
+    if why:
+        found.append(("Behind it", why))
+    else:
+        found.append(("Usually", f"{runbook.usually} (nothing was found in the data yet)"))
+    if not is_resolved(document):
+        first = runbook.first.replace("SEGMENT", _argument(place)).replace("ID", str(document["id"]))
+        found.append(("Look first", f"{first}; all of it: `driftline alerts show {str(document['id'])[:10]}`"))
+    return found
+
+
+def sureness(document: Mapping[str, Any], promises: Promises) -> str:
+    """The evidence against its threshold in plain words, and how many false alarms were promised."""
+    value, threshold = float(document["evidence"]["value"]), float(document["evidence"]["threshold"])
+    severity, owner = str(document.get("severity")), document.get("owner")
+    if threshold > 0:
+        times = value / threshold
+        text = f"the evidence reached {_times(times)} what opens an anomaly"
+    else:
+        text = evidence_text(document["evidence"])
+    promise = promises.of(document)
+    if promise is None:
+        return text
+    count, period = promise
+    whose = "over everything" if owner == "default" else f"over all that {owner} owns"
+    named = f"false {severity}" + ("" if count == "1" else "s")
+    return f"{text}; at most {count} {named} in {period} may be expected, {whose}"
+
+
+def _times(times: float) -> str:
+    return f"{times:.3g} times" if times < 1000 else "more than 1,000 times"
+
+
+def _what(document: Mapping[str, Any]) -> str:
+    """The sentence of the fact that opened it: what the explanation begins with."""
+    said = str((document.get("explanation") or {}).get("sentence") or "").strip()
+    facts = document.get("facts") or ()
+    opener = str(facts[0].get("sentence") or "") if facts else ""
+    text = opener if opener and said.startswith(opener) else said
+    return text or f"{document['signal']} changed in {segment(document)}."
+
+
+def _why(document: Mapping[str, Any]) -> str:
+    """What is behind it and what changed with it, as far as it was found."""
+    said = str((document.get("explanation") or {}).get("sentence") or "").strip()
+    return said.removeprefix(_what(document)).strip()
+
+
+def _when(document: Mapping[str, Any]) -> str:
+    text = f"{since_text(document)}; found {_minute(int(document['opened']))}"
+    end_us = resolved_at(document)
+    if end_us is None:
+        return text
+    hours = max(0, end_us - since(document)) / 3_600_000_000
+    lasted = f"{hours:.3g} h" if hours < 48 else f"{hours / 24:.2g} days"
+    return f"{text}; over since {_minute(end_us)}, after {lasted}"
+
+
+def _runbook(document: Mapping[str, Any]) -> runbooks.Runbook:
+    return runbooks.of_signal(str(document.get("signal") or ""))
+
+
+def _argument(place: str) -> str:
+    """A segment as an argument of a command that somebody may paste: quoted unless it is plain."""
+    return place if place.replace("/", "").replace("-", "").replace("_", "").isalnum() else "'SEGMENT'"
 
 
 def description(document: Mapping[str, Any]) -> str:
@@ -100,13 +233,15 @@ def _fact(fact: Mapping[str, Any]) -> str:
 
 
 def effect_text(effect: Mapping[str, Any]) -> str:
-    """``0.14 share (95 % interval 0.11 to 0.18), baseline 0.02``, with what is there of it."""
-    unit = f" {effect['unit']}" if effect.get("unit") else ""
-    text = f"{_number(effect['value'])}{unit}"
+    """``14 % (95 % interval 11 % to 18 %), 2 % before``, with what is there of it."""
+    unit = str(effect.get("unit") or "")
+    shown = percent if unit == "share" else _number
+    named = "" if unit == "share" else f" {_UNITS.get(unit, unit.replace('_', ' '))}".rstrip()
+    text = f"{shown(effect['value'])}{named}"
     if effect.get("low") is not None and effect.get("high") is not None:
-        text += f" (95 % interval {_number(effect['low'])} to {_number(effect['high'])})"
-    if effect.get("baseline") is not None:
-        text += f", baseline {_number(effect['baseline'])}"
+        text += f" (95 % interval {shown(effect['low'])} to {shown(effect['high'])})"
+    if effect.get("baseline") is not None and unit != "sd":  # deviations are from the baseline
+        text += f", {shown(effect['baseline'])} before"
     return text
 
 
@@ -145,6 +280,12 @@ def rfc3339(us: int) -> str:
 
 def _minute(us: int) -> str:
     return datetime.fromtimestamp(us / 1e6, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def percent(share: float) -> str:
+    """``0.93 %``, ``14 %``."""
+    value = 100.0 * share
+    return f"{value:.0f} %" if abs(value) >= 10 or value == 0 else f"{value:.2g} %"
 
 
 def _number(value: Any) -> str:

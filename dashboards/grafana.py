@@ -15,7 +15,7 @@ from grafana_foundation_sdk.models import common as common_models
 from grafana_foundation_sdk.models import dashboard as models
 from grafana_foundation_sdk.models import prometheus as prometheus_models
 
-from dashboards.panels import ROWS, PanelSpec
+from dashboards.panels import ROWS, PanelSpec, panel_numbers
 from dashboards.rules import ANOMALY, HEALTH, RuleSpec
 
 DASHBOARD_UID = "driftline-overview"
@@ -66,14 +66,7 @@ def overview() -> dict[str, Any]:
 
 def panel_id(title: str) -> int:
     """Number of the panel of this title. KeyError where there is none."""
-    numbers = {}
-    number = 0
-    for row in ROWS:
-        number += 1
-        for panel in row.panels:
-            number += 1
-            numbers[panel.title] = number
-    return numbers[title]
+    return panel_numbers()[title]
 
 
 def alert_rules() -> dict[str, Any]:
@@ -137,6 +130,7 @@ def _rule(rule: RuleSpec) -> dict[str, Any]:
                 # Grafana replaces $NAME in provisioning files by environment variables; $$ is a dollar.
                 "summary": rule.summary.replace("$", "$$"),
                 "description": rule.description.replace("$", "$$"),
+                "runbook_url": rule.runbook_url,
                 "__dashboardUid__": DASHBOARD_UID,
                 "__panelId__": str(panel_id(rule.panel)),
             }

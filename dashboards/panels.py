@@ -439,3 +439,15 @@ INTERNALS = RowSpec(
 )
 
 ROWS = (OVERVIEW, SEGMENT, REVIEW, INTERNALS)
+
+
+def panel_numbers() -> dict[str, int]:
+    """Number of each panel in the generated dashboard, by its title; rows have numbers as well."""
+    numbers = {}
+    number = 0
+    for row in ROWS:
+        number += 1
+        for panel in row.panels:
+            number += 1
+            numbers[panel.title] = number
+    return numbers

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from alerts import runbooks
 from alerts.rendering import ALERT_NAME, LABELS
 
 
@@ -29,6 +30,11 @@ class RuleSpec:
     summary: str
     description: str
     panel: str  # title of the dashboard's panel it belongs to
+
+    @property
+    def runbook_url(self) -> str:
+        """The page of docs/runbooks that says what to do."""
+        return runbooks.address(runbooks.DOCUMENTED, self.name)
 
     def promql(self) -> str:
         return f"{self.expr} {self.operator} {self.threshold:g}"
@@ -171,5 +177,5 @@ def _prometheus(rule: RuleSpec) -> dict[str, Any]:
         found["for"] = rule.hold
     if rule.severity:
         found["labels"] = {"severity": rule.severity}
-    found["annotations"] = {"summary": rule.summary, "description": rule.description}
+    found["annotations"] = {"summary": rule.summary, "description": rule.description, "runbook_url": rule.runbook_url}
     return found

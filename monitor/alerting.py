@@ -5,18 +5,23 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from alerts.dispatch import Dispatcher, Transactions
-from alerts.rendering import Links
+from alerts.rendering import Links, Promises
 from alerts.sinks import Sink
 from alerts.sinks.alertmanager import AlertmanagerPeers, AlertmanagerSink
 from alerts.sinks.grafana import GrafanaSink, GrafanaTarget
 from alerts.sinks.kafka import KafkaSink, KafkaTopic
+from alerts.sinks.slack import SlackSink, SlackTarget
+from alerts.sinks.smtp import SmtpSink, SmtpTarget
 from alerts.sinks.webhook import WebhookSink, WebhookTarget
+from dashboards.panels import panel_numbers
 
 if TYPE_CHECKING:
     from monitor.config.model import Config
+    from monitor.config.units import Allowance
 
 DEAD_LETTERS = "kafka:dead-letters"
 """Outbox name of the dead-letter topic's sink; it is always there."""
@@ -53,22 +58,51 @@ def road(config: Config, *, severity: str, historic: bool) -> str:
 
 
 def links(config: Config) -> Links:
-    return Links(dashboard_url=config.alerts.dashboard_url, app_url=config.alerts.app_url)
+    return Links(
+        dashboard_url=config.alerts.dashboard_url,
+        app_url=config.alerts.app_url,
+        runbook_url=config.alerts.runbook_url,
+        panels=panel_numbers(),
+    )
+
+
+def promises(config: Config) -> Promises:
+    """The budgets of all owners, of those without a name as ``default``."""
+    budgets = {"default": config.budget, **{name: owner.budget for name, owner in config.owners.items()}}
+    return Promises({name: {"page": _promise(b.page), "ticket": _promise(b.ticket)} for name, b in budgets.items()})
+
+
+def _promise(allowance: Allowance) -> tuple[str, str]:
+    days = allowance.period_us / 86_400_000_000
+    return f"{allowance.count:g}", f"{days:g} days" if days != 1 else "a day"
 
 
 def _build(config: Config, name: str) -> Sink:
     sink = config.alerts.sinks[name]
+    said: Any = {"links": links(config), "promises": promises(config)}
     match sink.kind:
         case "alertmanager":
-            return AlertmanagerSink(
-                AlertmanagerPeers(urls=sink.urls, resend_every_us=sink.resend_every, links=links(config))
-            )
+            return AlertmanagerSink(AlertmanagerPeers(urls=sink.urls, resend_every_us=sink.resend_every, **said))
         case "grafana":
-            return GrafanaSink(
-                GrafanaTarget(url=sink.url, token=sink.token, dashboard_uid=sink.dashboard_uid, links=links(config))
-            )
+            return GrafanaSink(GrafanaTarget(url=sink.url, token=sink.token, dashboard_uid=sink.dashboard_uid, **said))
         case "webhook":
-            return WebhookSink(WebhookTarget(url=sink.url, secret=sink.secret, links=links(config)))
+            return WebhookSink(WebhookTarget(url=sink.url, secret=sink.secret, **said))
+        case "slack":
+            return SlackSink(SlackTarget(url=sink.url, **said))
+        case "smtp":
+            return SmtpSink(
+                SmtpTarget(
+                    host=sink.host,
+                    port=sink.port,
+                    security=sink.security,
+                    user=sink.user,
+                    password=sink.password,
+                    sender=sink.sender,
+                    recipients=sink.recipients,
+                    ca_file=sink.ca_file,
+                    **said,
+                )
+            )
         case "kafka":
             return KafkaSink(_topic(config, sink.topic))
 
@@ -95,6 +129,10 @@ def describe(config: Config) -> Mapping[str, str]:
                 found[name] = f"alertmanager {', '.join(sink.urls)}"
             case "grafana" | "webhook":
                 found[name] = f"{sink.kind} {sink.url}"
+            case "slack":
+                found[name] = f"slack webhook at {urlsplit(sink.url).hostname or 'an address without a host'}"
+            case "smtp":
+                found[name] = f"smtp {sink.host}:{sink.port} to {', '.join(sink.recipients)}"
             case "kafka":
                 found[name] = f"kafka topic {sink.topic}"
     found[DEAD_LETTERS] = f"kafka topic {config.kafka.dead_letter_topic}"

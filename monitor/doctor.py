@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from monitor.config.alerts import AlertmanagerSink, GrafanaSink, KafkaSink, WebhookSink
+from monitor.config.alerts import AlertmanagerSink, GrafanaSink, KafkaSink, SlackSink, SmtpSink, WebhookSink
 from monitor.config.model import Config
 from monitor.store.engine import SchemaMismatch, StoreUnavailable, open_store
 from monitor.times import iso
@@ -155,7 +155,7 @@ def _sink(config: Config, sink: Any) -> str:
         headers = {"Authorization": f"Bearer {sink.token}"} if sink.token else {}
         _ask(f"{sink.url.rstrip('/')}/api/org", headers)
         return "answers, and takes the token"
-    if isinstance(sink, WebhookSink):
+    if isinstance(sink, WebhookSink | SlackSink):
         parts = urlsplit(sink.url)
         port = parts.port or (443 if parts.scheme == "https" else 80)
         try:
@@ -163,8 +163,38 @@ def _sink(config: Config, sink: Any) -> str:
         except OSError as error:
             raise Unwell(f"nothing listens at {parts.hostname}:{port} ({error})", "check url, or start it") from None
         return "listens (nothing was posted)"
+    if isinstance(sink, SmtpSink):
+        return _mail(sink)
     assert isinstance(sink, KafkaSink)
     return f"topic {sink.topic} at {config.kafka.bootstrap}; made by the broker, or beforehand where it may not"
+
+
+def _mail(sink: SmtpSink) -> str:
+    import smtplib
+
+    from alerts.sinks.smtp import SmtpSink as MailServer
+    from alerts.sinks.smtp import SmtpTarget
+
+    server = MailServer(
+        SmtpTarget(
+            host=sink.host,
+            port=sink.port,
+            security=sink.security,
+            user=sink.user,
+            password=sink.password,
+            sender=sink.sender,
+            recipients=sink.recipients,
+            ca_file=sink.ca_file,
+            timeout_s=TIMEOUT,
+        )
+    )
+    try:
+        server.try_login()
+    except (smtplib.SMTPException, OSError) as error:
+        raise Unwell(
+            f"{sink.host}:{sink.port}: {type(error).__name__}: {error}", "check host, port, security, user and password"
+        ) from None
+    return f"{sink.host}:{sink.port} answers" + ("" if sink.user is None else ", and takes the login")
 
 
 def _ask(url: str, headers: dict[str, str] | None = None) -> httpx.Response:

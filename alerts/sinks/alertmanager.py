@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from alerts.rendering import Links, annotations, is_resolved, labels, rfc3339, since
+from alerts.rendering import Links, Promises, annotations, is_resolved, labels, rfc3339, since
 from alerts.sinks import Delivery, Outcome, Refused, Retry, Sent
 from alerts.sinks.http import Answer, Poster, Unreachable, explain, judge
 
@@ -29,6 +29,7 @@ class AlertmanagerPeers:
     hold_us: int = 0  # 0: ten times resend_every_us
     timeout_s: float = 5.0
     links: Links = Links()  # noqa: RUF009 - frozen, so one instance for all is safe
+    promises: Promises = Promises()  # noqa: RUF009
 
     @property
     def ends_after_us(self) -> int:
@@ -81,7 +82,7 @@ class AlertmanagerSink:
         document = delivery.payload
         # What was sent first stays: a label that changed would be another alert, and the old one would linger.
         identity = dict(delivery.remote.get("labels") or labels(document))
-        told = annotations(document, self._peers.links)
+        told = annotations(document, self._peers.links, self._peers.promises)
         # People are told when the anomaly was found resolved, not when its event time says: a resolution
         # before the alert's last endsAt is what Alertmanager expects.
         end_us = delivery.created_us if is_resolved(document) else now_us + self._peers.ends_after_us

@@ -11,10 +11,11 @@ import html
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from alerts.rendering import Links, is_resolved, resolved_at, segment, since, summary
+from alerts.rendering import Links, Promises, is_resolved, resolved_at, segment, since, summary, told
 from alerts.sinks import Delivery, Outcome, Refused, Retry, Sent
 
 
@@ -27,6 +28,10 @@ class GrafanaTarget:
     dashboard_uid: str | None = None  # None: an annotation of the organisation, shown wherever its tags are asked for
     timeout_s: float = 5.0
     links: Links = Links()  # noqa: RUF009 - frozen, so one instance for all is safe
+    promises: Promises = Promises()  # noqa: RUF009
+
+
+_SUMMARISED = ("What", "Where", "Behind it")  # in the summary, and among the tags
 
 
 class GrafanaSink:
@@ -58,13 +63,34 @@ class GrafanaSink:
             if "annotation" not in remote and delivery.attempts:
                 remote.update(self._look_for(delivery))
             if "annotation" in remote:
-                self._annotations.partial_update_annotation(remote["annotation"], **_fields(delivery))
+                self._annotations.partial_update_annotation(remote["annotation"], **self._fields(delivery))
             else:
-                answer = self._annotations.add_annotation(dashboard_uid=self._target.dashboard_uid, **_fields(delivery))
+                answer = self._annotations.add_annotation(
+                    dashboard_uid=self._target.dashboard_uid, **self._fields(delivery)
+                )
                 remote["annotation"] = _identity(answer)
         except Exception as error:  # the client leaks exceptions of the HTTP library it is built on
             return _failure(error, remote)
         return Sent(remote)
+
+    def _fields(self, delivery: Delivery) -> dict[str, Any]:
+        """Time and end in epoch milliseconds. A PATCH without tags would clear them, so all fields go each time."""
+        document = delivery.payload
+        if delivery.kind == "deploy":
+            at = int(document["time_us"]) // 1000
+            text = _announcement(document)  # escaped already
+            return {"time_from": at, "time_to": at, "tags": _tags(delivery), "text": text}
+        start_us = since(document)
+        end_us = resolved_at(document) if is_resolved(document) else None
+        rest = [f"{name}: {text}" for name, text in told(document, self._target.promises) if name not in _SUMMARISED]
+        pointers = [f"{name}: {url}" for name, url in self._target.links.of(document).items() if name != "dashboard"]
+        return {
+            "time_from": start_us // 1000,
+            "time_to": max(start_us, end_us or delivery.created_us or start_us) // 1000,
+            "tags": _tags(delivery),
+            # Grafana shows the text as HTML that it cleans; names from the data are no markup to begin with.
+            "text": escape("\n".join([summary(document), *rest, *pointers]), quote=False),
+        }
 
     def _look_for(self, delivery: Delivery) -> dict[str, int]:
         """The annotation an earlier attempt may have made; the client does not escape tags, so it is done here."""
@@ -90,22 +116,6 @@ def _connect(target: GrafanaTarget) -> Any:
         )
         client.s.trust_env = False
         return Annotations(client)
-
-
-def _fields(delivery: Delivery) -> dict[str, Any]:
-    """Time and end in epoch milliseconds. A PATCH without tags would clear them, so all fields go each time."""
-    document = delivery.payload
-    if delivery.kind == "deploy":
-        at = int(document["time_us"]) // 1000
-        return {"time_from": at, "time_to": at, "tags": _tags(delivery), "text": _announcement(document)}
-    start_us = since(document)
-    end_us = resolved_at(document) if is_resolved(document) else None
-    return {
-        "time_from": start_us // 1000,
-        "time_to": max(start_us, end_us or delivery.created_us or start_us) // 1000,
-        "tags": _tags(delivery),
-        "text": summary(document),
-    }
 
 
 def _tags(delivery: Delivery) -> list[str]:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import email.utils
-import socket
-import threading
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 
 from alerts.sinks import Outcome, Refused, Retry
+from alerts.sinks.watchdog import Watchdog
 
 _MAX_ANSWER = 64 * 1024
 _EXPLAIN = 300  # characters of an answer quoted in an error
@@ -50,22 +48,26 @@ class Poster:
             follow_redirects=False,
         )
 
-    def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
-        """Send ``body``; raises `Unreachable` unless a whole answer came in time."""
-        watchdog = _Watchdog(self.timeout_s)
+    def post(self, url: str, body: bytes, headers: Mapping[str, str], *, status_suffices: bool = False) -> Answer:
+        """Send ``body``; raises `Unreachable` unless a whole answer came in time, or its head, if that is enough."""
+        watchdog = Watchdog(self.timeout_s)
         try:
             with self._client.stream(
                 "POST",
                 url,
                 content=body,
                 headers={"Content-Type": "application/json", "User-Agent": "driftline", **headers},
-                extensions={"trace": watchdog.trace},
+                extensions={"trace": _watching(watchdog)},
             ) as response:
                 answer = bytearray()
-                for chunk in response.iter_raw():
-                    answer += chunk
-                    if len(answer) > _MAX_ANSWER:
-                        break
+                try:
+                    for chunk in response.iter_raw():
+                        answer += chunk
+                        if len(answer) > _MAX_ANSWER:
+                            break
+                except (httpx.HTTPError, OSError):
+                    if not status_suffices:
+                        raise
                 return Answer(
                     response.status_code, bytes(answer[:_MAX_ANSWER]).decode("utf-8", "replace"), response.headers
                 )
@@ -80,31 +82,14 @@ class Poster:
         self._client.close()
 
 
-class _Watchdog:
-    """Shuts the connection's socket when time is up.
+def _watching(watchdog: Watchdog) -> Callable[[str, Mapping[str, Any]], None]:
+    def trace(event: str, info: Mapping[str, Any]) -> None:
+        if event == "connection.connect_tcp.complete":
+            sock = info["return_value"].get_extra_info("socket")
+            if sock is not None:
+                watchdog.watch(sock)
 
-    httpx bounds each read, so a server sending one byte a second would hold the caller for ever.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        self.expired = False
-        self._stream: Any = None
-        self._timer = threading.Timer(seconds, self._shut)
-        self._timer.daemon = True
-        self._timer.start()
-
-    def trace(self, event: str, info: Mapping[str, Any]) -> None:
-        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
-            self._stream = info["return_value"]
-
-    def _shut(self) -> None:
-        self.expired = True
-        if self._stream is not None and (sock := self._stream.get_extra_info("socket")) is not None:
-            with suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
-
-    def cancel(self) -> None:
-        self._timer.cancel()
+    return trace
 
 
 def judge(answer: Answer, remote: Mapping[str, Any], now_us: int) -> Outcome | None:

@@ -19,7 +19,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from alerts.rendering import Links, labels, summary
+from alerts.rendering import Links, Promises, labels, summary, told
 from alerts.sinks import Delivery, Outcome, Retry, Sent
 from alerts.sinks.http import Poster, Unreachable, judge
 
@@ -34,6 +34,7 @@ class WebhookTarget:
     secret: str | None = None
     timeout_s: float = 10.0
     links: Links = Links()  # noqa: RUF009 - frozen, so one instance for all is safe
+    promises: Promises = Promises()  # noqa: RUF009
 
 
 class WebhookSink:
@@ -63,7 +64,7 @@ class WebhookSink:
         self._poster.close()
 
     def _send(self, delivery: Delivery, now_us: int) -> Outcome:
-        body = encode(delivery, self._target.links)
+        body = encode(delivery, self._target.links, self._target.promises)
         headers = {"X-Driftline-Delivery": f"{delivery.key}:{delivery.revision}"}
         if self._target.secret:
             timestamp = str(now_us // 1_000_000)
@@ -76,13 +77,14 @@ class WebhookSink:
         return judge(answer, delivery.remote, now_us) or Sent(delivery.remote)
 
 
-def encode(delivery: Delivery, links: Links) -> bytes:
-    """The body: schema, delivery, kind, summary (one sentence), labels, and the anomaly document whole."""
+def encode(delivery: Delivery, links: Links, promises: Promises) -> bytes:
+    """The body: schema, delivery, kind, summary, what other sinks tell people, labels, links, the document whole."""
     document = {
         "schema": "driftline.webhook/1",
         "delivery": f"{delivery.key}:{delivery.revision}",
         "kind": delivery.kind,
         "summary": summary(delivery.payload),
+        "told": [{"name": name, "text": text} for name, text in told(delivery.payload, promises)],
         "labels": labels(delivery.payload),
         "links": links.of(delivery.payload),
         "anomaly": delivery.payload,

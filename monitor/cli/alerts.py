@@ -120,7 +120,8 @@ def show(config_path: Path, anomaly_id: str, as_json: bool) -> None:
 @config_option
 @click.option("--sink", "names", multiple=True, help="Only this sink; may be given several times.")
 def test(config_path: Path, names: tuple[str, ...]) -> None:
-    """Send an anomaly marked as a test through every sink, and say how each answered. Exit code 1 if one failed.
+    """Send an anomaly marked as a test through every sink, and say how each answered and in what time. Exit code 1 if
+    one failed.
 
     \b
     Example:
@@ -146,17 +147,19 @@ def test(config_path: Path, names: tuple[str, ...]) -> None:
     for name, sink in sinks.items():
         if names and name not in names:
             continue
+        begin = time.monotonic()
         delivery = Delivery(key=anomaly.id, kind="test", payload=to_document(anomaly), created_us=now_us)
         try:
             outcome = sink.send([delivery], now_us)[0]
         finally:
             sink.close()
+        took = f"({time.monotonic() - begin:.2f} s)"
         if isinstance(outcome, Sent):
-            click.echo(f"{name} ({where[name]}): delivered")
+            click.echo(f"{name} ({where[name]}): delivered {took}")
         else:
             failed = True
             verdict = "not reached" if isinstance(outcome, Retry) else "refused"
-            click.echo(f"{name} ({where[name]}): {verdict}: {outcome.error}")
+            click.echo(f"{name} ({where[name]}): {verdict}: {outcome.error} {took}")
     if failed:
         raise click.exceptions.Exit(1)
 

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
+from alerts.runbooks import DOCUMENTED
 from monitor.config.section import SECRET, Section, written
 from monitor.config.units import Duration
+
+_ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9.-]+")
+
+
+Severities = tuple[Literal["page", "ticket", "report"], ...]
+
+
+def _severities() -> Any:
+    return Field(("page", "ticket"), min_length=1, description="Which anomalies it is told of.")
 
 
 class AlertmanagerSink(Section):
     kind: Literal["alertmanager"] = Field(description="Which kind of sink this is.")
     urls: tuple[str, ...] = Field(min_length=1, description="Every peer of the cluster.")
     resend_every: Duration = Field(written("1m"), description="Re-send firing alerts this often.")
+    severities: Severities = _severities()
 
 
 class GrafanaSink(Section):
@@ -26,6 +38,7 @@ class GrafanaSink(Section):
         json_schema_extra=SECRET,
     )
     dashboard_uid: str | None = Field("driftline-overview", description="Dashboard the annotations belong to.")
+    severities: Severities = _severities()
 
 
 class WebhookSink(Section):
@@ -34,14 +47,59 @@ class WebhookSink(Section):
     secret: str | None = Field(
         None, description="Key of the HMAC-SHA256 signature header.", repr=False, json_schema_extra=SECRET
     )
+    severities: Severities = _severities()
 
 
 class KafkaSink(Section):
     kind: Literal["kafka"] = Field(description="Which kind of sink this is.")
     topic: str = Field("driftline.anomalies", description="Topic for anomalies.")
+    severities: Severities = _severities()
 
 
-Sink = Annotated[AlertmanagerSink | GrafanaSink | WebhookSink | KafkaSink, Field(discriminator="kind")]
+class SlackSink(Section):
+    kind: Literal["slack"] = Field(description="Which kind of sink this is.")
+    url: str = Field(
+        description="Address of the incoming webhook; better as ${NAME} or a *_FILE variable.",
+        repr=False,
+        json_schema_extra=SECRET,
+    )
+    severities: Severities = _severities()
+
+
+class SmtpSink(Section):
+    kind: Literal["smtp"] = Field(description="Which kind of sink this is.")
+    host: str = Field(description="Mail server, by the name in its certificate.")
+    port: int = Field(587, ge=1, le=65535, description="Its port; 465 is usual for `tls`.")
+    security: Literal["starttls", "tls", "none"] = Field("starttls", description="How the connection is secured.")
+    user: str | None = Field(None, description="User to log in as; default: no login.")
+    password: str | None = Field(
+        None, description="Its password; better as ${NAME} or a *_FILE variable.", repr=False, json_schema_extra=SECRET
+    )
+    sender: str = Field(description="Address that mails come from.")
+    recipients: tuple[str, ...] = Field(min_length=1, max_length=100, description="Addresses that are written to.")
+    ca_file: str | None = Field(None, description="PEM file of its certificate's authority; default: the system's.")
+    severities: Severities = _severities()
+
+    @field_validator("sender", "recipients")
+    @classmethod
+    def _address(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        for address in (value,) if isinstance(value, str) else value:
+            if not _ADDRESS.fullmatch(address):
+                raise ValueError(f"expected a mail address, got {address!r}; write it plainly, as oncall@example.com")
+        return value
+
+    @model_validator(mode="after")
+    def _login(self) -> SmtpSink:
+        if (self.user is None) != (self.password is None):
+            raise ValueError("`user` and `password` belong together; write both, or neither for no login")
+        if self.user is not None and self.security == "none":
+            raise ValueError("with security `none` the password would be sent in the clear; write starttls or tls")
+        return self
+
+
+Sink = Annotated[
+    AlertmanagerSink | GrafanaSink | WebhookSink | SlackSink | SmtpSink | KafkaSink, Field(discriminator="kind")
+]
 
 
 class Alerts(Section):
@@ -58,3 +116,6 @@ class Alerts(Section):
     sinks: dict[str, Sink] = Field({}, description="Name: sink.")
     dashboard_url: str | None = Field(None, description="Address of Grafana for links in alerts.")
     app_url: str | None = Field(None, description="Address of driftline's own pages for links in alerts.")
+    runbook_url: str | None = Field(
+        DOCUMENTED, description="Where the pages of docs/runbooks are read, for links in alerts; null for none."
+    )

@@ -255,6 +255,9 @@ class FalseAlarmBudget(Section):
 class Owner(Section):
     segments: tuple[str, ...] = Field((), description="Segment names, * allowed at the end.")
     budget: FalseAlarmBudget = FalseAlarmBudget()
+    sinks: tuple[str, ...] | None = Field(
+        None, min_length=1, description="Names of `alerts.sinks` that are told of this owner's anomalies; default: all."
+    )
 
 
 class Report(Section):
@@ -370,6 +373,17 @@ class Config(Section):
                 f"for review again; got {format_duration(self.retention.labels)} and "
                 f"{format_duration(self.retention.samples)}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _owners_sinks(self) -> Config:
+        for name, owner in self.owners.items():
+            if unknown := sorted(set(owner.sinks or ()) - set(self.alerts.sinks)):
+                configured = ", ".join(self.alerts.sinks) or "none"
+                raise ValueError(
+                    f"owners.{name}.sinks names {', '.join(map(repr, unknown))}, which alerts.sinks does not have; "
+                    f"configured there: {configured}"
+                )
         return self
 
     @model_validator(mode="after")

@@ -41,6 +41,8 @@ def sending_rules(config: Config) -> SendingRules:
         ),
         max_age_us=alerts.max_age,
         send_historic=alerts.send_historic,
+        severities={name: sink.severities for name, sink in alerts.sinks.items()},
+        of_owner={name: owner.sinks for name, owner in config.owners.items() if owner.sinks is not None},
     )
 
 

@@ -27,7 +27,7 @@ from monitor.evaluate.counts import CountPlan
 from monitor.evaluate.references import Reference
 from monitor.evaluate.reviewing import Reviewing
 from monitor.evaluate.streams import SLICE_PREFIX, Ownership, severity_of
-from monitor.store import deploys, evaluation, references, review
+from monitor.store import deploys, evaluation, outbox, references, review
 from monitor.store.engine import Store
 from monitor.store.evaluation import Lead, Results, SampleRow, StreamState
 from monitor.store.review import Answer
@@ -336,9 +336,16 @@ class Session:
         ]
         results.evidence_rows = batch.evidence
         results.anomaly_rows = [incidents.anomaly_row(a, to_json(a)) for _, a in sorted(batch.changed.items())]
+        over = sorted(key for key, anomaly in batch.told.items() if anomaly.state == "resolved")
+        told_before: dict[str, set[str]] = {}
+        if over:
+            with self.store.read() as conn:
+                told_before = outbox.sinks_of(conn, over)
         results.messages = [
             message
-            for _, anomaly in sorted(batch.told.items())
-            for message in lifecycle.messages(anomaly, self.rules, batch.now_us, self._muted_until(anomaly, batch))
+            for key, anomaly in sorted(batch.told.items())
+            for message in lifecycle.messages(
+                anomaly, self.rules, batch.now_us, self._muted_until(anomaly, batch), told_before.get(key, ())
+            )
         ]
         return results

@@ -231,6 +231,16 @@ def deliveries(conn: Connection, key: str) -> list[OutboxRow]:
     return [_row(found) for found in conn.execute(query).mappings()]
 
 
+def sinks_of(conn: Connection, keys: Sequence[str]) -> dict[str, set[str]]:
+    """The sinks that each key was put into the outbox for."""
+    found: dict[str, set[str]] = {}
+    for begin in range(0, len(keys), 500):  # a statement takes a bounded number of values
+        wanted = outbox.c.key.in_(keys[begin : begin + 500])
+        for key, sink in conn.execute(select(outbox.c.key, outbox.c.sink).where(wanted)):
+            found.setdefault(key, set()).add(sink)
+    return found
+
+
 def undelivered(conn: Connection, *, limit: int = 100) -> list[OutboxRow]:
     """Rows that are pending or failed, the oldest first."""
     query = select(outbox).where(outbox.c.state != "sent").order_by(outbox.c.created_us, outbox.c.id).limit(limit)

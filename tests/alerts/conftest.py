@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from monitor.store.engine import Store, open_store
+from tests.alerts.mail import MailServer, mail_server
 from tests.alerts.parts import Clock, Target, target
 
 
@@ -25,3 +27,17 @@ def clock() -> Clock:
 def web() -> Iterator[Target]:
     with target() as state:
         yield state
+
+
+@pytest.fixture
+def post() -> Iterator[MailServer]:
+    with mail_server() as state:
+        yield state
+
+
+@pytest.fixture
+def sqlite_store(tmp_path: Path) -> Iterator[Store]:
+    """An empty store, where what is tested has nothing to do with the database."""
+    opened = open_store(f"sqlite:///{tmp_path / 'driftline.db'}")
+    yield opened
+    opened.close()

@@ -115,7 +115,8 @@ class Request:
 
 @dataclass
 class Answer:
-    """``behave`` names how the answer goes wrong on the wire: '' (it does not), cut, drip, hang."""
+    """``behave`` names how the answer goes wrong on the wire: '' (it does not), cut, drip, drip-header,
+    hang, close (without a byte)."""
 
     status: int = 200
     body: bytes = b"{}"
@@ -144,6 +145,9 @@ def target() -> Iterator[Target]:
             request = Request(self.command, self.path, dict(self.headers), body)
             state.requests.append(request)
             answer = state.answer(request)
+            if answer.behave == "close":
+                self.close_connection = True
+                return
             if answer.behave == "hang":
                 state.closing.wait(30)
                 return

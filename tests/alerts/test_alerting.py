@@ -7,6 +7,8 @@ import pytest
 from alerts.sinks.alertmanager import AlertmanagerSink
 from alerts.sinks.grafana import GrafanaSink
 from alerts.sinks.kafka import KafkaSink
+from alerts.sinks.slack import SlackSink
+from alerts.sinks.smtp import SmtpSink
 from alerts.sinks.webhook import WebhookSink
 from monitor.alerting import DEAD_LETTERS, build_sinks, describe, road
 from monitor.config.model import Config
@@ -15,7 +17,16 @@ from monitor.ingest.dead_letters import SINK
 SINKS = {
     "oncall": {"kind": "alertmanager", "urls": ["http://one:9093", "http://two:9093"]},
     "notes": {"kind": "grafana", "url": "https://grafana.example/sub", "token": "hidden"},
-    "chat": {"kind": "webhook", "url": "https://hooks.example", "secret": "hidden"},
+    "hook": {"kind": "webhook", "url": "https://hooks.example", "secret": "hidden"},
+    "chat": {"kind": "slack", "url": "https://chat.example/hidden"},
+    "mail": {
+        "kind": "smtp",
+        "host": "mail.example",
+        "user": "driftline",
+        "password": "hidden",
+        "sender": "driftline@example.com",
+        "recipients": ["oncall@example.com"],
+    },
     "events": {"kind": "kafka"},
 }
 
@@ -25,7 +36,9 @@ def test_every_kind_of_sink_is_built_and_connects_to_nothing() -> None:
     assert {name: type(sink) for name, sink in sinks.items()} == {
         "oncall": AlertmanagerSink,
         "notes": GrafanaSink,
-        "chat": WebhookSink,
+        "hook": WebhookSink,
+        "chat": SlackSink,
+        "mail": SmtpSink,
         "events": KafkaSink,
         "kafka:dead-letters": KafkaSink,
     }
@@ -42,6 +55,8 @@ def test_ingest_and_alerting_name_the_dead_letter_sink_alike() -> None:
 def test_a_description_holds_no_secret() -> None:
     told = describe(Config.model_validate({"alerts": {"sinks": SINKS}}))
     assert told["oncall"] == "alertmanager http://one:9093, http://two:9093"
+    assert told["chat"] == "slack webhook at chat.example"
+    assert told["mail"] == "smtp mail.example:587 to oncall@example.com"
     assert "hidden" not in str(told)
 
 

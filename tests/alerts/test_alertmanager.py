@@ -83,7 +83,7 @@ def test_an_alert_says_what_where_how_much_since_when(store: Store, clock: Clock
     assert set(alert["labels"]) == {"alertname", *LABELS}
     told = alert["annotations"]
     assert told["summary"] == document["explanation"]["sentence"]
-    assert told["effect"] == "0.14 share (95 % interval 0.11 to 0.18), baseline 0.02"
+    assert told["effect"] == "14 % (95 % interval 11 % to 18 %), 2 % before"
     assert told["evidence"] == "funded_sr 5230 against a threshold of 1000"
     assert told["app"] == alert["generatorURL"] == f"http://app.example/anomalies/{document['id']}"
     assert told["dashboard"].startswith("http://grafana.example/d/driftline-overview?from=")
@@ -109,7 +109,7 @@ def test_a_firing_alert_is_sent_again_and_an_update_is_the_same_alert(
     work.step()
     (updated,) = held(alertmanager)
     assert updated["fingerprint"] == first["fingerprint"], "labels stay those sent first"
-    assert updated["annotations"]["effect"].startswith("0.3 share")
+    assert updated["annotations"]["effect"].startswith("30 % (95 % interval")
 
 
 @pytest.mark.real

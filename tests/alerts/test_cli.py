@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from sqlalchemy import insert
 from monitor.cli.alerts import alerts
 from monitor.store.engine import Store, open_store
 from monitor.store.tables import anomalies
+from tests.alerts.mail import MailServer
 from tests.alerts.parts import Answer, Clock, Target, anomaly, dispatcher, tell
 
 OPEN = anomaly("invoice-extract/acme")
@@ -78,7 +80,7 @@ def test_show_tells_the_story(store: Store, tmp_path: Path) -> None:
     output = run(tmp_path, "show", OPEN["id"][:12]).output
     assert output.startswith(OPEN["explanation"]["sentence"])
     assert f"http://app.example/anomalies/{OPEN['id']}" in output
-    assert "0.14 share (95 % interval 0.11 to 0.18), baseline 0.02" in output
+    assert "14 % (95 % interval 11 % to 18 %), 2 % before" in output
     assert "told to nobody" in output
 
 
@@ -100,6 +102,23 @@ def test_a_test_goes_through_every_sink(store: Store, tmp_path: Path, web: Targe
     assert {request.json["kind"] for request in web.requests} == {"test"}
     assert "This is a test" in web.requests[0].json["summary"]
     assert run(tmp_path, "test", "--sink", "good", sinks=sinks).exit_code == 0
+
+
+def test_a_test_is_marked_as_one_for_people_and_says_how_long_it_took(
+    store: Store, tmp_path: Path, web: Target, post: MailServer
+) -> None:
+    people = "sender: a@x.example, recipients: [b@x.example]"
+    mail = f"{{kind: smtp, host: 127.0.0.1, port: {post.port}, security: none, {people}}}"
+    result = run(tmp_path, "test", sinks=f"{{chat: {{kind: slack, url: '{web.url}/secret'}}, mail: {mail}}}")
+    assert result.exit_code == 0, result.output
+    chat, mailed = result.output.splitlines()
+    assert re.fullmatch(r"chat \(slack webhook at 127\.0\.0\.1\): delivered \(\d+\.\d\d s\)", chat)
+    assert re.fullmatch(r"mail \(smtp 127\.0\.0\.1:\d+ to b@x\.example\): delivered \(\d+\.\d\d s\)", mailed)
+    marked = "[test] This is a test of driftline: nothing changed"
+    assert post.mails[0].message["Subject"] == marked == web.requests[0].json["text"].splitlines()[0]
+    post.answer = lambda verb, line: "550 no" if verb == "RCPT" else ""
+    refused = run(tmp_path, "test", "--sink", "mail", sinks=f"{{mail: {mail}}}")
+    assert (refused.exit_code, "refused: b@x.example: 550 no" in refused.output) == (1, True)
 
 
 def test_a_test_needs_a_sink(store: Store, tmp_path: Path) -> None:

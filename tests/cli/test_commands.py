@@ -241,14 +241,17 @@ def test_doctor_names_what_fails_and_what_to_do(tmp_path: Path) -> None:
     path.write_text(
         f"kafka: {{bootstrap: '127.0.0.1:1', topics: [a]}}\nstore: {{url: 'sqlite:///{tmp_path}/d.db'}}\n"
         "payloads: {roots: [/nowhere]}\nserve: {port: 0}\n"
-        "alerts: {sinks: {hook: {kind: webhook, url: 'http://127.0.0.1:1/x'}}}\n"
+        "alerts: {sinks: {hook: {kind: webhook, url: 'http://127.0.0.1:1/x'}, "
+        "chat: {kind: slack, url: 'http://127.0.0.1:1/hidden'}, "
+        "mail: {kind: smtp, host: 127.0.0.1, port: 1, sender: a@x.example, recipients: [b@x.example]}}}\n"
     )
     done = call("doctor", "--config", str(path))
     assert done.exit_code == 1
-    for failing in ("kafka", "store", "payloads /nowhere", "sink hook"):
+    for failing in ("kafka", "store", "payloads /nowhere", "sink hook", "sink chat", "sink mail"):
         assert f"failed {failing}: " in done.output, done.output
     assert "ok     encoder: " in done.output
     assert "kafka.bootstrap" in done.output
+    assert "hidden" not in done.output
     assert "Traceback" not in done.output
 
 

@@ -58,7 +58,10 @@ def test_the_example_loads() -> None:
         ),
         (
             "alerts:\n  sinks:\n    a:\n      kind: webhook\n      url: http://x\n      sekret: 3\n",
-            "x.yaml:6: alerts.sinks.a.sekret: unknown key; did you mean secret? the keys here are kind, url, secret",
+            (
+                "x.yaml:6: alerts.sinks.a.sekret: unknown key; did you mean secret? the keys here are kind, url, "
+                "secret, severities"
+            ),
         ),
         ("budget:\n  page: 3\n", "x.yaml:2: budget.page: expected a false-alarm budget, got 3; write COUNT per PERIOD"),
         ("\nevaluation: {every: 90s}", "x.yaml:2: evaluation: `every` must be a multiple of the window, 1m"),

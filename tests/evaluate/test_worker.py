@@ -256,6 +256,27 @@ def test_historic_anomalies_are_recorded_and_not_sent_unless_asked(tmp_path: Any
     assert sent == {"old": 0, "asked": 1}
 
 
+def test_who_was_told_that_it_opened_is_told_that_it_is_over(sqlite: Store) -> None:
+    """Even if the sink takes no tickets any more: an Alertmanager would show it for ever."""
+    end = write(sqlite, [BROKEN], days=11)
+
+    def worker(**sink: Any) -> EvaluateWorker:
+        settings = config(alerts={"sinks": {"hook": {**SINKS["hook"], **sink}}, "max_age": "9000d"})
+        return EvaluateWorker(sqlite, settings, clock=lambda: end / 1e6, holder="same", batch_us=HOUR_US)
+
+    def told() -> list[str]:
+        with sqlite.read() as connection:
+            return [json.loads(payload)["state"] for payload in connection.execute(select(outbox.c.payload)).scalars()]
+
+    first = worker()
+    while not opened(sqlite):
+        assert first.step()
+    assert told() == ["open"]
+    worker(severities=["page"]).drain()
+    assert [row.state for row in opened(sqlite)] == ["resolved"]
+    assert told() == ["resolved"]
+
+
 def test_stakes_decide_severity(tmp_path: Any) -> None:
     for stakes, severity in (("high", "page"), ("medium", "ticket"), ("low", "report")):
         store = open_store(f"sqlite:///{tmp_path / stakes}.db")

@@ -1,0 +1,59 @@
+"""What a person is told of one anomaly, and when: once when it opens, once when it resolves, once if it gets worse.
+
+People read every message, so a revision of an open anomaly, or a delivery that is repeated after an unclear answer,
+must not become another one. What was told is kept in ``remote`` of the delivery, per reader where one message has
+several: ``{"state": "open" | "resolved", "severity": …}``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+from alerts.rendering import headline, is_resolved
+from alerts.sinks import Delivery
+
+Occasion = Literal["opened", "worse", "resolved", "test"]
+
+_RANK: Final = {"report": 0, "ticket": 1, "page": 2}
+# A mention, an address that is made a link by itself, or a link of Markdown: a zero-width space goes into each.
+_ALIVE: Final = re.compile(r"(?<=[@~#])(?=\w)|(?<=:)(?=//)|(?<=[wW]{3})(?=\.)|(?<=\])(?=\()")
+_MAX_HEADLINE = 150  # characters: what Slack's header takes, and a subject line shows
+
+
+def occasion(delivery: Delivery, already: Mapping[str, Any] | None) -> Occasion | None:
+    """What is to be told to who was told ``already`` (None: nothing), or None where that is all there is to say."""
+    if delivery.kind == "test":
+        return None if already else "test"
+    document = delivery.payload
+    if is_resolved(document):
+        return None if already and already.get("state") == "resolved" else "resolved"
+    if not already:
+        return "opened"
+    worse = _RANK.get(str(document.get("severity")), 0) > _RANK.get(str(already.get("severity")), 0)
+    return "worse" if worse and already.get("state") == "open" else None
+
+
+def after(delivery: Delivery) -> dict[str, Any]:
+    """What a reader was told once the delivery has arrived."""
+    document = delivery.payload
+    return {"state": str(document.get("state")), "severity": str(document.get("severity"))}
+
+
+def inert(text: str) -> str:
+    """Text on one line that no chat and no mail program makes a link or a mention of."""
+    return _ALIVE.sub("\u200b", " ".join(text.split()))
+
+
+def title(document: Mapping[str, Any], found: Occasion) -> str:
+    """One line without line breaks or control characters, whatever the data says."""
+    mark = {
+        "opened": f"[{document.get('severity')}] ",
+        "worse": f"[now {document.get('severity')}] ",
+        "resolved": "[resolved] ",
+        "test": "[test] ",
+    }[found]
+    what = "This is a test of driftline: nothing changed" if found == "test" else headline(document)
+    text = "".join(c if c.isprintable() else " " for c in mark + what)
+    return text if len(text) <= _MAX_HEADLINE else text[: _MAX_HEADLINE - 1] + "…"

@@ -1,0 +1,106 @@
+"""Every alert and every signal has a page that exists and is linked, and what a page tells people to run exists."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import click
+import pytest
+
+from alerts.rendering import ALERT_NAME
+from alerts.runbooks import ANY, DOCUMENTED, RUNBOOKS, Runbook, address, of_signal
+from dashboards.panels import panel_numbers
+from dashboards.rules import RULES
+from detectors.summaries.catalogue import SIGNALS
+from monitor.cli import main
+from monitor.evaluate.incidents import NEW_SEGMENT
+from monitor.evaluate.streams import CATALOGUE, stage_spec, tier_spec
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "docs" / "runbooks"
+PAGES = sorted(path.name for path in FOLDER.glob("*.md") if path.name != "README.md")
+STREAMS = [*CATALOGUE, stage_spec("ocr"), tier_spec("small", commonest=True), tier_spec("small", commonest=False)]
+NAMES = sorted({NEW_SEGMENT, *(signal.name for signal in SIGNALS), *(spec.signal for spec in STREAMS)})
+
+
+@pytest.mark.parametrize("signal", NAMES)
+def test_every_signal_has_a_page_of_one_family(signal: str) -> None:
+    found = [runbook for runbook in RUNBOOKS if signal.startswith(runbook.signals)]
+    assert found == [of_signal(signal)]
+    assert f"{found[0].page}.md" in PAGES
+    assert found[0].panel in panel_numbers()
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_every_alert_has_a_page(rule: object) -> None:
+    name = getattr(rule, "name", "")
+    assert f"{name}.md" in PAGES
+    assert getattr(rule, "runbook_url", "") == address(DOCUMENTED, name)
+
+
+def test_every_page_is_of_something_and_is_linked() -> None:
+    known = {f"{name}.md" for name in [ALERT_NAME, ANY.page, *(b.page for b in RUNBOOKS), *(r.name for r in RULES)]}
+    assert set(PAGES) == known
+    linked = set(re.findall(r"\]\(([\w-]+\.md)\)", (FOLDER / "README.md").read_text()))
+    assert set(PAGES) <= linked
+    assert "runbooks/README.md" in (ROOT / "docs" / "alerts.md").read_text()
+
+
+def test_the_default_address_is_that_of_the_projects_documentation() -> None:
+    urls = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]
+    assert f"{urls['Documentation']}/{FOLDER.name}" == DOCUMENTED
+
+
+def test_a_signal_of_a_later_version_has_the_page_of_all() -> None:
+    assert of_signal("unheard_of") is ANY
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_answers_the_five_questions(page: str) -> None:
+    text = (FOLDER / page).read_text()
+    assert re.findall(r"^## (.*)$", text, flags=re.MULTILINE) == [
+        "What it means",
+        "What it usually is",
+        "What to look at first",
+        "What to do",
+        "If it was false",
+    ]
+    assert "driftline alerts mark ID --false" in text
+    assert "[All runbooks](README.md)" in text
+
+
+@pytest.mark.parametrize("page", [*PAGES, "README.md"])
+def test_its_links_and_commands_exist(page: str) -> None:
+    text = (FOLDER / page).read_text()
+    for link in re.findall(r"\]\(([^)#]+)", text):
+        assert (FOLDER / link).resolve().exists(), link
+    commands = [
+        *re.findall(r"`driftline ([a-z][a-z -]*)", text),
+        *(r.first for r in RUNBOOKS if "driftline" in r.first),
+    ]
+    for words in commands:
+        assert_exists(words.partition("driftline ")[2] or words)
+    for title in re.findall(r"“([A-Z][^”]*)”", text):
+        if title in panel_numbers() or title in {"Targets"} or title.startswith("It "):
+            continue
+        pytest.fail(f"no panel {title!r}")
+
+
+@pytest.mark.parametrize("runbook", [*RUNBOOKS, ANY], ids=lambda runbook: runbook.page)
+def test_a_first_step_names_commands_that_exist(runbook: Runbook) -> None:
+    for words in re.findall(r"`driftline ([a-z][a-z -]*)", runbook.first):
+        assert_exists(words)
+
+
+def assert_exists(words: str) -> None:
+    command: click.Command = main
+    for word in words.split():
+        if not isinstance(command, click.Group) or word.startswith("-"):
+            return
+        if word == "mark":  # told of false alarms
+            return
+        found = command.get_command(click.Context(command), word.strip("`:,;"))
+        assert found is not None, f"driftline {words}"
+        command = found
