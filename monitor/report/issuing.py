@@ -1,4 +1,7 @@
-"""Issuing a report: it is archived as it is, and issued again only as a revision that says what it changed."""
+"""Issuing a report: it is archived as it is, and issued again only as a revision that says what it changed.
+
+What is archived has no pictures: they are of people's documents, which `retention` and `driftline forget` are to erase.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ def issue(
 
     What says the same as the last revision is not issued again. Raises PeriodError as `read_report` does.
     """
-    found = read_report(store, config, from_us, to_us, level, told)
+    found = _without_pictures(read_report(store, config, from_us, to_us, level, told))
     with store.read() as connection:
         last = reports.newest(connection, from_us, to_us)
         before = None if last is None else _decoded(reports.page(connection, last, "json"))
@@ -60,6 +63,11 @@ def _decoded(document: str) -> Report | None:
         return msgspec.json.decode(document, type=Report)
     except msgspec.ValidationError:  # another version issued it
         return None
+
+
+def _without_pictures(report: Report) -> Report:
+    alarms = [msgspec.structs.replace(alarm, pictures=[]) for alarm in report.alarms]
+    return msgspec.structs.replace(report, alarms=alarms)
 
 
 def _content(report: Report) -> Report:

@@ -30,8 +30,8 @@ from monitor.store.engine import Store, open_store
 from monitor.store.reports import Issue
 from monitor.store.responses import respond
 from tests.evaluate.test_worker import evaluate
-from tests.report.reports import NAME, a_report
 from tests.evaluate.traffic import DAY_US, HOUR_US, START_US, Change, Segment, write
+from tests.report.reports import NAME, a_report
 
 ROOT = Path(__file__).resolve().parents[2]
 WEEK = 7 * DAY_US
@@ -278,6 +278,7 @@ def test_what_was_issued_stays_as_it_was_and_a_revision_says_what_it_changed(fil
         assert reports.newest(connection, BEGIN, END, END - 1) is None
         assert reports.list_issues(connection) == [second, first]
     assert "Issued" in pages["md"]
+    assert "data:image" not in pages["html"]
     Draft202012Validator(schema()).validate(json.loads(pages["json"]))
     # The command: what was issued by then, byte for byte.
     span = ("--from", "2026-01-12", "--to", "2026-01-19")
