@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
-from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from monitor.serve import models, queries
 from monitor.serve.context import Context
+from monitor.serve.templating import template
 from monitor.status import status_of
 from monitor.store import listing
 from monitor.store.anomalies import list_anomalies
@@ -53,7 +50,7 @@ def render(context: Context) -> str:
         {"segment": s, "cells": [cell(_figure(s, name), currency) for name, _ in _COLUMNS]}
         for s in found.segments[: MOST_SEGMENTS + 1]
     ]
-    html: str = _template().render(
+    html: str = template("overview.html").render(
         columns=[label for _, label in _COLUMNS],
         rows=rows,
         left_out=max(0, len(found.segments) - len(rows)),
@@ -86,16 +83,6 @@ def cell(figure: models.Figure, currency: str) -> Cell:
     return Cell(f"{_plain(figure.value)} {unit}", note)
 
 
-def clock_text(text: str | None) -> str:
-    """``2026-11-02 09:14`` of an RFC 3339 time."""
-    return "" if text is None else text[:16].replace("T", " ")
-
-
-def count_text(value: int) -> str:
-    """Thousands apart by a thin space: 12 345."""
-    return f"{value:,}".replace(",", "\u202f")
-
-
 def _figure(segment: models.Segment, name: str) -> models.Figure:
     return next(figure for figure in segment.figures if figure.signal == name)
 
@@ -118,22 +105,3 @@ def _behind(now: float, closed_us: int) -> str:
     if minutes < 120:
         return f"{minutes} min"
     return f"{minutes // 60} h" if minutes < 48 * 60 else f"{minutes * MINUTE_US // DAY_US} days"
-
-
-_lock = threading.Lock()
-_loaded: list[Any] = []
-
-
-def _template() -> Any:
-    with _lock:
-        if not _loaded:
-            environment = Environment(
-                loader=PackageLoader("monitor.serve", "templates"),
-                autoescape=True,
-                undefined=StrictUndefined,
-                trim_blocks=True,
-                lstrip_blocks=True,
-            )
-            environment.filters.update(clock=clock_text, count=count_text)
-            _loaded.append(environment.get_template("overview.html"))
-        return _loaded[0]
