@@ -392,7 +392,7 @@ def test_answers_match_the_document(store: Store) -> None:
             (e.path for e in ENDPOINTS if e.path == path or ("{" in e.path and path.startswith(e.path.split("{")[0]))),
             None,
         )
-        if template is None or "/images/" in path:
+        if template is None or "/images/" in path or path.endswith("/thumbnail"):
             continue
         shape = described["paths"][template]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
         Draft202012Validator({**shape, "components": described["components"]}).validate(asked.get(path).json())

@@ -1,15 +1,16 @@
 """Evidence over time as the geometry of a figure: numbers in, coordinates out. The template draws it.
 
-Above: the greatest evidence of each hour on a logarithmic scale against the threshold. Below, while the anomaly is open:
-how firmly the change is still supported, from 0 (over) to its cap.
+Above: the greatest evidence of each hour on a logarithmic scale against the threshold, until the anomaly opened. Below,
+on a time axis of its own since that may be weeks: how firmly the change is still supported, from 0 (over) to its cap.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from detectors.evidence.recovery import CAP
@@ -18,7 +19,8 @@ from monitor.times import DAY_US, HOUR_US
 LOWEST = 1e-3  # of the threshold: below it evidence says nothing, and a logarithm has no end
 MOST_POINTS = 400
 _STEPS_H = (1, 2, 3, 6, 12, 24, 48, 96, 168, 336, 720)
-_LEFT, _RIGHT, _TOP, _STRIP, _GAP, _FOOT = 46.0, 12.0, 12.0, 38.0, 24.0, 34.0
+_LEFT, _RIGHT, _TOP, _STRIP, _GAP, _FOOT = 46.0, 14.0, 14.0, 38.0, 48.0, 30.0
+AFTER_US = 3 * HOUR_US  # of the opening that the upper panel shows
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ class Drawing:
     threshold: float
     values: tuple[Tick, ...]
     times: tuple[Tick, ...]
+    later: tuple[Tick, ...]  # of the strip's own axis
     lines: tuple[str, ...]  # paths of SVG; where nothing was measured there is a gap
     dots: tuple[tuple[float, float], ...]
     support: tuple[str, ...]
@@ -82,14 +85,12 @@ def draw(
     height: float,
 ) -> Drawing:
     """The figure at one size. ``hours`` and ``ticks`` in the order of time."""
-    strip_us = _STRIP + _GAP if ticks else 0.0
-    left, right, top, bottom = _LEFT, width - _RIGHT, _TOP, height - _FOOT - strip_us
-    begin, end = moments.begin_us, max(moments.end_us, moments.begin_us + HOUR_US)
-
-    def x(time_us: float) -> float:
-        share = (min(max(time_us, begin), end) - begin) / (end - begin)
-        return round(left + share * (right - left), 1)
-
+    left, right, top = _LEFT, width - _RIGHT, _TOP
+    bottom = height - _FOOT - (_STRIP + _GAP if ticks else 0.0)
+    begin, opened = moments.begin_us, moments.opened_us
+    until = max(begin + HOUR_US, opened + AFTER_US)
+    x = _axis(begin, until, left, right)
+    hours = [point for point in hours if point.time_us < until]
     greatest = max((point.value for point in hours), default=threshold)
     low = math.floor(math.log10(threshold * LOWEST))
     high = max(math.ceil(math.log10(max(greatest, threshold))), math.ceil(math.log10(threshold)) + 1)
@@ -101,11 +102,20 @@ def draw(
     every = max(1, math.ceil((high - low) / 5))
     shown = thinned(hours)
     parts = _unbroken(shown, 2.5 * HOUR_US)
-    strip = (bottom + _GAP, bottom + _GAP + _STRIP) if ticks else None
+    strip: tuple[float, float] | None = None
     support: tuple[str, ...] = ()
-    if strip is not None:
-        runs = _unbroken(thinned(ticks), max(2.5 * HOUR_US, 3 * _usual_step(ticks)))
-        support = tuple(_path([(x(p.time_us), _share(p.value, *strip)) for p in run]) for run in runs if len(run) > 1)
+    later: tuple[Tick, ...] = ()
+    over: float | None = None
+    if ticks:
+        strip = (bottom + _GAP, bottom + _GAP + _STRIP)
+        end = max(moments.end_us, opened + HOUR_US)
+        x_later = _axis(opened, end, left, right)
+        runs = _unbroken(thinned(ticks), 2.5 * HOUR_US)
+        support = tuple(
+            _path([(x_later(p.time_us), _share(p.value, *strip)) for p in run]) for run in runs if len(run) > 1
+        )
+        later = _times(opened, end, zone, x_later, (right - left) / 78.0)
+        over = None if moments.resolved_us is None else x_later(moments.resolved_us)
     return Drawing(
         width=width,
         height=height,
@@ -115,15 +125,16 @@ def draw(
         bottom=bottom,
         threshold=y(threshold),
         values=tuple(Tick(y(10.0**level), power(level)) for level in range(low, high + 1, every)),
-        times=_times(begin, end, zone, x, (right - left) / 78.0),
+        times=_times(begin, until, zone, x, (right - left) / 78.0),
+        later=later,
         lines=tuple(_path([(x(p.time_us + HOUR_US / 2), y(p.value)) for p in part]) for part in parts if len(part) > 1),
         dots=tuple((x(part[0].time_us + HOUR_US / 2), y(part[0].value)) for part in parts if len(part) == 1),
         support=support,
         strip=strip,
         since=(x(moments.since_us[0]), x(moments.since_us[1])),
         opened=x(moments.opened_us),
-        resolved=None if moments.resolved_us is None else x(moments.resolved_us),
-        deploys=tuple(x(at) for at in moments.deploys_us),
+        resolved=over,
+        deploys=tuple(x(at) for at in moments.deploys_us if begin <= at < until),
     )
 
 
@@ -145,7 +156,7 @@ def _share(value: float, top: float, bottom: float) -> float:
 
 
 def _usual_step(points: Sequence[Point]) -> float:
-    gaps = sorted(after.time_us - before.time_us for before, after in zip(points, points[1:], strict=False))
+    gaps = sorted(after.time_us - before.time_us for before, after in pairwise(points))
     return float(gaps[len(gaps) // 2]) if gaps else 0.0
 
 
@@ -161,11 +172,16 @@ def _unbroken(points: Sequence[Point], most_us: float) -> list[list[Point]]:
     return found
 
 
+def _axis(begin: int, end: int, left: float, right: float) -> Callable[[float], float]:
+    """Time to x; what lies outside is at the end."""
+    return lambda time_us: round(left + (min(max(time_us, begin), end) - begin) / (end - begin) * (right - left), 1)
+
+
 def _path(points: Sequence[tuple[float, float]]) -> str:
     return "M" + " L".join(f"{x:g} {y:g}" for x, y in points)
 
 
-def _times(begin: int, end: int, zone: ZoneInfo, x: object, most: float) -> tuple[Tick, ...]:
+def _times(begin: int, end: int, zone: ZoneInfo, x: Callable[[float], float], most: float) -> tuple[Tick, ...]:
     """Full hours or days of the zone, at most ``most`` of them; midnights carry the day."""
     step = next((h for h in _STEPS_H if (end - begin) / (h * HOUR_US) <= max(2.0, most)), _STEPS_H[-1])
     first = datetime.fromtimestamp(begin / 1e6, zone)
@@ -175,7 +191,7 @@ def _times(begin: int, end: int, zone: ZoneInfo, x: object, most: float) -> tupl
     while (time_us := round(at.timestamp() * 1e6)) <= end:
         if time_us >= begin:
             text = f"{at:%d %b}" if step >= 24 or at.hour == 0 else f"{at:%H:%M}"
-            found.append(Tick(x(time_us), text))  # type: ignore[operator]
+            found.append(Tick(x(time_us), text))
         # By the clock on the wall, so that midnights stay midnights when it changes.
         at = (at.replace(tzinfo=None) + timedelta(hours=step)).replace(tzinfo=zone)
     return tuple(found)

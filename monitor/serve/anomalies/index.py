@@ -80,15 +80,14 @@ def _rendered(
     query = structs.replace(query, page=min(query.page, pages))
     shown = ids[(query.page - 1) * PER_PAGE : query.page * PER_PAGE]
     clock = Clock(config.timezone)
+    rows = get_anomalies(connection, shown)
     html: str = template("anomalies.html").render(
         notice=notice,
         selects=_SELECTS,
         query=structs.asdict(query),
         filtered=query != ListQuery(page=query.page),
         segments=anomaly_segments(connection, limit=MOST_CHOICES),
-        rows=[
-            _row(row, stands.get(row.anomaly_id, NOTHING), now_us, clock) for row in get_anomalies(connection, shown)
-        ],
+        rows=[_row(row, stands.get(row.anomaly_id, NOTHING), now_us, clock) for row in rows],
         total=len(ids),
         snoozed=bool(snoozed & set(ids)),
         timezone=config.timezone,
@@ -101,13 +100,15 @@ def _rendered(
 
 
 def _row(row: AnomalyRow, stands: Standing, now_us: int, clock: Clock) -> dict[str, Any]:
+    headline, beyond = words.headline(row)
     return {
         "id": row.anomaly_id,
         "severity": row.severity,
         "state": words.state(row),
         "segment": row.segment,
         "signal": row.signal,
-        "sentence": words.sentence(row),
+        "sentence": headline,
+        "beyond": beyond,
         "opened": clock.short(row.opened_us),
         "opened_iso": iso(row.opened_us),
         "stands": words.stands(stands, now_us, clock),

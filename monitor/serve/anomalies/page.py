@@ -77,6 +77,7 @@ def _document(row: AnomalyRow) -> tuple[bool, dict[str, Any]]:
 def _head(
     config: Config, clock: Clock, row: AnomalyRow, document: Mapping[str, Any], around: Around, now_us: int
 ) -> dict[str, Any]:
+    headline, beyond = words.headline(row)
     return {
         "a": {
             "id": row.anomaly_id,
@@ -87,7 +88,8 @@ def _head(
             "segment": row.segment,
             "route": str(document.get("route") or ""),
             "signal": row.signal,
-            "sentence": words.sentence(row),
+            "sentence": headline,
+            "beyond": beyond,
             "change": words.change(document["effect"]) if "effect" in document else "",
             "since": clock.since(document["since"]) if "effect" in document else "",
             "opened": clock.at(row.opened_us),

@@ -72,7 +72,10 @@ class Around:
 def read(
     connection: Connection, row: AnomalyRow, document: Mapping[str, Any], period_us: int, *, content: bool
 ) -> Around:
-    """``document``: of the row, in today's format; ``period_us``: of the allowance that it was opened under; ``content``: the caller may see what users sent."""
+    """``document``: of the row, in today's format; ``period_us``: of the allowance that it was opened under.
+
+    ``content``: the caller may see what users sent.
+    """
     low = rendering.since(document)
     high = max(low, int(document["since"]["high"]))
     begin, end = figure.span(low, max(row.updated_us, row.resolved_us or 0, row.opened_us))

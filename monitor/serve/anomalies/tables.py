@@ -78,7 +78,7 @@ def _figure(key: str, fact: Mapping[str, Any], course: Course, around: Around, c
             f"change began {clock.since(since)}; the anomaly opened at {clock.at(moments.opened_us)}.{over} "
             "All values are in the table below."
         ),
-        caption=f"{fact['signal']} in {fact['subject']}; from the opening on, how firmly it is still seen is what counts",
+        caption=f"{fact['signal']} in {fact['subject']}; once it is open, what counts is how firmly it is still seen",
         wide=drawn(_WIDE),
         narrow=drawn(_NARROW),
         rows=list(_rows(course, threshold, around, clock)),
@@ -115,8 +115,16 @@ def behind(explanation: Mapping[str, Any]) -> list[Table]:
         table
         for table in (
             Table("Attributes", ("value", "before", "now", "left without it"), [*_attributes(explanation)]),
-            Table("Conditions of the inputs", ("condition", "before", "now", "change"), [*_conditions(explanation)]),
-            Table("Concepts: what inputs look like", ("concept", "before", "now", "change"), [*_concepts(explanation)]),
+            Table(
+                "Conditions of the inputs, with 95 % intervals of the change",
+                ("condition", "before", "now", "change"),
+                [*_conditions(explanation)],
+            ),
+            Table(
+                "What inputs look like, with 95 % intervals of the change",
+                ("concept", "before", "now", "change"),
+                [*_concepts(explanation)],
+            ),
         )
         if table.rows
     ]
@@ -135,7 +143,7 @@ def _attributes(explanation: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
 
 def _conditions(explanation: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     for entry in explanation.get("conditions") or ():
-        told = _share if entry["told"] == "relative" else _number
+        told = _relative if entry["told"] == "relative" else _number
         unit = f" {entry['unit']}" if entry["unit"] else ""
         yield (
             str(entry["name"]),
@@ -158,7 +166,12 @@ def _concepts(explanation: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
 
 
 def _share(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.3g} %"
+    return "–" if value is None else f"{100 * value:.3g}\u00a0%"
+
+
+def _relative(change: float | None) -> str:
+    """``-2.4 %``, or ``48-fold`` of what more than doubled."""
+    return f"{number(1 + change)}-fold" if change is not None and change >= 1 else _share(change)
 
 
 def _number(value: float | None) -> str:

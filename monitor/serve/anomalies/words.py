@@ -60,6 +60,15 @@ def sentence(row: AnomalyRow) -> str:
     return told.strip() if isinstance(told, str) and told.strip() else f"{row.signal} changed in {row.segment}"
 
 
+def headline(row: AnomalyRow) -> tuple[str, str]:
+    """(what changed, what was found out beyond that) of the sentence: it begins with that of the first fact."""
+    told, facts = sentence(row), row.document.get("facts")
+    first = facts[0].get("sentence") if isinstance(facts, list) and facts and isinstance(facts[0], dict) else None
+    if isinstance(first, str) and first.strip() and told.startswith(first.strip()):
+        return first.strip(), told[len(first.strip()) :].strip()
+    return told, ""
+
+
 def amount(value: float | None, unit: str) -> str:
     """A measure with its unit; shares in per cent."""
     if value is None:
@@ -87,7 +96,7 @@ def sure(evidence: Mapping[str, Any]) -> str:
         return rendering.evidence_text(evidence)
     ratio = value / threshold
     times = "more than a million" if ratio > _MOST_RATIO else number(ratio)
-    how = "just reached" if ratio < 2 else "clearly passed" if ratio < 20 else "passed by far"
+    how = "has just reached" if ratio < 2 else "is clearly beyond" if ratio < 20 else "is far beyond"
     return f"The evidence {how} its threshold: {number(value)} against {number(threshold)}, {times} times as much."
 
 
