@@ -134,10 +134,11 @@ def stands(found: Standing, now_us: int, clock: Clock) -> list[str]:
 def delivery(row: OutboxRow, clock: Clock) -> str:
     """How telling a sink went. ``created_us`` is when the newest state was given to it."""
     given = clock.at(row.created_us)
+    attempts = "1 attempt" if row.attempts == 1 else f"{row.attempts} attempts"
     if row.state == "failed":
-        return f"refused after {row.attempts} attempts; not sent again unless the anomaly changes"
+        return f"refused after {attempts}; not sent again unless the anomaly changes"
     if row.state == "sent":
         repeated = "" if row.due_us == NEVER else "; repeated while it is open"
         return f"told, newest state of {given}{repeated}"
-    tried = f", {row.attempts} attempts so far, the next at {clock.at(row.due_us)}" if row.attempts else ""
+    tried = f", {attempts} so far, the next at {clock.at(row.due_us)}" if row.attempts else ""
     return f"waits since {given}{tried}"
