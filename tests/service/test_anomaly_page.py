@@ -343,6 +343,12 @@ def test_a_figure_is_logarithmic_against_its_threshold() -> None:
     assert path[2] == pytest.approx(found.bottom - 2 * decade, abs=0.1)
 
 
+def test_the_hour_that_opened_it_is_not_drawn_behind_the_opening() -> None:
+    found = drawn([Point(25 * HOUR, 0.1), Point(26 * HOUR, 5.0)], opened_us=26 * HOUR + HOUR // 6)
+    last = found.lines[0].split(" L")[-1].split()
+    assert float(last[0]) == found.opened
+
+
 def test_a_figure_has_gaps_and_keeps_peaks() -> None:
     found = drawn([Point(i * HOUR, 0.1) for i in (0, 1, 2, 10, 11, 20)])
     assert len(found.lines) == 2

@@ -99,6 +99,11 @@ def draw(
         level = math.log10(max(value, threshold * LOWEST))
         return round(bottom - (level - low) / (high - low) * (bottom - top), 1)
 
+    def within(hour: Point) -> float:
+        """Where in its hour a value is drawn: in the middle, but that which opened the anomaly came before it."""
+        middle = hour.time_us + HOUR_US / 2
+        return min(middle, opened) if hour.time_us <= opened < hour.time_us + HOUR_US else middle
+
     every = max(1, math.ceil((high - low) / 5))
     shown = thinned(hours)
     parts = _unbroken(shown, 2.5 * HOUR_US)
@@ -127,8 +132,8 @@ def draw(
         values=tuple(Tick(y(10.0**level), power(level)) for level in range(low, high + 1, every)),
         times=_times(begin, until, zone, x, (right - left) / 78.0),
         later=later,
-        lines=tuple(_path([(x(p.time_us + HOUR_US / 2), y(p.value)) for p in part]) for part in parts if len(part) > 1),
-        dots=tuple((x(part[0].time_us + HOUR_US / 2), y(part[0].value)) for part in parts if len(part) == 1),
+        lines=tuple(_path([(x(within(p)), y(p.value)) for p in part]) for part in parts if len(part) > 1),
+        dots=tuple((x(within(part[0])), y(part[0].value)) for part in parts if len(part) == 1),
         support=support,
         strip=strip,
         since=(x(moments.since_us[0]), x(moments.since_us[1])),
