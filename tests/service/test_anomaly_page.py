@@ -20,6 +20,7 @@ from monitor.config.units import parse_allowance
 from monitor.serve.anomalies import figure, words
 from monitor.serve.anomalies.figure import Moments, Point
 from monitor.serve.anomalies.index import PER_PAGE
+from monitor.serve.review.pages import POLICY
 from monitor.store import tokens
 from monitor.store.anomalies import list_anomalies, list_ids
 from monitor.store.engine import Store, open_store
@@ -129,6 +130,22 @@ def test_hostile_content_is_text(store: Store) -> None:
         if path != "/anomalies/zzz<script>window.pwned=1":
             assert "&lt;script&gt;" in body
             assert "{{ 7*7 }}" in body  # shown, never evaluated
+
+
+def test_nothing_runs_but_files_of_our_own(store: Store) -> None:
+    found = fill_story(store)
+    browser = Browser(store)
+    browser.log_in("Ada")
+    for path in (f"/anomalies/{found}", "/anomalies"):
+        answer = browser.send("GET", path)
+        assert answer.headers["content-security-policy"] == POLICY
+        assert "unsafe" not in POLICY
+        assert re.findall(r"<script[^>]*>", answer.text) == (
+            ['<script type="module" src="/static/anomaly.js">'] if found in path else []
+        )
+        assert not re.search(r"<style|\sstyle=|\son[a-z]+=", answer.text)
+        addresses = re.findall(r'(?:src|href|action)="([^"]*)"', answer.text)
+        assert [each for each in addresses if not each.startswith("/")] == []
 
 
 def test_who_may_see_and_respond(store: Store) -> None:
@@ -281,6 +298,21 @@ def test_the_list_is_filtered_by_its_address(store: Store) -> None:
     assert "No anomaly matches." in page
     for wrong in ("?state=closed", "?page=0", "?colour=red", "?page=1&page=2"):
         assert client(store).get(f"/anomalies{wrong}").status_code == 400
+
+
+def test_both_databases_answer_alike(store_url: str) -> None:
+    opened = open_store(store_url)
+    try:
+        found = fill_story(opened)
+        ids = fill_list(opened, 3)
+        page = client(opened).get(f"/anomalies/{found[:8]}").text
+        assert page.count("<svg") == 4
+        assert "/api/samples/s0000/thumbnail" in page
+        assert client(opened).get("/api/samples/s0000/thumbnail").content == receipt(0)
+        assert listed(opened, "?segment=segment/1&marked=none") == [ids[1]]
+        assert set(listed(opened)) == {found, *ids}
+    finally:
+        opened.close()
 
 
 def test_what_is_snoozed_comes_last_until_it_wakes(store: Store) -> None:
