@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from monitor.serve import models, queries
+from monitor.serve.anomalies import words
 from monitor.serve.context import Context
 from monitor.serve.templating import template
 from monitor.status import status_of
 from monitor.store import listing
-from monitor.store.anomalies import list_anomalies
+from monitor.store.anomalies import AnomalyRow, list_anomalies
 from monitor.times import DAY_US, MINUTE_US
 
 RECENT = 20
@@ -41,10 +43,10 @@ def render(context: Context) -> str:
         config = context.config()
         found = queries.segments(connection, config, None, None)
         status = status_of(connection, config)
-        waiting = [queries.anomaly_head(row) for row in list_anomalies(connection, state="open", limit=MOST_OPEN)]
-        recent = [queries.anomaly_head(row) for row in list_anomalies(connection, state="resolved", limit=RECENT)]
+        waiting = _told(list_anomalies(connection, state="open", limit=MOST_OPEN))
+        recent = _told(list_anomalies(connection, state="resolved", limit=RECENT))
         closed = listing.closed_until(connection)
-    waiting.sort(key=lambda row: (_SEVERITIES.get(row.severity, 3), row.opened))
+    waiting.sort(key=lambda told: (_SEVERITIES.get(told[0].severity, 3), told[0].opened))
     currency = config.prices.currency
     rows = [
         {"segment": s, "cells": [cell(_figure(s, name), currency) for name, _ in _COLUMNS]}
@@ -81,6 +83,11 @@ def cell(figure: models.Figure, currency: str) -> Cell:
         return Cell(f"{_percent(figure.value)} %", note)
     unit = {"currency": currency}.get(figure.unit, figure.unit)
     return Cell(f"{_plain(figure.value)} {unit}", note)
+
+
+def _told(rows: Sequence[AnomalyRow]) -> list[tuple[models.AnomalyHead, str, str]]:
+    """Each with what changed, which is the link to its page, and what was found out beyond that."""
+    return [(queries.anomaly_head(row), *words.headline(row)) for row in rows]
 
 
 def _figure(segment: models.Segment, name: str) -> models.Figure:

@@ -144,7 +144,7 @@ def test_nothing_runs_but_files_of_our_own(store: Store) -> None:
             ['<script type="module" src="/static/anomaly.js">'] if found in path else []
         )
         assert not re.search(r"<style|\sstyle=|\son[a-z]+=", answer.text)
-        addresses = re.findall(r'(?:src|href|action)="([^"]*)"', answer.text)
+        addresses = re.findall(r'\s(?:src|href|action)="([^"]*)"', answer.text)
         assert [each for each in addresses if not each.startswith("/")] == []
 
 
