@@ -9,6 +9,7 @@ import msgspec
 from sqlalchemy import insert, update
 
 from alerts.anomaly import Effect, Evidence, Explanation, Fact, Since, anomaly_id, from_document, to_document
+from detectors.evidence.recovery import CAP
 from monitor.store.deploys import Deploy, announce
 from monitor.store.engine import Store
 from monitor.store.outbox import claim_due, enqueue, mark_failed, mark_retry
@@ -150,7 +151,7 @@ def courses(segment: str, signal: str, peak: float) -> list[dict[str, Any]]:
         }
 
     hours = [row(OPENED - i * HOUR, "hour", 0.01 if i > 2 else peak / i**2, 1.0) for i in range(24, 0, -1)]
-    return hours + [row(OPENED + i * HOUR // 12, "tick", 6.0 if i < 60 else 2.5, 0.0) for i in range(100)]
+    return hours + [row(OPENED + i * HOUR // 12, "tick", CAP if i < 60 else CAP / 2, 0.0) for i in range(100)]
 
 
 def change(store: Store, anomaly: str, **values: Any) -> None:
