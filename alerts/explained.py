@@ -27,27 +27,47 @@ def lines(document: Mapping[str, Any]) -> Iterator[str]:
         yield f"  {fact['subject']} {fact['signal']}: opened {_minute(fact['opened'])}, {state}"
         yield f"    {fact['sentence']}"
     explanation = document.get("explanation") or {}
-    tried = explanation.get("tried") or {}
+    tried = looked_at(explanation)
     if tried:
-        yield (
-            f"Behind it ({tried.get('sessions_now', 0):,} sampled sessions against {tried.get('sessions_before', 0):,} "
-            f"of the reference; {tried.get('values', 0)} attribute values, {tried.get('conditions', 0)} conditions and "
-            f"{tried.get('concepts', 0)} concepts looked at):"
-        )
+        yield f"Behind it ({tried}):"
     found = list(causes(document))
-    yield from (found or ["  nothing found"] if tried else found)
+    yield from (f"  {line}" for line in found)
+    if tried and not found:
+        yield "  nothing found"
     roles: dict[str, list[str]] = {}
     for exemplar in explanation.get("exemplars") or ():
-        roles.setdefault(_ROLES.get(exemplar["role"], exemplar["role"]), []).append(exemplar["sample_id"])
+        roles.setdefault(role(exemplar["role"]), []).append(exemplar["sample_id"])
     if roles:
         yield "Sampled sessions to look at:"
-        yield from (f"  {role:<15} {', '.join(ids)}" for role, ids in roles.items())
+        yield from (f"  {name:<15} {', '.join(ids)}" for name, ids in roles.items())
+
+
+def looked_at(explanation: Mapping[str, Any]) -> str:
+    """What was looked at to explain it; '' where nothing was."""
+    tried = explanation.get("tried") or {}
+    if not tried:
+        return ""
+    return (
+        f"{tried.get('sessions_now', 0):,} sampled sessions against {tried.get('sessions_before', 0):,} "
+        f"of the reference; {tried.get('values', 0)} attribute values, {tried.get('conditions', 0)} conditions and "
+        f"{tried.get('concepts', 0)} concepts looked at"
+    )
+
+
+def role(name: str) -> str:
+    """Why a session was chosen, in words."""
+    return _ROLES.get(name, name)
+
+
+def how(entry: Mapping[str, Any]) -> str:
+    """How an attribute value goes with the change, in words: to be followed by it."""
+    return _HOW.get(entry["how"], str(entry["how"]))
 
 
 def causes(document: Mapping[str, Any]) -> Iterator[str]:
     """What was found behind it, a line each: attribute values, conditions, words, and parts of time or money."""
     explanation = document.get("explanation") or {}
-    yield from (*_attributes(explanation), *_conditions(explanation), *_concepts(explanation), *_parts(explanation))
+    yield from (*_attributes(explanation), *_conditions(explanation), *_concepts(explanation), *parts(explanation))
 
 
 def _attributes(explanation: Mapping[str, Any]) -> Iterator[str]:
@@ -56,7 +76,7 @@ def _attributes(explanation: Mapping[str, Any]) -> Iterator[str]:
         left = entry.get("left")
         rest = "" if left is None else f"; {_percent(max(0.0, left))} of the change is left without it"
         yield (
-            f"  {_HOW.get(entry['how'], entry['how'])} {entry['attribute']} {entry['value']}: "
+            f"{how(entry)} {entry['attribute']} {entry['value']}: "
             f"{_percent(entry['before'])} of sessions {before}, {_percent(entry['now'])} now{rest}"
         )
 
@@ -68,7 +88,7 @@ def _conditions(explanation: Mapping[str, Any]) -> Iterator[str]:
         if entry["told"] == "relative":
             shown = _fold if min(abs(entry["low"] or 0), abs(entry["high"] or 0)) >= 1 else _percent
         yield (
-            f"  {entry['name']}: {_number(entry['before'])} → {_number(entry['now'])}{unit} ({shown(entry['change'])}, "
+            f"{entry['name']}: {_number(entry['before'])} → {_number(entry['now'])}{unit} ({shown(entry['change'])}, "
             f"95 % interval {shown(entry['low'])} to {shown(entry['high'])})"
         )
 
@@ -76,29 +96,30 @@ def _conditions(explanation: Mapping[str, Any]) -> Iterator[str]:
 def _concepts(explanation: Mapping[str, Any]) -> Iterator[str]:
     for entry in explanation.get("concepts") or ():
         yield (
-            f"  looks like “{entry['name']}”: {_percent(entry['before'])} → {_percent(entry['now'])} "
+            f"looks like “{entry['name']}”: {_percent(entry['before'])} → {_percent(entry['now'])} "
             f"(95 % interval of the change {_percent(entry['low'])} to {_percent(entry['high'])})"
         )
 
 
-def _parts(explanation: Mapping[str, Any]) -> Iterator[str]:
+def parts(explanation: Mapping[str, Any]) -> Iterator[str]:
+    """What else is known: how much is new, stages, load, and the parts of the bill."""
     if share := explanation.get("share"):
         yield (
-            f"  of a new kind: {_percent(share['value'])} of the sessions "
+            f"of a new kind: {_percent(share['value'])} of the sessions "
             f"(95 % interval {_percent(share['low'])} to {_percent(share['high'])})"
         )
     for stage in explanation.get("stages") or ():
         before = "" if stage["before"] is None else f", {_percent(stage['before'])} the day before"
-        yield f"  stage {stage['stage']}: {_percent(stage['now'])} of slow requests' extra time{before}"
+        yield f"stage {stage['stage']}: {_percent(stage['now'])} of slow requests' extra time{before}"
     if load := explanation.get("load"):
-        yield f"  slow requests: {_percent(load['before'])} → {_percent(load['now'])}, of which"
+        yield f"slow requests: {_percent(load['before'])} → {_percent(load['now'])}, of which"
         for name, told in (("load", "more requests at a time"), ("same_load", "slower at the same load")):
             part = load[name]
-            yield f"    {told}: {_points(part['value'])} ({_points(part['low'])} to {_points(part['high'])})"
+            yield f"  {told}: {_points(part['value'])} ({_points(part['low'])} to {_points(part['high'])})"
     if bill := explanation.get("bill"):
-        parts = ", ".join(f"{name} {bill[name]:+.4g}" for name in ("traffic", "mix", "units", "tail", "price"))
+        shares = ", ".join(f"{name} {bill[name]:+.4g}" for name in ("traffic", "mix", "units", "tail", "price"))
         was, now = _number(bill["before"]), _number(bill["now"])
-        yield f"  bill of {bill['hours']} h: {now} against {was} a {bill['against']} before: {parts}"
+        yield f"bill of {bill['hours']} h: {now} against {was} a {bill['against']} before: {shares}"
 
 
 def _percent(share: float | None) -> str:

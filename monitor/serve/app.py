@@ -18,6 +18,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from monitor.serve import parameters
 from monitor.serve.access import Access, Caller, Need, Refused
+from monitor.serve.anomalies import index as anomaly_index
+from monitor.serve.anomalies import page as anomaly_pages
 from monitor.serve.answers import BadBody, body_of, json_response, plain, problem, refusal
 from monitor.serve.context import Context
 from monitor.serve.endpoint import Endpoint, NotFound, Picture
@@ -106,6 +108,12 @@ def _page_routes(context: Context, access: Access) -> list[Route]:
             asks = caller  # without a session: to the login
         return pages.review_page(context, request, asks)
 
+    def anomaly_page(request: Request, caller: Caller) -> Response:
+        return anomaly_pages.page(context, request, caller, asks=access.asks())
+
+    def anomaly_list(request: Request, caller: Caller) -> Response:
+        return anomaly_index.page(context, request, caller)
+
     def static(request: Request, caller: Caller) -> Response:
         return pages.static(request.path_params["name"])
 
@@ -117,6 +125,8 @@ def _page_routes(context: Context, access: Access) -> list[Route]:
 
     return [
         Route("/", _guarded(access, "viewer", lambda request, caller: _page(context, request)), methods=["GET"]),
+        Route("/anomalies", _browsed(access, anomaly_list), methods=["GET"]),
+        Route("/anomalies/{id}", _browsed(access, anomaly_page), methods=["GET"]),
         Route("/login", _guarded(access, "nobody", login_page), methods=["GET"]),
         Route("/login", _with_body(pages.FORM, pages.MOST_FORM, log_in), methods=["POST"]),
         Route("/logout", _with_body(pages.FORM, pages.MOST_FORM, log_out), methods=["POST"]),
@@ -127,6 +137,20 @@ def _page_routes(context: Context, access: Access) -> list[Route]:
 
 def _guarded(access: Access, need: Need, answer: Answer) -> Callable[[Request], Response]:
     return lambda request: _answered(request, lambda: answer(request, access.caller(request, need)))
+
+
+def _browsed(access: Access, answer: Answer) -> Callable[[Request], Response]:
+    """A page that alerts link to: a browser that is not logged in logs in first, and then is where it wanted to be."""
+
+    def found(request: Request) -> Response:
+        try:
+            return answer(request, access.caller(request, "viewer"))
+        except Refused as error:
+            if error.status != 401 or "text/html" not in request.headers.get("accept", ""):
+                raise
+            return pages.to_login(request)
+
+    return lambda request: _answered(request, lambda: found(request))
 
 
 def _reading(context: Context, access: Access, endpoint: Endpoint) -> Callable[[Request], Response]:

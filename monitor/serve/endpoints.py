@@ -9,8 +9,9 @@ from starlette.requests import Request
 
 from monitor.serve import models, parameters, queries
 from monitor.serve.access import Caller
+from monitor.serve.anomalies.reading import thumbnail as pixels_of
 from monitor.serve.context import Context
-from monitor.serve.endpoint import Endpoint, NotFound
+from monitor.serve.endpoint import Endpoint, NotFound, Picture
 from monitor.serve.parameters import BadParameter
 from monitor.serve.responses import RESPONSE_ENDPOINTS, standing_of
 from monitor.serve.review.endpoints import REVIEW_ENDPOINTS
@@ -50,6 +51,15 @@ def sample(context: Context, request: Request, query: parameters.Nothing, caller
     if found is None:
         raise NotFound(f"no sample {wanted!r}; /api/samples lists those that are kept")
     return found
+
+
+def thumbnail(context: Context, request: Request, query: parameters.Nothing, caller: Caller) -> Picture:
+    wanted = request.path_params["id"]
+    with context.store.read() as connection:
+        found = pixels_of(connection, wanted)
+    if found is None:
+        raise NotFound(f"no thumbnail of a sample {wanted!r}: it has no image, or its content is no longer kept")
+    return Picture(found)
 
 
 def anomalies(context: Context, request: Request, query: parameters.AnomalyQuery, caller: Caller) -> models.Anomalies:
@@ -129,6 +139,14 @@ ENDPOINTS = (
     ),
     Endpoint("/api/samples", "viewer", parameters.SampleQuery, models.Samples, "Sampled events.", samples),
     Endpoint("/api/samples/{id}", "viewer", parameters.Nothing, models.Sample, "One sampled event.", sample),
+    Endpoint(
+        "/api/samples/{id}/thumbnail",
+        "reviewer",
+        parameters.Nothing,
+        Picture,
+        "The thumbnail of a sampled event's first image.",
+        thumbnail,
+    ),
     Endpoint("/api/anomalies", "viewer", parameters.AnomalyQuery, models.Anomalies, "Anomalies.", anomalies),
     Endpoint(
         "/api/anomalies/{id}", "viewer", parameters.Nothing, models.Anomaly, "One anomaly, and who was told.", anomaly

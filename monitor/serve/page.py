@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from monitor.serve import models, queries
+from monitor.serve.anomalies import words
 from monitor.serve.context import Context
+from monitor.serve.templating import template
 from monitor.status import status_of
 from monitor.store import listing
-from monitor.store.anomalies import list_anomalies
+from monitor.store.anomalies import AnomalyRow, list_anomalies
 from monitor.times import DAY_US, MINUTE_US
 
 RECENT = 20
@@ -44,16 +43,16 @@ def render(context: Context) -> str:
         config = context.config()
         found = queries.segments(connection, config, None, None)
         status = status_of(connection, config)
-        waiting = [queries.anomaly_head(row) for row in list_anomalies(connection, state="open", limit=MOST_OPEN)]
-        recent = [queries.anomaly_head(row) for row in list_anomalies(connection, state="resolved", limit=RECENT)]
+        waiting = _told(list_anomalies(connection, state="open", limit=MOST_OPEN))
+        recent = _told(list_anomalies(connection, state="resolved", limit=RECENT))
         closed = listing.closed_until(connection)
-    waiting.sort(key=lambda row: (_SEVERITIES.get(row.severity, 3), row.opened))
+    waiting.sort(key=lambda told: (_SEVERITIES.get(told[0].severity, 3), told[0].opened))
     currency = config.prices.currency
     rows = [
         {"segment": s, "cells": [cell(_figure(s, name), currency) for name, _ in _COLUMNS]}
         for s in found.segments[: MOST_SEGMENTS + 1]
     ]
-    html: str = _template().render(
+    html: str = template("overview.html").render(
         columns=[label for _, label in _COLUMNS],
         rows=rows,
         left_out=max(0, len(found.segments) - len(rows)),
@@ -86,14 +85,9 @@ def cell(figure: models.Figure, currency: str) -> Cell:
     return Cell(f"{_plain(figure.value)} {unit}", note)
 
 
-def clock_text(text: str | None) -> str:
-    """``2026-11-02 09:14`` of an RFC 3339 time."""
-    return "" if text is None else text[:16].replace("T", " ")
-
-
-def count_text(value: int) -> str:
-    """Thousands apart by a thin space: 12 345."""
-    return f"{value:,}".replace(",", "\u202f")
+def _told(rows: Sequence[AnomalyRow]) -> list[tuple[models.AnomalyHead, str, str]]:
+    """Each with what changed, which is the link to its page, and what was found out beyond that."""
+    return [(queries.anomaly_head(row), *words.headline(row)) for row in rows]
 
 
 def _figure(segment: models.Segment, name: str) -> models.Figure:
@@ -118,22 +112,3 @@ def _behind(now: float, closed_us: int) -> str:
     if minutes < 120:
         return f"{minutes} min"
     return f"{minutes // 60} h" if minutes < 48 * 60 else f"{minutes * MINUTE_US // DAY_US} days"
-
-
-_lock = threading.Lock()
-_loaded: list[Any] = []
-
-
-def _template() -> Any:
-    with _lock:
-        if not _loaded:
-            environment = Environment(
-                loader=PackageLoader("monitor.serve", "templates"),
-                autoescape=True,
-                undefined=StrictUndefined,
-                trim_blocks=True,
-                lstrip_blocks=True,
-            )
-            environment.filters.update(clock=clock_text, count=count_text)
-            _loaded.append(environment.get_template("overview.html"))
-        return _loaded[0]

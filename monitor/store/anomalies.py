@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Select, func, select
 
 from monitor.store.tables import anomalies
 
@@ -62,31 +62,49 @@ def list_anomalies(
     ``segment`` and ``signal`` are those of any of an anomaly's facts: an incident is found wherever it shows.
     ``from_us``/``to_us`` bound the opening (event time, µs; the end is exclusive).
     """
-    query = select(anomalies)
-    equals: Sequence[tuple[Any, Any]] = (
-        (anomalies.c.state, state),
-        (anomalies.c.owner, owner),
-        (anomalies.c.severity, severity),
-        (anomalies.c.historic, historic),
+    query = _matching(
+        select(anomalies),
+        state=state,
+        segment=segment,
+        signal=signal,
+        owner=owner,
+        severity=severity,
+        historic=historic,
+        from_us=from_us,
+        to_us=to_us,
     )
-    for column, value in equals:
-        if value is not None:
-            query = query.where(column == value)
-    for column, key, value in ((anomalies.c.segment, "subject", segment), (anomalies.c.signal, "signal", signal)):
-        if value is not None:
-            # Documents are canonical JSON: within a text a quote would be escaped, so that this is a fact's own field.
-            fact = f'"{key}":{json.dumps(value, ensure_ascii=False)}'
-            query = query.where(
-                (column == value) | (func.replace(anomalies.c.document, fact, "") != anomalies.c.document)
-            )
-    if from_us is not None:
-        query = query.where(anomalies.c.opened_us >= from_us)
-    if to_us is not None:
-        query = query.where(anomalies.c.opened_us < to_us)
     query = query.order_by(anomalies.c.opened_us.desc(), anomalies.c.anomaly_id).offset(offset)
     if limit is not None:
         query = query.limit(limit)
     return [_row(found) for found in conn.execute(query).mappings()]
+
+
+def list_ids(
+    conn: Connection,
+    *,
+    state: str | None = None,
+    segment: str | None = None,
+    severity: str | None = None,
+    historic: bool | None = None,
+) -> list[str]:
+    """Ids of all anomalies that match, as `list_anomalies` orders and finds them, without reading their documents."""
+    query = _matching(
+        select(anomalies.c.anomaly_id), state=state, segment=segment, severity=severity, historic=historic
+    )
+    return list(conn.execute(query.order_by(anomalies.c.opened_us.desc(), anomalies.c.anomaly_id)).scalars())
+
+
+def get_anomalies(conn: Connection, ids: Sequence[str]) -> list[AnomalyRow]:
+    """The anomalies with these ids, in their order; unknown ones are left out."""
+    found = conn.execute(select(anomalies).where(anomalies.c.anomaly_id.in_(ids))).mappings()
+    rows = {row["anomaly_id"]: _row(row) for row in found}
+    return [rows[one] for one in ids if one in rows]
+
+
+def anomaly_segments(conn: Connection, *, limit: int) -> list[str]:
+    """Segments and slices that have anomalies of their own, in the order of their names."""
+    query = select(anomalies.c.segment).distinct().order_by(anomalies.c.segment).limit(limit)
+    return list(conn.execute(query).scalars())
 
 
 def active_anomalies(conn: Connection) -> list[AnomalyRow]:
@@ -115,6 +133,41 @@ def count_opened(conn: Connection, *, owner: str, severity: str, from_us: int, t
         )
     )
     return conn.execute(query).scalar_one()
+
+
+def _matching(
+    query: Select[Any],
+    *,
+    state: str | None = None,
+    segment: str | None = None,
+    signal: str | None = None,
+    owner: str | None = None,
+    severity: str | None = None,
+    historic: bool | None = None,
+    from_us: int | None = None,
+    to_us: int | None = None,
+) -> Select[Any]:
+    equals: Sequence[tuple[Any, Any]] = (
+        (anomalies.c.state, state),
+        (anomalies.c.owner, owner),
+        (anomalies.c.severity, severity),
+        (anomalies.c.historic, historic),
+    )
+    for column, value in equals:
+        if value is not None:
+            query = query.where(column == value)
+    for column, key, value in ((anomalies.c.segment, "subject", segment), (anomalies.c.signal, "signal", signal)):
+        if value is not None:
+            # Documents are canonical JSON: within a text a quote would be escaped, so that this is a fact's own field.
+            fact = f'"{key}":{json.dumps(value, ensure_ascii=False)}'
+            query = query.where(
+                (column == value) | (func.replace(anomalies.c.document, fact, "") != anomalies.c.document)
+            )
+    if from_us is not None:
+        query = query.where(anomalies.c.opened_us >= from_us)
+    if to_us is not None:
+        query = query.where(anomalies.c.opened_us < to_us)
+    return query
 
 
 def _row(found: Mapping[Any, Any]) -> AnomalyRow:

@@ -366,7 +366,7 @@ def test_answers_match_the_document(store: Store) -> None:
         "renew": {"item_id": ids[1]},
         "skip": {"item_id": ids[1], "count": 2},
     }
-    posts = [endpoint for endpoint in ENDPOINTS if endpoint.method == "POST"]
+    posts = [e for e in ENDPOINTS if e.method == "POST" and e.path.startswith("/api/review/")]
     assert {endpoint.path.rpartition("/")[2] for endpoint in posts} == set(bodies)
     components = {"components": described["components"]}
     for name, body in bodies.items():

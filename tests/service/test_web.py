@@ -45,6 +45,9 @@ REQUESTS: list[tuple[str, Need]] = [
     ("/api/summaries", "viewer"),
     ("/api/samples", "viewer"),
     ("/api/samples/s1", "viewer"),
+    ("/api/samples/s1/thumbnail", "reviewer"),
+    ("/anomalies", "viewer"),
+    (f"/anomalies/{'f' * 24}", "viewer"),
     ("/api/anomalies", "viewer"),
     (f"/api/anomalies/{'f' * 24}", "viewer"),
     ("/api/dead-letters", "admin"),
@@ -389,7 +392,7 @@ def test_answers_match_the_document(store: Store) -> None:
             (e.path for e in ENDPOINTS if e.path == path or ("{" in e.path and path.startswith(e.path.split("{")[0]))),
             None,
         )
-        if template is None or "/images/" in path:
+        if template is None or "/images/" in path or path.endswith("/thumbnail"):
             continue
         shape = described["paths"][template]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
         Draft202012Validator({**shape, "components": described["components"]}).validate(asked.get(path).json())

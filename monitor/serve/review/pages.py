@@ -7,13 +7,11 @@ of an event as a text. Nothing is run that is not in ``/static``.
 from __future__ import annotations
 
 import json
-import threading
+import re
 from functools import cache
 from importlib.resources import files
-from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlencode
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from sqlalchemy import literal_column, select
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -21,6 +19,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from monitor.serve.access import Access, Caller, Refused, over_https, set_cookie
 from monitor.serve.context import Context
 from monitor.serve.endpoint import NotFound
+from monitor.serve.templating import template
 from monitor.store.tables import review_items
 
 FORM = "application/x-www-form-urlencoded"
@@ -30,9 +29,15 @@ POLICY = (
     "base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 )
 # With `no-referrer` browsers would send `Origin: null` with the forms here.
-_HEADERS = {"content-security-policy": POLICY, "referrer-policy": "same-origin"}
-_SCRIPTS = ("review.js", "item.js", "parts.js", "picture.js", "server.js")
-_STATIC = {**dict.fromkeys(_SCRIPTS, "text/javascript"), "review.css": "text/css", "icon.svg": "image/svg+xml"}
+PAGE_HEADERS = {"content-security-policy": POLICY, "referrer-policy": "same-origin"}
+_SCRIPTS = ("review.js", "item.js", "parts.js", "picture.js", "server.js", "anomaly.js")
+_STATIC = {
+    **dict.fromkeys(_SCRIPTS, "text/javascript"),
+    "review.css": "text/css",
+    "anomalies.css": "text/css",
+    "icon.svg": "image/svg+xml",
+}
+_NEXT = re.compile(r"/anomalies(?:/[0-9A-Za-z]{1,64})?(?:\?[\w%&=+.~-]{0,1500})?", re.ASCII)
 SKIP_REASONS = (
     "Unreadable: picture or text cannot be made out",
     "Something needed is missing here",
@@ -57,22 +62,40 @@ def _file(name: str) -> bytes:
     return files("monitor.serve").joinpath("static", name).read_bytes()
 
 
-def login_page(access: Access, request: Request, problem: str = "", status: int = 200) -> Response:
-    """The form that takes a token, or a name while there are no tokens."""
+def to_login(request: Request) -> Response:
+    """To the form, and from there back to what was asked for."""
+    query = f"?{request.url.query}" if request.url.query else ""
+    wanted = _next(request.url.path + query)
+    address = f"/login?{urlencode({'next': wanted})}" if wanted else "/login"
+    return RedirectResponse(address, status_code=303, headers=PAGE_HEADERS)
+
+
+def login_page(
+    access: Access, request: Request, problem: str = "", status: int = 200, wanted: str | None = None
+) -> Response:
+    """The form that takes a token, or a name while there are no tokens. ``wanted``: where to go from it."""
+    wanted = _next(request.query_params.get("next", "") if wanted is None else wanted)
     session = access.session(request)
-    html = _template("login.html").render(
-        asks=access.asks(), problem=problem, csrf=session.csrf if session else "", inside=session is not None
+    html = template("login.html").render(
+        asks=access.asks(),
+        problem=problem,
+        csrf=session.csrf if session else "",
+        inside=session is not None,
+        wanted=wanted,
     )
-    return HTMLResponse(html, status_code=status, headers=_HEADERS)
+    return HTMLResponse(html, status_code=status, headers=PAGE_HEADERS)
 
 
 def log_in(access: Access, request: Request, body: bytes) -> Response:
     """Begin a session; what is wrong with the token or name is said on the form."""
+    fields = _fields(body)
+    wanted = _next(fields.get("next", ""))
     try:
-        cookie, caller = access.log_in(request, _fields(body).get("given", ""))
+        cookie, caller = access.log_in(request, fields.get("given", ""))
     except Refused as error:
-        return login_page(access, request, str(error), error.status)
-    response = RedirectResponse("/" if caller.role == "viewer" else "/review", status_code=303, headers=_HEADERS)
+        return login_page(access, request, str(error), error.status, wanted)
+    home = "/" if caller.role == "viewer" else "/review"
+    response = RedirectResponse(wanted or home, status_code=303, headers=PAGE_HEADERS)
     response.headers["set-cookie"] = set_cookie(cookie, secure=over_https(request))
     return response
 
@@ -81,7 +104,7 @@ def log_out(access: Access, request: Request, body: bytes) -> Response:
     """End the session of this browser. A session that has ended already is as good. Raises Refused."""
     if access.session(request) is not None:
         access.caller(request, "viewer", changes=True, csrf=_fields(body).get("csrf", ""))
-    response = RedirectResponse("/login", status_code=303, headers=_HEADERS)
+    response = RedirectResponse("/login", status_code=303, headers=PAGE_HEADERS)
     response.headers["set-cookie"] = set_cookie("", secure=over_https(request))
     return response
 
@@ -89,7 +112,7 @@ def log_out(access: Access, request: Request, body: bytes) -> Response:
 def review_page(context: Context, request: Request, caller: Caller) -> Response:
     """The page; to the login where there is no session, since labels need one."""
     if caller.session is None:
-        return RedirectResponse("/login", status_code=303, headers=_HEADERS)
+        return RedirectResponse("/login", status_code=303, headers=PAGE_HEADERS)
     config = context.config()
     chosen = {name: value[:300] for name in _FILTERS if (value := request.query_params.get(name))}
     chosen = {name: "" if value == _UNKNOWN else value for name, value in chosen.items()}
@@ -99,7 +122,7 @@ def review_page(context: Context, request: Request, caller: Caller) -> Response:
         "lease_ms": config.review.lease // 1000,
         "blind": config.review.blind,
     }
-    html = _template("review.html").render(
+    html = template("review.html").render(
         reviewer=caller.reviewer,
         csrf=caller.session.csrf,
         settings=json.dumps(settings),
@@ -108,7 +131,7 @@ def review_page(context: Context, request: Request, caller: Caller) -> Response:
         chosen=chosen,
         unknown=_UNKNOWN,
     )
-    return HTMLResponse(html, headers=_HEADERS)
+    return HTMLResponse(html, headers=PAGE_HEADERS)
 
 
 def _choices(context: Context) -> dict[str, list[str]]:
@@ -124,28 +147,14 @@ def _choices(context: Context) -> dict[str, list[str]]:
     return found
 
 
+def _next(given: str) -> str:
+    """The address of a page of ours that a login may lead to, else '': never one of another site."""
+    return given if _NEXT.fullmatch(given) else ""
+
+
 def _fields(body: bytes) -> dict[str, str]:
     try:
         found = parse_qs(body.decode(), max_num_fields=10)
     except (UnicodeDecodeError, ValueError):
         return {}
     return {name: values[0] for name, values in found.items()}
-
-
-_lock = threading.Lock()
-_loaded: list[Environment] = []
-
-
-def _template(name: str) -> Any:
-    with _lock:
-        if not _loaded:
-            _loaded.append(
-                Environment(
-                    loader=PackageLoader("monitor.serve", "templates"),
-                    autoescape=True,
-                    undefined=StrictUndefined,
-                    trim_blocks=True,
-                    lstrip_blocks=True,
-                )
-            )
-        return _loaded[0].get_template(name)

@@ -1,0 +1,59 @@
+// Responding to one anomaly: each button sends one response, and the page is read again, which shows what stands.
+
+const TIMEOUT_MS = 15000;
+const { id, csrf } = document.body.dataset;
+const $ = (name) => document.getElementById(name);
+const KEPT = "driftline-said";
+const DONE = {
+  acknowledge: "Acknowledged: you are at it.", unacknowledge: "Taken back: nobody is at it.", snooze: "Snoozed.",
+  wake: "The snooze is over.", real: "Marked real.", false: "Marked a false alarm.", unmark: "The mark is taken back.",
+  accept: "Accepted: it is over at the next tick.",
+};
+
+function tell(name, text) {
+  for (const each of ["said", "failed"]) { $(each).hidden = each !== name; $(each).textContent = each === name ? text : ""; }
+}
+
+async function send(body) {
+  const stop = new AbortController();
+  const timer = setTimeout(() => stop.abort(), TIMEOUT_MS);
+  try {
+    const answer = await fetch(`/api/anomalies/${id}/responses`, {
+      method: "POST", signal: stop.signal, cache: "no-store", credentials: "same-origin", body: JSON.stringify(body),
+      headers: { "content-type": "application/json", "x-csrf-token": csrf },
+    });
+    if (answer.ok) return "";
+    const found = await answer.json();
+    const again = answer.status === 401 || answer.status === 403 ? " Reload the page, and log in again if it asks." : "";
+    return (found.error || "no reason was given") + again;
+  } catch {
+    return "driftline cannot be reached; nothing was lost: press again when it can";
+  } finally { clearTimeout(timer); }
+}
+
+async function respond(button) {
+  const form = $("answers");
+  if (form.getAttribute("aria-busy") === "true") return;
+  form.setAttribute("aria-busy", "true");
+  const { action } = button.dataset;
+  const body = { action, note: $("remark").value.trim() };
+  if (button.dataset.for) body.for = button.dataset.for;
+  const problem = await send(body);
+  form.setAttribute("aria-busy", "false");
+  if ($("sure").open) $("sure").close();
+  if (problem) { tell("failed", `Not recorded: ${problem}`); return; }
+  try { sessionStorage.setItem(KEPT, JSON.stringify({ id, text: DONE[action] })); } catch { /* told by the page alone */ }
+  location.reload();
+}
+
+for (const button of document.querySelectorAll("[data-action]")) button.addEventListener("click", () => respond(button));
+for (const button of document.querySelectorAll("[data-close]")) button.addEventListener("click", () => $("sure").close());
+$("accept")?.addEventListener("click", () => $("sure").showModal());
+// Enter in the note must not send anything: which of the buttons would it be?
+$("answers").addEventListener("submit", (event) => event.preventDefault());
+
+try {
+  const kept = JSON.parse(sessionStorage.getItem(KEPT) || "null");
+  sessionStorage.removeItem(KEPT);
+  if (kept && kept.id === id) { $("respond-title").focus(); tell("said", kept.text); }
+} catch { /* a browser that keeps nothing */ }
