@@ -28,7 +28,14 @@ settings.load_profile("driftline")
 
 # Modules of a few minutes each begin first: left to their place in the alphabet, most of them would come last, and all
 # test processes but one or two would have nothing to do meanwhile.
-LONGEST = ("test_kill_postgresql", "test_kill_sqlite", "test_three_weeks", "test_gentd26", "test_base_install")
+LONGEST = (
+    "test_kill_postgresql",
+    "test_kill_sqlite",
+    "test_three_weeks",
+    "test_gentd26",
+    "test_base_install",
+    "test_calibration",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
