@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -14,6 +15,7 @@ import structlog
 from hypothesis import settings
 
 from monitor.logs import QUIET
+from monitor.store.engine import open_store
 from tests.services import Unavailable
 from tests.services import kafka as kafka_service
 from tests.services import postgres as postgres_service
@@ -102,13 +104,34 @@ def postgres_url(postgres_server: postgres_service.Server) -> str:
     return postgres_server.database()
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.real)])
-def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """URL of a fresh, empty store: every test that takes it runs on SQLite and on PostgreSQL."""
+BOTH = ["sqlite", pytest.param("postgresql", marks=pytest.mark.real)]
+
+
+@pytest.fixture(params=BOTH)
+def bare_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """URL of an empty database: every test that takes it runs on SQLite and on PostgreSQL."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'driftline.db'}"
     server: postgres_service.Server = request.getfixturevalue("postgres_server")
     return server.database()
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with the tables of driftline, to be copied."""
+    path = tmp_path_factory.mktemp("migrated") / "driftline.db"
+    open_store(f"sqlite:///{path}").close()
+    return path
+
+
+@pytest.fixture(params=BOTH)
+def store_url(request: pytest.FixtureRequest, tmp_path: Path, migrated: Path) -> str:
+    """URL of a fresh store, its tables made: every test that takes it runs on SQLite and on PostgreSQL."""
+    if request.param == "sqlite":
+        shutil.copy(migrated, tmp_path / "driftline.db")
+        return f"sqlite:///{tmp_path / 'driftline.db'}"
+    server: postgres_service.Server = request.getfixturevalue("postgres_server")
+    return server.store()
 
 
 @pytest.fixture

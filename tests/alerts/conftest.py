@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,8 +37,9 @@ def post() -> Iterator[MailServer]:
 
 
 @pytest.fixture
-def sqlite_store(tmp_path: Path) -> Iterator[Store]:
+def sqlite_store(tmp_path: Path, migrated: Path) -> Iterator[Store]:
     """An empty store, where what is tested has nothing to do with the database."""
+    shutil.copy(migrated, tmp_path / "driftline.db")
     opened = open_store(f"sqlite:///{tmp_path / 'driftline.db'}")
     yield opened
     opened.close()

@@ -23,8 +23,8 @@ ITEM = (
 LABEL = "INSERT INTO labels VALUES (:id, :item_id, 'e', :reviewer, :label, 5, :undone)"
 
 
-def test_items_and_labels_of_the_first_schema_are_kept(store_url: str) -> None:
-    bare = create_engine(parse_url(store_url))
+def test_items_and_labels_of_the_first_schema_are_kept(bare_url: str) -> None:
+    bare = create_engine(parse_url(bare_url))
     with bare.begin() as connection:
         config = migrations._config()
         config.attributes["connection"] = connection
@@ -46,11 +46,11 @@ def test_items_and_labels_of_the_first_schema_are_kept(store_url: str) -> None:
         ):
             values = {"id": number + 1, "item_id": name, "reviewer": reviewer, "label": label, "undone": undone}
             connection.execute(text(LABEL), values)
-        if store_url.startswith("postgresql"):
+        if bare_url.startswith("postgresql"):
             connection.execute(text("SELECT setval('labels_id_seq', 6)"))
     bare.dispose()
 
-    store = open_store(store_url)
+    store = open_store(bare_url)
     with store.read() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
         first, second, third = (review.find_item(connection, name) for name in ("i1", "i2", "i3"))

@@ -10,13 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+from monitor.store.engine import open_store
 from tests.services import Unavailable
 
 STARTS = 6
 
 
 class Server:
-    """A running PostgreSQL. ``database()`` makes an empty database and returns its SQLAlchemy URL."""
+    """A running PostgreSQL. ``database()`` makes an empty database and returns its SQLAlchemy URL, ``store()`` one with
+    the tables of driftline."""
 
     def __init__(self, uri: str) -> None:
         parts = urlsplit(uri)
@@ -24,19 +26,29 @@ class Server:
         self._password = parts.password or ""
         self._host = parse_qs(parts.query).get("host", [parts.hostname or ""])[0]
         self._port = parts.port
+        self._template = ""
 
     def url(self, database: str) -> str:
         secret = f":{self._password}" if self._password else ""
         port = f"&port={self._port}" if self._port else ""
         return f"postgresql://{self._user}{secret}@/{database}?host={self._host}{port}"
 
-    def database(self) -> str:
+    def database(self, template: str = "") -> str:
         import psycopg
 
         name = f"t_{uuid.uuid4().hex[:12]}"
+        of = f" TEMPLATE {template}" if template else ""
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}".encode())
+            connection.execute(f"CREATE DATABASE {name}{of}".encode())
         return self.url(name)
+
+    def store(self) -> str:
+        """A copy of a database that is migrated once: to migrate each takes longer than most tests."""
+        if not self._template:
+            url = self.database()
+            open_store(url).close()
+            self._template = urlsplit(url).path[1:]
+        return self.database(self._template)
 
 
 @contextmanager

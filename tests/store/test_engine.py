@@ -36,15 +36,15 @@ def test_the_migrations_make_the_tables_of_the_code(store: Store) -> None:
         assert migrations.revision(connection) == migrations.head()
 
 
-def test_a_store_of_the_first_schema_is_brought_up_to_date_with_what_it_holds(store_url: str) -> None:
-    bare = create_engine(parse_url(store_url))
+def test_a_store_of_the_first_schema_is_brought_up_to_date_with_what_it_holds(bare_url: str) -> None:
+    bare = create_engine(parse_url(bare_url))
     with bare.begin() as connection:
         config = migrations._config()
         config.attributes["connection"] = connection
         command.upgrade(config, "0001")
         connection.execute(text("INSERT INTO reference_samples VALUES ('r', 's', 'fit', NULL)"))
     bare.dispose()
-    store = open_store(store_url)
+    store = open_store(bare_url)
     with store.read() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
     (row,) = references.sample_rows(store, "r")
@@ -52,17 +52,17 @@ def test_a_store_of_the_first_schema_is_brought_up_to_date_with_what_it_holds(st
     store.close()
 
 
-def test_migrating_from_several_processes_at_once_makes_one_schema(store_url: str) -> None:
+def test_migrating_from_several_processes_at_once_makes_one_schema(bare_url: str) -> None:
     program = "import sys; from monitor.store.engine import open_store; open_store(sys.argv[1]).close()"
-    processes = [subprocess.Popen([sys.executable, "-c", program, store_url]) for _ in range(3)]
+    processes = [subprocess.Popen([sys.executable, "-c", program, bare_url]) for _ in range(3)]
     assert [process.wait(120) for process in processes] == [0, 0, 0]
-    open_store(store_url, migrate=False).close()
+    open_store(bare_url, migrate=False).close()
 
 
-def test_a_store_without_tables_or_of_a_newer_version_is_refused(store_url: str) -> None:
+def test_a_store_without_tables_or_of_a_newer_version_is_refused(bare_url: str) -> None:
     with pytest.raises(SchemaMismatch, match="driftline run"):
-        open_store(store_url, migrate=False)
-    store = open_store(store_url)
+        open_store(bare_url, migrate=False)
+    store = open_store(bare_url)
     with store.write() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(SchemaMismatch, match="newer version"):
