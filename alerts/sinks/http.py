@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import email.utils
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 
-from alerts.sinks import Outcome, Refused, Retry
+from alerts.sinks import Delivery, Outcome, Refused, Retry
 from alerts.sinks.watchdog import Watchdog
 
 _MAX_ANSWER = 64 * 1024
@@ -119,3 +119,15 @@ def retry_after_us(answer: Answer, now_us: int) -> int | None:
         except (ValueError, TypeError, OverflowError):
             return None
     return max(0, min(delay, 3_600_000_000))
+
+
+def in_turn(deliveries: Sequence[Delivery], send: Callable[[Delivery], Outcome]) -> list[Outcome]:
+    """Send one after the other; a target that is away or asks for a pause puts off the rest."""
+    outcomes: list[Outcome] = []
+    for delivery in deliveries:
+        outcome = send(delivery)
+        outcomes.append(outcome)
+        if isinstance(outcome, Retry) and (outcome.after_us is not None or not outcome.error.startswith("HTTP")):
+            outcomes += [Retry(outcome.error, d.remote, outcome.after_us) for d in deliveries[len(outcomes) :]]
+            break
+    return outcomes

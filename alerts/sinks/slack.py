@@ -14,7 +14,7 @@ from typing import Any
 
 from alerts.rendering import Links, Promises, told
 from alerts.sinks import Delivery, Outcome, Refused, Retry, Sent
-from alerts.sinks.http import Poster, Unreachable, judge
+from alerts.sinks.http import Poster, Unreachable, in_turn, judge
 from alerts.sinks.people import Occasion, after, inert, occasion, title
 
 _MAX_SECTION = 2900  # characters of a block's text; Slack takes 3,000
@@ -45,15 +45,7 @@ class SlackSink:
         return round(self._target.timeout_s * deliveries * 1e6)
 
     def send(self, deliveries: Sequence[Delivery], now_us: int) -> list[Outcome]:
-        outcomes: list[Outcome] = []
-        for delivery in deliveries:
-            outcome = self._send(delivery, now_us)
-            outcomes.append(outcome)
-            if isinstance(outcome, Retry) and (outcome.after_us is not None or not outcome.error.startswith("HTTP")):
-                rest = deliveries[len(outcomes) :]
-                outcomes += [Retry(outcome.error, d.remote, outcome.after_us) for d in rest]
-                break
-        return outcomes
+        return in_turn(deliveries, lambda delivery: self._send(delivery, now_us))
 
     def close(self) -> None:
         self._poster.close()

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 from alerts.rendering import Links, Promises, labels, summary, told
 from alerts.sinks import Delivery, Outcome, Retry, Sent
-from alerts.sinks.http import Poster, Unreachable, judge
+from alerts.sinks.http import Poster, Unreachable, in_turn, judge
 
 TOLERANCE_S = 300
 
@@ -50,15 +50,7 @@ class WebhookSink:
         return round(self._target.timeout_s * deliveries * 1e6)
 
     def send(self, deliveries: Sequence[Delivery], now_us: int) -> list[Outcome]:
-        outcomes: list[Outcome] = []
-        for delivery in deliveries:
-            outcome = self._send(delivery, now_us)
-            outcomes.append(outcome)
-            if isinstance(outcome, Retry) and (outcome.after_us is not None or not outcome.error.startswith("HTTP")):
-                rest = deliveries[len(outcomes) :]
-                outcomes += [Retry(outcome.error, d.remote, outcome.after_us) for d in rest]
-                break
-        return outcomes
+        return in_turn(deliveries, lambda delivery: self._send(delivery, now_us))
 
     def close(self) -> None:
         self._poster.close()
