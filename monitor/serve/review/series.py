@@ -101,7 +101,8 @@ class ErrorRates:
         until = self._clock() + SHARE_SECONDS
         if (span := last_days(self._store, DAYS, zone)) is None:
             return {}
-        if not self._due and self._clock() - self._looked >= LOOK_SECONDS:
+        # Without labels a look costs next to nothing, and the first ones are not to wait.
+        if not self._due and (not self._known or self._clock() - self._looked >= LOOK_SECONDS):
             self._looked = self._clock()
             self._find(span, zone, most)
         while self._due:
