@@ -1,13 +1,13 @@
 """What segments cost, why that changed, how heavy its tail is, and what a cap or a cheaper tier would have saved.
 
-Read from stored summaries alone, for `driftline cost`. Savings are of the requests that were counted, had those been
-the same: a cut answer may be asked again, and an answer of a cheaper tier be worse.
+Read from stored summaries alone, for `driftline cost`, the page of costs and the report. Savings are of the requests
+that were counted, had those been the same: a cut answer may be asked again, and an answer of a cheaper tier be worse.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,12 +24,19 @@ from monitor.events.prices import PriceBook
 from monitor.serve.projection import MonthProjector
 from monitor.store import coverage, reads
 from monitor.store.engine import Store
+from monitor.store.reads import Source
 from monitor.times import DAY_US, HOUR_US, iso
 
 CAPPED = ("cost", "input_tokens", "output_tokens", "image_tokens")
 REROUTED = ("cost", "input_bytes")
 DEFAULT_QUANTILE = 0.95  # caps that are shown where none is asked for
+MOST_SEGMENTS = 10  # that are told one by one where a measure would have saved most
+_NONE_OF = "no event of segment {segment!r} in the last {days} days; `driftline status` counts them"
 _READ = Selection(frozenset({*PAID, "image_tokens", "cost_by_input_size"}), thinned=False, users=False)
+
+
+Gaps = tuple[tuple[int, int], ...]
+Versions = dict[str, Summary]
 
 
 class SpendingError(ValueError):
@@ -39,7 +46,7 @@ class SpendingError(ValueError):
 @dataclass(frozen=True, slots=True)
 class Measure:
     """A cap at ``limit`` units of ``quantity``, or requests below it at ``ratio`` of their price. ``limit`` None: the
-    segment's own p95."""
+    p95 of what it is applied to."""
 
     kind: Literal["cap", "cheaper"]
     quantity: str
@@ -52,7 +59,7 @@ DEFAULT = (Measure("cap", "input_tokens", None), Measure("cap", "output_tokens",
 
 class Saved(msgspec.Struct, frozen=True):
     """What a measure would have saved, in the currency, with the bounds that buckets leave (no confidence limits).
-    ``why_not`` where it cannot be said."""
+    ``why_not`` where it cannot be said; ``leaves_out``: what of the bill or the requests it says nothing about."""
 
     measure: str
     saved: float | None
@@ -61,6 +68,35 @@ class Saved(msgspec.Struct, frozen=True):
     share_of_bill: float | None
     share_of_requests: float | None
     why_not: str = ""
+    leaves_out: list[str] = []
+
+
+class SegmentSaved(msgspec.Struct, frozen=True):
+    """What one measure would have saved on one segment's bill (both in the currency)."""
+
+    segment: str
+    bill: float
+    saved: Saved
+
+
+class Outlook(msgspec.Struct, frozen=True):
+    """One measure over everything that was asked for, and the segments where it would have saved most."""
+
+    whole: Saved
+    segments: list[SegmentSaved]
+
+
+class WhatIf(msgspec.Struct, frozen=True):
+    """What measures would have saved in a stretch. ``segment`` None: over all. ``gaps``: stretches not kept."""
+
+    since: str
+    until: str
+    currency: str
+    segment: str | None
+    requests: int
+    bill: float
+    measures: list[Outlook]
+    gaps: list[tuple[str, str]]
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -102,7 +138,6 @@ class SegmentSpending(msgspec.Struct, frozen=True):
     change: Change | None
     tail: Tail
     month: Month | None
-    savings: list[Saved]
 
 
 class Spending(msgspec.Struct, frozen=True):
@@ -140,35 +175,65 @@ def _number(text: str) -> bool:
     return re.fullmatch(r"[0-9.eE+-]+", text.strip()) is not None
 
 
-def read_spending(
-    store: Store, config: Config, days: int, segment: str | None = None, measures: Sequence[Measure] = DEFAULT
-) -> Spending:
+def read_spending(store: Store, config: Config, days: int, segment: str | None = None) -> Spending:
     """The last ``days`` days of closed time, up to its last full hour. Raises SpendingError where there is none."""
+    since, until = _last_days(store, days)
+    found = spending_between(store, config, since, until, segment)
+    if segment is not None and not found.segments:
+        raise SpendingError(_NONE_OF.format(segment=segment, days=days))
+    return found
+
+
+def _last_days(store: Store, days: int) -> tuple[int, int]:
     with store.read() as connection:
         closed = coverage.closed_until(connection)
     if closed is None:
         raise SpendingError("nothing is closed yet: no event has been read, or the first minutes are still open")
     until = closed // HOUR_US * HOUR_US
-    found = spending_between(store, config, until - days * DAY_US, until, segment, measures)
-    if segment is not None and not found.segments:
-        raise SpendingError(f"no event of segment {segment!r} in the last {days} days; `driftline status` counts them")
-    return found
+    return until - days * DAY_US, until
 
 
-def spending_between(
-    store: Store,
-    config: Config,
-    since: int,
-    until: int,
-    segment: str | None = None,
-    measures: Sequence[Measure] = DEFAULT,
-) -> Spending:
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """Summaries of [since, until) (event time, µs) by segment and version, and of as long a stretch ``earlier``.
+
+    ``gaps``: stretches of the first that are no longer kept; ``lost``: whether some of the second are not.
+    """
+
+    since: int
+    until: int
+    now: Mapping[str, Versions]
+    earlier: Mapping[str, Versions]
+    gaps: Gaps
+    lost: bool
+
+    def bill(self, segment: str, *, earlier: bool = False) -> int:
+        """What a segment cost, nano-units."""
+        versions = (self.earlier if earlier else self.now).get(segment, {})
+        return sum(s.total("cost").sum for s in versions.values())
+
+    def pooled(self, *, earlier: bool = False) -> dict[str, Summary]:
+        """By version alone, over all segments."""
+        found: dict[str, list[Summary]] = {}
+        for versions in (self.earlier if earlier else self.now).values():
+            for version, summary in versions.items():
+                found.setdefault(version, []).append(summary)
+        return {version: Summary.merge_all(found[version]) for version in sorted(found)}
+
+
+def ledger(source: Source, since: int, until: int, segment: str | None = None, *, users: bool = False) -> Ledger:
+    """Read what was paid in [since, until). ``users``: with the users who spend most of it."""
+    selection = Selection(_READ.metrics, thinned=False, users=users)
+    now, gaps = _by_segment(source, since, until, segment, selection)
+    earlier, lost = _by_segment(source, 2 * since - until, since, segment, _READ)
+    return Ledger(since, until, now, earlier, gaps, bool(lost))
+
+
+def spending_between(store: Store, config: Config, since: int, until: int, segment: str | None = None) -> Spending:
     """What was spent in [since, until) (event time, µs), against as long a stretch before it; the month is that of
     ``until``."""
-    now, gaps = _by_segment(store, since, until, segment)
-    earlier, lost = _by_segment(store, 2 * since - until, since, segment)
-    book, months = PriceBook(config.prices, config.timezone), _months(store, config, until)
-    bills = {name: float(sum(s.total("cost").sum for s in versions.values())) for name, versions in now.items()}
+    read, months = ledger(store, since, until, segment), _months(store, config, until)
+    bills = {name: float(read.bill(name)) for name in read.now}
     whole = sum(bills.values())
     found = [
         SegmentSpending(
@@ -176,29 +241,66 @@ def spending_between(
             requests=sum(s.total("cost").count for s in versions.values()),
             bill=bills[name] / NANO,
             share=bills[name] / whole if whole else 0.0,
-            change=None if lost or name not in earlier else _change(earlier[name], versions),
-            tail=_tail(Summary.merge_all(versions.values())),
+            change=None if read.lost or name not in read.earlier else change_of(read.earlier[name], versions),
+            tail=tail_of(Summary.merge_all(versions.values())),
             month=months.get(name),
-            savings=[_saved(measure, versions, book, until, config.prices.currency) for measure in measures],
         )
-        for name, versions in now.items()
+        for name, versions in read.now.items()
     ]
     found.sort(key=lambda one: (-one.bill, one.segment))
-    told = [(iso(low), iso(high)) for low, high in gaps]
-    return Spending(iso(since), iso(until), config.prices.currency, whole / NANO, found, told)
+    return Spending(iso(since), iso(until), config.prices.currency, whole / NANO, found, _told_gaps(read.gaps))
 
 
-Gaps = tuple[tuple[int, int], ...]
+def read_what_if(
+    store: Store, config: Config, days: int, segment: str | None = None, measures: Sequence[Measure] = DEFAULT
+) -> WhatIf:
+    """What measures would have saved in the last ``days`` days of closed time. Raises SpendingError where there is
+    none, or nothing of the segment."""
+    since, until = _last_days(store, days)
+    found = ledger(store, since, until, segment)
+    if segment is not None and not found.now:
+        raise SpendingError(_NONE_OF.format(segment=segment, days=days))
+    return what_if(found, config, segment, measures)
+
+
+def what_if(found: Ledger, config: Config, segment: str | None, measures: Sequence[Measure]) -> WhatIf:
+    """What measures would have saved of what a ledger holds."""
+    pooled, book = found.pooled(), PriceBook(config.prices, config.timezone)
+    currency = config.prices.currency
+    outlooks = []
+    for one in measures:
+        whole = saved_by(one, pooled, book, found.until, currency)
+        each = [
+            SegmentSaved(name, found.bill(name) / NANO, saved_by(one, versions, book, found.until, currency))
+            for name, versions in found.now.items()
+        ]
+        each = [row for row in each if row.saved.saved]
+        each.sort(key=lambda row: (-(row.saved.saved or 0.0), row.segment))
+        outlooks.append(Outlook(whole, each[:MOST_SEGMENTS]))
+    return WhatIf(
+        iso(found.since),
+        iso(found.until),
+        currency,
+        segment,
+        sum(s.total("cost").count for s in pooled.values()),
+        sum(s.total("cost").sum for s in pooled.values()) / NANO,
+        outlooks,
+        _told_gaps(found.gaps),
+    )
+
+
+def _told_gaps(gaps: Gaps) -> list[tuple[str, str]]:
+    return [(iso(low), iso(high)) for low, high in gaps]
 
 
 def _by_segment(
-    store: Store, from_us: int, to_us: int, segment: str | None
-) -> tuple[dict[str, dict[str, Summary]], Gaps]:
+    source: Source, from_us: int, to_us: int, segment: str | None, selection: Selection
+) -> tuple[dict[str, Versions], Gaps]:
     """Summaries by segment and version."""
     merged, gaps = reads.merged_by(
-        store, from_us, to_us, lambda row: (row.segment, row.version), segment=segment, selection=_READ
+        source, from_us, to_us, lambda row: (row.segment, row.version), segment=segment, selection=selection
     )
-    found: dict[str, dict[str, Summary]] = {}
+    found: dict[str, Versions] = {}
     for (name, version), one in merged.items():
         found.setdefault(name, {})[version] = one.summary
     return found, gaps
@@ -217,7 +319,8 @@ def _months(store: Store, config: Config, until_us: int) -> dict[str, Month]:
     }
 
 
-def _change(before: dict[str, Summary], now: dict[str, Summary]) -> Change | None:
+def change_of(before: Mapping[str, Summary], now: Mapping[str, Summary]) -> Change | None:
+    """Why the bill of what is told apart by name changed; None where not all of it is paid for tokens."""
     found = decomposed(before, now)
     if found is None:
         return None
@@ -227,7 +330,8 @@ def _change(before: dict[str, Summary], now: dict[str, Summary]) -> Change | Non
     return Change(was / NANO, *(part / NANO for part in parts))
 
 
-def _tail(summary: Summary) -> Tail:
+def tail_of(summary: Summary) -> Tail:
+    """How heavy the tail of costs is."""
     index = fit_tail_index(summary.histogram("cost"))
     known = index.verdict is Verdict.OK
     return Tail(
@@ -238,7 +342,8 @@ def _tail(summary: Summary) -> Tail:
     )
 
 
-def _saved(measure: Measure, versions: dict[str, Summary], book: PriceBook, at_us: int, currency: str) -> Saved:
+def saved_by(measure: Measure, versions: Mapping[str, Summary], book: PriceBook, at_us: int, currency: str) -> Saved:
+    """What a measure would have saved over versions, each at its model's price of ``at_us``."""
     whole = Summary.merge_all(versions.values())
     limit = measure.limit
     if limit is None:
@@ -246,36 +351,41 @@ def _saved(measure: Measure, versions: dict[str, Summary], book: PriceBook, at_u
         if limit is None:
             return _not_said(measure, "", f"no request states {measure.quantity}")
     said = _said(measure, limit, currency)
-    if measure.kind == "cheaper":
-        if measure.quantity == "input_bytes":
-            return _told(said, reroute_by_size(whole.cost_by_input_size(), limit, measure.ratio))
-        return _told(said, reroute(whole.histogram("cost"), limit, measure.ratio))
     if measure.quantity == "cost":
-        return _told(said, cap(whole.histogram("cost"), limit))
+        cost = whole.histogram("cost")
+        return _told(said, cap(cost, limit) if measure.kind == "cap" else reroute(cost, limit, measure.ratio), whole)
+    if measure.quantity == "input_bytes":
+        return _told(said, reroute_by_size(whole.cost_by_input_size(), limit, measure.ratio), whole)
     # Each version has its model's price.
-    found = []
+    found, unpriced = [], set()
     for version, summary in versions.items():
         model = version.partition("@")[0]
         price = book.per_token(model, at_us)
         if price is None:
-            return _not_said(measure, said, f"no price of model {model!r}; add it to prices.models")
+            unpriced.add(model)
+            continue
         per_unit = price[2] if measure.quantity == "output_tokens" else price[0]
         bill = float(summary.total("cost").sum)
         found.append(cap(summary.histogram(measure.quantity), limit, per_unit, bill))
-    return _told(said, together(found))
+    without = [f"no price of model {model!r}; add it to prices.models" for model in sorted(unpriced)]
+    return _told(said, together(found), whole, without) if found else _not_said(measure, said, without[0])
 
 
 def _said(measure: Measure, limit: float, currency: str) -> str:
     shown = f"{limit / NANO:.4g} {currency}" if measure.quantity == "cost" else f"{limit:,.0f}"
-    own = " (the segment's p95)" if measure.limit is None else ""
+    own = " (the p95)" if measure.limit is None else ""
     what = "" if measure.quantity == "cost" else " " + measure.quantity.replace("_", " ")
     if measure.kind == "cap":
         return f"no request above {shown}{what}{own}"
     return f"requests below {shown}{what}{own} at {measure.ratio:g} of the price"
 
 
-def _told(said: str, saving: Saving) -> Saved:
+def _told(said: str, saving: Saving, whole: Summary, without: Sequence[str] = ()) -> Saved:
     of_bill, of_requests = saving.share_of_bill, saving.share_of_requests
+    paid = whole.total("cost")
+    left = list(without)
+    if not left and saving.requests < paid.count:
+        left.append(f"{paid.count - saving.requests:,} of {paid.count:,} requests do not state it")
     return Saved(
         said,
         saving.saved.value / NANO,
@@ -283,6 +393,7 @@ def _told(said: str, saving: Saving) -> Saved:
         saving.saved.high / NANO,
         None if of_bill is None else of_bill.value,
         None if of_requests is None else of_requests.value,
+        leaves_out=left,
     )
 
 

@@ -68,7 +68,7 @@ def read_report(
     done = evaluation.standing(store).done_until_us
     end = to_us if done is None else min(to_us, done)
     found = changes(store, config, from_us, end, level, told)
-    spending = spending_between(store, config, from_us, to_us, measures=())
+    spending = spending_between(store, config, from_us, to_us)
     rated = {one.segment: one for one in estimates.estimates(store, from_us, to_us, config.timezone)}
     with store.read() as connection:
         now, gaps = _summaries(connection, from_us, to_us)

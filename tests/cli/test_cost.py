@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from monitor.cli import main
 from monitor.config.model import Config
-from monitor.spending import Measure, SpendingError, parse_measure, read_spending
+from monitor.spending import DEFAULT, Measure, Saved, SpendingError, parse_measure, read_spending, read_what_if
 from monitor.store.engine import Store, open_store
 from tests.evaluate.test_accounts import fill
 from tests.evaluate.traffic import DAY_US, START_US
@@ -39,7 +39,11 @@ def call(tmp_path: Path, *arguments: str) -> Result:
     (tmp_path / "driftline.yaml").write_text(
         f"store: {{url: 'sqlite:///{tmp_path}/driftline.db'}}\nprices: {json.dumps(PRICES)}\n"
     )
-    return CliRunner().invoke(main, ["cost", "--config", str(tmp_path / "driftline.yaml"), *arguments])
+    return CliRunner().invoke(main, ["cost", *arguments, "--config", str(tmp_path / "driftline.yaml")])
+
+
+def whole(store: Store, config: Config, segment: str | None, measures: Sequence[Measure]) -> list[Saved]:
+    return [one.whole for one in read_what_if(store, config, 7, segment, measures).measures]
 
 
 def test_the_change_adds_up_and_the_savings_are_of_the_bill(store: Store) -> None:
@@ -50,7 +54,7 @@ def test_the_change_adds_up_and_the_savings_are_of_the_bill(store: Store) -> Non
     assert one.change.before + one.change.change == pytest.approx(one.bill)
     assert one.change.units + one.change.tail == pytest.approx(one.change.change, rel=0.05)
     assert one.requests == 7 * 24 * 20
-    for saved in one.savings:
+    for saved in whole(store, config(), "s", DEFAULT):
         assert saved.saved is not None
         assert saved.low is not None
         assert saved.high is not None
@@ -65,32 +69,58 @@ def test_the_change_adds_up_and_the_savings_are_of_the_bill(store: Store) -> Non
 def test_a_cap_that_cuts_everything_saves_its_part_of_the_bill(store: Store) -> None:
     """Input and output tokens together are all that is paid for."""
     everything = [Measure("cap", name, 0.0) for name in ("input_tokens", "output_tokens")]
-    (one,) = read_spending(store, config(), 7, "s", everything).segments
-    assert sum(saved.saved or 0.0 for saved in one.savings) == pytest.approx(one.bill, rel=1e-6)
-    (none,) = read_spending(store, config(), 7, "s", [Measure("cap", "cost", 1e15)]).segments
-    assert none.savings[0].saved == 0.0
-    free = [Measure("cheaper", "cost", 1e15, 0.25)]
-    (all_,) = read_spending(store, config(), 7, "s", free).segments
-    assert all_.savings[0].share_of_bill == pytest.approx(0.75)
+    (one,) = read_spending(store, config(), 7, "s").segments
+    assert sum(saved.saved or 0.0 for saved in whole(store, config(), "s", everything)) == pytest.approx(
+        one.bill, rel=1e-6
+    )
+    (none,) = whole(store, config(), None, [Measure("cap", "cost", 1e15)])
+    assert none.saved == 0.0
+    (tier,) = whole(store, config(), None, [Measure("cheaper", "cost", 1e15, 0.25)])
+    assert tier.share_of_bill == pytest.approx(0.75)
+    assert tier.leaves_out == []
 
 
 def test_a_price_that_is_not_known_is_said(store: Store) -> None:
-    (one,) = read_spending(store, Config(), 7).segments
-    assert [saved.why_not for saved in one.savings] == ["no price of model 'm'; add it to prices.models"] * 2
+    assert [saved.why_not for saved in whole(store, Config(), None, DEFAULT)] == [
+        "no price of model 'm'; add it to prices.models"
+    ] * 2
 
 
 def test_what_people_and_scripts_read(store: Store, tmp_path: Path) -> None:
-    people = call(tmp_path, "--cap", "cost=0.001", "--cheaper", "cost=0.002@0.3")
+    bills = call(tmp_path)
+    assert bills.exit_code == 0, bills.output
+    assert "tokens per request +" in bills.output
+    people = call(tmp_path, "whatif", "--cap", "cost=0.001", "--cheaper", "cost=0.002@0.3")
     assert people.exit_code == 0, people.output
-    assert "tokens per request +" in people.output
+    assert "all segments" in people.output
     assert "no request above 0.001 USD:" in people.output
     assert "requests below 0.002 USD at 0.3 of the price:" in people.output
     scripts = json.loads(call(tmp_path, "--json").output)
     assert scripts["segments"][0]["segment"] == "s"
     assert scripts["currency"] == "USD"
+    told = json.loads(call(tmp_path, "whatif", "--cap", "output_tokens=800", "--segment", "s", "--json").output)
+    (found,) = told["measures"]
+    assert found["whole"]["measure"] == "no request above 800 output tokens"
+    assert found["segments"] == [{"segment": "s", "bill": told["bill"], "saved": found["whole"]}]
+    misplaced = call(tmp_path, "--days", "3", "whatif")
+    assert misplaced.exit_code == 2
+    assert "give options after whatif" in misplaced.output
+    wrong = call(tmp_path, "whatif", "--cap", "tokens=5")
+    assert wrong.exit_code == 1
+    assert "output_tokens=2000" in wrong.output
+
+
+def test_a_model_without_a_price_is_left_out_and_named(store: Store) -> None:
+    fill(store, END - DAY_US, END, version="other@1", per_hour=20)
+    (saved,) = whole(store, config(), "s", [Measure("cap", "output_tokens", 0.0)])
+    assert saved.saved is not None
+    assert saved.leaves_out == ["no price of model 'other'; add it to prices.models"]
 
 
 def test_what_is_not_there_is_said(store: Store, tmp_path: Path) -> None:
+    refused = call(tmp_path, "whatif", "--segment", "nobody")
+    assert refused.exit_code == 1
+    assert "no event of segment 'nobody'" in refused.output
     refused = call(tmp_path, "--segment", "nobody")
     assert refused.exit_code == 1
     assert "no event of segment 'nobody' in the last 7 days" in refused.output
