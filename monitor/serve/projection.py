@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -35,6 +36,11 @@ class MonthProjector:
         self.zone = zone
         self.rows_a_look = rows_a_look
         self._spend: dict[int, dict[Place, int]] = {}
+
+    @property
+    def spend(self) -> Mapping[int, Mapping[Place, int]]:
+        """By hour (µs) what each place spent, as far as it was read; a later look leaves it as it is."""
+        return self._spend
 
     def look(self, conn: Connection, until_us: int, known: Known | None = None) -> dict[Place, Projection]:
         """Projections at ``until_us`` (event time); empty while hours are still to be read, or there are too few.
@@ -69,22 +75,35 @@ class MonthProjector:
         return sum(merged.rows for merged in found.values())
 
     def _project(self, begin_us: int, end_us: int) -> Iterator[tuple[Place, Projection]]:
-        zone = ZoneInfo(self.zone)
-        now = datetime.fromtimestamp(end_us / 1e6, zone)
-        month = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-        following = (month + timedelta(days=32)).replace(day=1)
-        month_us, following_us = (round(edge.timestamp() * 1e6) for edge in (month, following))
-        hours = list(range(begin_us, end_us, HOUR_US))
-        history_hours = _hours_of_week(hours, zone)
-        remaining = _hours_of_week(list(range(end_us, following_us, HOUR_US)), zone)
         for place in sorted({place for spend in self._spend.values() for place in spend}):
-            history = np.array([self._spend[hour].get(place, 0) for hour in hours], dtype=np.int64)
-            spent = sum(spend.get(place, 0) for hour, spend in self._spend.items() if hour >= month_us)
-            found = project_month(spent, history, history_hours, remaining)
-            if found is not None:
-                yield place, found
+            spend = {hour: found.get(place, 0) for hour, found in self._spend.items()}
+            projection = projected(spend, begin_us, end_us, self.zone)
+            if projection is not None:
+                yield place, projection
 
 
-def _hours_of_week(hours: list[int], zone: ZoneInfo) -> NDArray[np.int64]:
-    moments = (datetime.fromtimestamp(hour / 1e6, zone) for hour in hours)
+def month_of(at_us: int, zone: str) -> tuple[int, int]:
+    """[from, to) of the calendar month (µs) that a moment lies in."""
+    now = datetime.fromtimestamp(at_us / 1e6, ZoneInfo(zone))
+    month = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    following = (month + timedelta(days=32)).replace(day=1)
+    return round(month.timestamp() * 1e6), round(following.timestamp() * 1e6)
+
+
+def projected(spend: Mapping[int, int], begin_us: int, end_us: int, zone: str) -> Projection | None:
+    """The month's projection at ``end_us``, a full hour, from hourly spend (nano-units) since ``begin_us``, the start
+    of the history; hours of the month before it count as spent. None where there is too little."""
+    month_us, following_us = month_of(end_us, zone)
+    history = np.array([spend.get(hour, 0) for hour in range(begin_us, end_us, HOUR_US)], dtype=np.int64)
+    spent = sum(amount for hour, amount in spend.items() if hour >= month_us)
+    return project_month(
+        spent, history, _hours_of_week(begin_us, end_us, zone), _hours_of_week(end_us, following_us, zone)
+    )
+
+
+@lru_cache(maxsize=8)
+def _hours_of_week(begin_us: int, end_us: int, zone: str) -> NDArray[np.int64]:
+    """Of every hour in [begin, end); the same for all places."""
+    local = ZoneInfo(zone)
+    moments = (datetime.fromtimestamp(hour / 1e6, local) for hour in range(begin_us, end_us, HOUR_US))
     return np.array([24 * moment.weekday() + moment.hour for moment in moments], dtype=np.int64)

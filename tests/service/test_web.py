@@ -47,6 +47,7 @@ REQUESTS: list[tuple[str, Need]] = [
     ("/api/samples/s1", "viewer"),
     ("/api/samples/s1/thumbnail", "reviewer"),
     ("/anomalies", "viewer"),
+    ("/cost", "viewer"),
     (f"/anomalies/{'f' * 24}", "viewer"),
     ("/api/anomalies", "viewer"),
     (f"/api/anomalies/{'f' * 24}", "viewer"),
