@@ -15,6 +15,7 @@ from starlette.responses import Response
 from detectors.cost import Parts, fit_tail_index
 from detectors.evidence import Verdict
 from detectors.summaries.histogram import Histogram
+from monitor.evaluate.accounts import NANO
 from monitor.serve import parameters
 from monitor.serve.access import Caller
 from monitor.serve.cells import percent, plain
@@ -26,7 +27,6 @@ from monitor.spending import (
     CAPPED,
     DEFAULT,
     DEFAULT_QUANTILE,
-    NANO,
     REROUTED,
     Measure,
     Outlook,

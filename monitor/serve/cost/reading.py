@@ -262,7 +262,8 @@ class Months:
         own = {hour: _of(places, segment) for hour, places in spend.items()}
         begin, following = month_of(end, self._zone)
         first = min(own, default=end)
-        days, total = [], 0
+        days: list[tuple[int, int]] = []
+        total = 0
         for hour in range(max(begin, first), end, HOUR_US):
             total += own.get(hour, 0)
             if not days or hour + HOUR_US - days[-1][0] >= DAY_US or hour + HOUR_US >= end:
