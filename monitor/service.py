@@ -23,7 +23,7 @@ from monitor.config.model import Config
 from monitor.config.reload import effective
 from monitor.store.engine import SchemaMismatch, Store, StoreUnavailable, open_store
 from monitor.supervise import Part, PartState, Supervisor
-from monitor.workers import measured_workers, parts_of, records_behind
+from monitor.workers import lags, measured_workers, parts_of, records_behind
 
 ROLES = ("ingest", "embed", "evaluate", "serve")
 STOP_SECONDS = 10.0
@@ -123,6 +123,7 @@ class Service:
                 states=self.states,
                 metrics=exposition.render,
                 lag=lambda: records_behind(self._supervisor.parts),
+                lags=lambda: lags(self._supervisor.parts),
                 loopback=is_loopback(self._host or self.config.serve.host),
                 everything="serve" in self.roles,
             )

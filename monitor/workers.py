@@ -151,6 +151,12 @@ def measured_workers(parts: Iterable[Part]) -> dict[str, object]:
     return {part.name: part.worker for part in parts if part.worker is not None}
 
 
+def lags(parts: Iterable[Part]) -> dict[str, int]:
+    """How many records the ingest part of this process is behind, by ``topic/partition``; empty without one."""
+    found = [part.worker.worker.lag() for part in parts if isinstance(part.worker, IngestPart)]
+    return {f"{topic}/{partition}": behind for of in found for (topic, partition), behind in of.items()}
+
+
 def records_behind(parts: Iterable[Part]) -> int | None:
     """How many records the ingest part of this process is behind its partitions; None without one."""
     found = [part.worker.worker.lag() for part in parts if isinstance(part.worker, IngestPart)]

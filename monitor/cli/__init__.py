@@ -15,7 +15,7 @@ COMMANDS = {
     "cost": ("monitor.cli.cost", "cost", "Say what segments cost, why, and what caps would have saved."),
     "dashboards": ("monitor.cli.dashboards", "dashboards", "Write the Grafana dashboards and alert rules."),
     "demo": ("monitor.cli.demo", "demo", "Watch a simulated feature, with incidents at known times."),
-    "dlq": ("monitor.cli.dlq", "dlq", "Look at records that could not be used."),
+    "dlq": ("monitor.cli.dlq", "dlq", "Look at records that could not be used; have them read again."),
     "doctor": ("monitor.cli.doctor", "doctor", "Try every connection and say what to do where one fails."),
     "encoder": ("monitor.cli.encoder", "encoder", "Export, inspect and try the encoder."),
     "export": ("monitor.cli.export", "export", "Write summaries, samples or anomalies as canonical JSON lines."),

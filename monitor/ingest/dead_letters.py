@@ -50,7 +50,7 @@ class DeadLetter:
             "partition": self.partition,
             "offset": self.offset,
             "reason": self.reason,
-            "detail": self._detail(),
+            "detail": self.told,
             "time_us": self.timestamp_ms * 1000,
             "event_id": self.event_id,
             "user_key": self.user_key,
@@ -66,11 +66,13 @@ class DeadLetter:
             "partition": self.partition,
             "offset": self.offset,
             "reason": self.reason,
-            "detail": self._detail(),
+            "detail": self.told,
         }
         if with_bytes:
             payload["original"] = None if self.value is None else base64.b64encode(self.value).decode()
         return Message(SINK, f"{self.topic}/{self.partition}/{self.offset}", "dead_letter", payload, now_us, now_us)
 
-    def _detail(self) -> str:
+    @property
+    def told(self) -> str:
+        """The detail as it is kept."""
         return self.detail.replace("\x00", "\ufffd")[:_MAX_DETAIL]

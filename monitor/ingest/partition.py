@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import gc
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -30,9 +30,11 @@ from monitor.ingest.dead_letters import DeadLetter
 from monitor.ingest.decoding import RecordDecoder
 from monitor.ingest.draws import Draws, Kept
 from monitor.ingest.recent import RecentKeys
+from monitor.ingest.retrying import Retries, Uncounted
 from monitor.ingest.settings import Settings
 from monitor.ingest.windows import NEVER, WINDOW_US, Clock, lateness, window_start
 from monitor.store.partitions import Claim, PartitionCommit
+from monitor.store.retries import Waiting
 
 STATE_VERSION = 1
 DAY_US = 86_400_000_000
@@ -52,7 +54,8 @@ Row = tuple[int, str, str, str, bool, bytes]
 class PartitionIngest:
     """The state of one owned partition between two commits.
 
-    ``load_late`` reads the stored late rows of windows; it may block until the store answers.
+    ``load_late`` reads the stored late rows of windows; it may block until the store answers. ``retried``: keys of the
+    events that entered by a retry, and where the partition was read to then.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class PartitionIngest:
         hasher: UserHasher,
         load_late: LoadLate,
         open_rows: list[Row],
+        retried: Mapping[str, int] | None = None,
     ) -> None:
         self.tp = TopicPartition(claim.topic, claim.partition)
         self.claim = claim
@@ -98,6 +102,7 @@ class PartitionIngest:
         self._advance: tuple[int, str] | None = None
         self._first_window = 2**62
         self._ids, self._sessions = RecentKeys(0), RecentKeys(0)
+        self._retries = Retries(retried)
         self.configure(settings, partitions)
         for row in open_rows:
             self._load(row)
@@ -230,6 +235,7 @@ class PartitionIngest:
         seen, _ = self._ids.previous(ids, offsets, times)
         # "Among the previous n records": the record n offsets back is the last that counts.
         duplicate = seen >= 0
+        duplicate |= self._retries.duplicates(events.ids, offsets, self._ids.records)
         keys = events.column("session")
         without = events.rows["has_session"] == 0
         if without.any():
@@ -241,6 +247,25 @@ class PartitionIngest:
         last, when = self._sessions.previous(keys, offsets, times)
         represents = (last < 0) | (np.abs(times - when) > SESSION_US)
         return duplicate, represents
+
+    def retry(self, letters: Sequence[Waiting], uncounted: Uncounted) -> None:
+        """Read dead letters of this partition again, by the settings of now; everything before them is committed.
+
+        What is an event by now counts as a late one, whatever its time: it changes no verdict, moves no watermark and
+        is not sampled.
+        """
+        records, events, index, times = self._retries.judge(
+            letters,
+            self._decoder,
+            self._ids,
+            self.settings.config.kafka,
+            self.watermark_us,
+            self.next_offset,
+            uncounted,
+        )
+        if len(events):
+            late = np.ones(len(events), dtype=np.bool_)
+            self._summarise(records, events, index, times, late, ~late)
 
     def _summarise(
         self,
@@ -334,7 +359,7 @@ class PartitionIngest:
     def commit(self, now_us: int) -> PartitionCommit | None:
         """Everything since the last commit, or None if there was nothing. ``now_us`` is the wall clock, for the
         outbox alone."""
-        if self.next_offset == self.committed_offset and self._advance is None:
+        if self.next_offset == self.committed_offset and self._advance is None and not self._retries.outcomes:
             return None
         dirty = sorted(self._dirty)
         with _without_cycle_collection():
@@ -389,6 +414,8 @@ class PartitionIngest:
             config_version=self.settings.version,
             config_document=self.settings.document,
             first_window_us=None if self._first_window == 2**62 else self._first_window,
+            retries=self._retries.outcomes,
+            now_us=now_us,
         )
 
     def committed(self, commit: PartitionCommit) -> None:
@@ -396,6 +423,7 @@ class PartitionIngest:
         self.committed_offset = commit.next_offset
         self._dirty.clear()
         self._samples, self._contents, self._letters = [], [], []
+        self._retries.outcomes = []
         self._advance = None
         self._first_window = 2**62
         watermark = self.watermark_us

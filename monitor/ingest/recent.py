@@ -55,6 +55,15 @@ class RecentKeys:
             self._runs = [self._runs[0].merged(self._runs[1], oldest), _Run.empty()]
         return found, when
 
+    def seen(self, keys: Int64) -> Int64:
+        """For each key the offset of its last occurrence, -1 where there is none; nothing is remembered."""
+        found = np.full(len(keys), -1, dtype=np.int64)
+        when = np.zeros(len(keys), dtype=np.int64)
+        order = np.argsort(keys, kind="stable")
+        for run in self._runs:
+            run.look_up(keys[order], order, found, when)
+        return found
+
     @property
     def nbytes(self) -> int:
         """Memory held, in bytes."""

@@ -9,7 +9,10 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, TypeVar
+
+from sqlalchemy import Connection
 
 from monitor.config.model import Config
 from monitor.config.version import config_version
@@ -21,6 +24,7 @@ from monitor.ingest.partition import PartitionIngest
 from monitor.ingest.settings import Settings
 from monitor.ingest.windows import WINDOW_US, window_start_of
 from monitor.store import partitions as store_partitions
+from monitor.store import retries
 from monitor.store.engine import Store, StoreUnavailable
 from monitor.store.partitions import Fenced
 from monitor.store.secrets import hash_key
@@ -30,6 +34,7 @@ T = TypeVar("T")
 
 POLL_S = 0.2
 IDLE_CHECK_S = 1.0
+RETRY_CHECK_S = 2.0  # how often it is looked for dead letters that are to be read again
 MISSING_TOPICS_S = 60.0  # how often topics that do not exist are spoken of
 BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 STOP_PATIENCE_S = 10.0  # how long a stopping worker still waits for a store that is away
@@ -78,6 +83,7 @@ class IngestWorker:
         self._last_event: dict[TopicPartition, float] = {}
         self._last_commit = monotonic()
         self._last_idle_check = monotonic()
+        self._last_retry_check = monotonic()
         self._told_missing = float("-inf")
         self._retired = False
         self._subscribed = False
@@ -136,7 +142,32 @@ class IngestWorker:
             if not self._owned and now - self._told_missing >= MISSING_TOPICS_S:
                 self._told_missing = now
                 self._tell_missing_topics()
+        if now - self._last_retry_check >= RETRY_CHECK_S:
+            self._last_retry_check = now
+            self.retry()
         return count
+
+    def retry(self) -> None:
+        """Read dead letters of the partitions that are up to date again, where that was asked for."""
+        ready = [tp for tp, owned in self._owned.items() if self._reading_from[tp] >= owned.next_offset]
+        if not ready or not (found := self._read(lambda connection: retries.waiting(connection, ready))):
+            return
+        self._commit()  # what was read before is in the store, where letters are looked up
+        for tp in ready:
+            mine = [one for one in found if (one.topic, one.partition) == tp]
+            if mine and tp in self._owned:
+                self._owned[tp].retry(mine, partial(self._uncounted, tp))
+        self._commit()
+
+    def _uncounted(self, tp: TopicPartition, offsets: list[int]) -> set[int]:
+        return self._read(lambda connection: retries.uncounted(connection, *tp, offsets))
+
+    def _read(self, what: Callable[[Connection], T]) -> T:
+        def read() -> T:
+            with self._store.read() as connection:
+                return what(connection)
+
+        return self._with_store(read)
 
     def flush(self) -> None:
         """Commit everything taken in so far."""
@@ -273,6 +304,11 @@ class IngestWorker:
                 lambda: store_partitions.open_rows(self._store, tp.topic, tp.partition, late_windows=windows)
             ),
             rows,
+            self._read(
+                lambda connection: retries.entered(
+                    connection, *tp, claim.next_offset - self._settings.config.kafka.dedup_records
+                )
+            ),
         )
         first = self._source.bounds([tp])[tp][0]
         start = max(owned.rebuild_from, first)

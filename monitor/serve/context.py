@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from monitor.config.model import Config
@@ -17,7 +17,7 @@ class Context:
     """``everything`` is False in a process without the role serve: then only the probes and /metrics answer.
 
     ``metrics`` renders /metrics; ``clock`` is the wall clock in seconds; ``lag`` says how many records this process is
-    behind, None without ingest; ``kept`` holds what pages made at length.
+    behind, None without ingest, ``lags`` the same by ``topic/partition``; ``kept`` holds what pages made at length.
     """
 
     store: Store
@@ -25,6 +25,7 @@ class Context:
     states: Callable[[], list[PartState]]
     metrics: Callable[[], bytes]
     lag: Callable[[], int | None] = lambda: None
+    lags: Callable[[], Mapping[str, int]] = dict
     loopback: bool = True
     everything: bool = True
     clock: Callable[[], float] = time.time

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-
 import msgspec
 from starlette.requests import Request
 
@@ -12,10 +10,11 @@ from monitor.serve.access import Caller
 from monitor.serve.anomalies.reading import thumbnail as pixels_of
 from monitor.serve.context import Context
 from monitor.serve.endpoint import Endpoint, NotFound, Picture
+from monitor.serve.letters import LETTER_ENDPOINTS
 from monitor.serve.parameters import BadParameter
 from monitor.serve.responses import RESPONSE_ENDPOINTS, standing_of
 from monitor.serve.review.endpoints import REVIEW_ENDPOINTS
-from monitor.store import letters, outbox
+from monitor.store import outbox
 from monitor.store.anomalies import get_anomaly, list_anomalies
 
 
@@ -91,28 +90,6 @@ def anomaly(context: Context, request: Request, query: parameters.Nothing, calle
     return models.Anomaly(queries.anomaly_head(row), row.document, deliveries, standing_of(context, wanted))
 
 
-def dead_letters(
-    context: Context, request: Request, query: parameters.DeadLetterQuery, caller: Caller
-) -> models.DeadLetters:
-    with context.store.read() as connection:
-        rows = letters.list_letters(connection, reason=query.reason, limit=query.limit + 1, offset=query.offset)
-        reasons = letters.count_by_reason(connection)
-    heads = [queries.letter_head(row) for row in rows[: query.limit]]
-    return models.DeadLetters(heads, reasons, _page(query.limit, query.offset, len(rows)))
-
-
-def dead_letter(context: Context, request: Request, query: parameters.Nothing, caller: Caller) -> models.DeadLetter:
-    topic, partition, offset = (request.path_params[name] for name in ("topic", "partition", "offset"))
-    if not (_small(partition) and _small(offset)):
-        raise NotFound(f"no dead letter {topic}/{partition}/{offset}")
-    with context.store.read() as connection:
-        row = letters.get_letter(connection, topic, int(partition), int(offset))
-    if row is None:
-        raise NotFound(f"no dead letter {topic}/{partition}/{offset}; /api/dead-letters lists those that are kept")
-    original = None if row.original is None else base64.b64encode(row.original).decode()
-    return models.DeadLetter(queries.letter_head(row), original)
-
-
 def status(context: Context, request: Request, query: parameters.Nothing, caller: Caller) -> models.Status:
     from monitor.status import read_status
 
@@ -151,22 +128,7 @@ ENDPOINTS = (
     Endpoint(
         "/api/anomalies/{id}", "viewer", parameters.Nothing, models.Anomaly, "One anomaly, and who was told.", anomaly
     ),
-    Endpoint(
-        "/api/dead-letters",
-        "admin",
-        parameters.DeadLetterQuery,
-        models.DeadLetters,
-        "Records that could not be used.",
-        dead_letters,
-    ),
-    Endpoint(
-        "/api/dead-letters/{topic}/{partition}/{offset}",
-        "admin",
-        parameters.Nothing,
-        models.DeadLetter,
-        "One such record with its original bytes.",
-        dead_letter,
-    ),
+    *LETTER_ENDPOINTS,
     Endpoint(
         "/api/status", "viewer", parameters.Nothing, models.Status, "What has been read, stored and found.", status
     ),
@@ -190,7 +152,3 @@ def encode(response: msgspec.Struct) -> bytes:
 
 def _page(limit: int, offset: int, found: int) -> models.Page:
     return models.Page(limit, offset, offset + limit if found > limit else None)
-
-
-def _small(text: str) -> bool:
-    return text.isdigit() and len(text) <= 18

@@ -224,6 +224,26 @@ class DeadLetterHead(Struct, frozen=True):
     reason: str
     detail: str
     bytes: int | None
+    retry: Annotated[
+        str, Meta(description="What came of reading it again: asked, entered, duplicate or refused; empty: it was not.")
+    ] = ""
+
+
+class LetterRetry(Struct, frozen=True):
+    """One reading of a dead letter again, carried out by the owner of its partition (wall-clock times)."""
+
+    state: Annotated[str, Meta(description="asked, entered (it is counted now), duplicate or refused.")]
+    who: str
+    asked: Iso
+    done: Iso | None
+    reason: Annotated[str, Meta(description="Why it was refused.")]
+    detail: str
+
+
+class Retried(Struct, frozen=True):
+    """How many dead letters are to be read again: not those that wait already or are events by now."""
+
+    asked: int
 
 
 class DeadLetters(Struct, frozen=True):
@@ -239,6 +259,7 @@ class DeadLetter(Struct, frozen=True):
 
     head: DeadLetterHead
     original: Annotated[str | None, Meta(description="Base64; null for a tombstone or a forgotten record.")]
+    retries: list[LetterRetry] = []
 
 
 class BudgetLine(Struct, frozen=True):

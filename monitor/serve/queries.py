@@ -20,6 +20,7 @@ from monitor.serve.parameters import MOST, SampleQuery
 from monitor.store import listing, reads
 from monitor.store.anomalies import AnomalyRow
 from monitor.store.letters import LetterRow
+from monitor.store.retries import Retry
 from monitor.store.tables import anomalies, sample_content, sample_parts
 from monitor.store.tables import samples as sample_table
 from monitor.times import DAY_US, HOUR_US, MINUTE_US, iso
@@ -178,9 +179,19 @@ def anomaly_head(row: AnomalyRow) -> models.AnomalyHead:
     )
 
 
-def letter_head(row: LetterRow) -> models.DeadLetterHead:
+def letter_head(row: LetterRow, retry: Retry | None = None) -> models.DeadLetterHead:
+    """``retry``: the last one of it."""
     time = iso(row.time_us) if row.time_us >= 0 else None
-    return models.DeadLetterHead(row.topic, row.partition, row.offset, time, row.reason, row.detail, row.size)
+    return models.DeadLetterHead(
+        row.topic,
+        row.partition,
+        row.offset,
+        time,
+        row.reason,
+        row.detail,
+        row.size,
+        "" if retry is None else retry.state,
+    )
 
 
 def _figure(name: str, label: str, unit: str, m: Measurement) -> models.Figure:

@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, insert, or_, select, update
 
-from monitor.store import coverage
+from monitor.store import coverage, retries
 from monitor.store.engine import Store
 from monitor.store.outbox import Message, enqueue_many
 from monitor.store.tables import (
@@ -88,6 +88,8 @@ class PartitionCommit:
     config_version: str = ""
     config_document: str = ""
     first_window_us: int | None = None
+    retries: list[retries.Outcome] = field(default_factory=list)
+    now_us: int = 0  # wall clock: when those were carried out
 
 
 def retire(store: Store, topics: Collection[str]) -> None:
@@ -200,6 +202,8 @@ def commit(store: Store, commits: Sequence[PartitionCommit]) -> None:
             update=("events", "state"),
         )
         _insert_unforgotten(store, connection, ordered)
+        for c in ordered:
+            retries.settle(connection, c.retries, c.now_us)
         enqueue_many(connection, [message for c in ordered for message in c.messages])
         advances = [
             {

@@ -25,6 +25,7 @@ from monitor.store.tables import (
     dead_letters,
     evaluation,
     evidence,
+    letter_retries,
     sample_content,
     sample_parts,
     samples,
@@ -58,6 +59,7 @@ def run(store: Store, keep: Retention) -> dict[str, int]:
     deleted["samples"] = _repeat(store, "samples", _old_samples)
     deleted["content"] = _repeat(store, "content", _old(sample_content, sample_content.c.time_us))
     deleted["dead_letters"] = _repeat(store, "dead_letters", _old(dead_letters, dead_letters.c.time_us))
+    _repeat(store, "dead_letters", _old(letter_retries, letter_retries.c.time_us))
     deleted["anomalies"] = _repeat(store, "anomalies", _old(anomalies, anomalies.c.resolved_us))
     deleted["labels"] = _repeat(store, "labels", review.retire)
     _repeat(store, "anomalies", _old(evidence, evidence.c.tick_us))

@@ -167,6 +167,27 @@ dead_letters = Table(
     Index(None, "time_us"),
 )
 
+letter_retries = Table(
+    "letter_retries",  # dead letters that people had read again: who asked, and what came of it
+    metadata,
+    Column("id", AutoId, primary_key=True, autoincrement=True),
+    Column("topic", String(249), nullable=False),
+    Column("partition", Integer, nullable=False),
+    Column("offset", BigInteger, nullable=False),
+    Column("time_us", BigInteger, nullable=False),  # as in dead_letters, with which the row goes
+    Column("who", String(100), nullable=False),
+    Column("asked_us", BigInteger, nullable=False),  # wall clock
+    Column("state", String(10), nullable=False),  # asked | entered | duplicate | refused
+    Column("reason", String(60), nullable=False),  # refused: why
+    Column("detail", Text, nullable=False),
+    Column("done_us", BigInteger),  # wall clock
+    Column("event_key", String(64), nullable=False),  # entered: hash of the event's id, '' else
+    Column("at_offset", BigInteger),  # entered: where the partition was read to
+    Index("ix_letter_retries_record", "topic", "partition", "offset"),
+    Index("ix_letter_retries_state", "state"),
+    Index(None, "time_us"),
+)
+
 references = Table(
     "reference_sets",
     metadata,

@@ -70,6 +70,7 @@ CHANGES: list[tuple[str, Need]] = [
     ("/api/review/renew", "reviewer"),
     ("/api/deploys", "reviewer"),
     ("/api/anomalies/{id}/responses", "reviewer"),
+    ("/api/dead-letters/retries", "admin"),
 ]
 FORMS = ("/login", "/logout")
 MAY = {

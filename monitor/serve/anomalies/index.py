@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
 
-from monitor.serve import parameters
+from monitor.serve import parameters, silences
 from monitor.serve.access import Caller
 from monitor.serve.anomalies import words
 from monitor.serve.anomalies.words import Clock
@@ -87,6 +87,7 @@ def _rendered(
     query = structs.replace(query, page=min(query.page, pages))
     shown = ids[(query.page - 1) * PER_PAGE : query.page * PER_PAGE]
     clock = Clock(config.timezone)
+    quiet = silences.told(context, clock)
     rows = get_anomalies(connection, shown)
     return framed(
         "anomalies.html",
@@ -99,7 +100,7 @@ def _rendered(
         query=structs.asdict(query),
         filtered=query != ListQuery(page=query.page),
         segments=anomaly_segments(connection, limit=MOST_CHOICES),
-        rows=[_row(row, stands.get(row.anomaly_id, NOTHING), now_us, clock) for row in rows],
+        rows=[_row(row, stands.get(row.anomaly_id, NOTHING), now_us, clock, quiet(row.anomaly_id)) for row in rows],
         total=len(ids),
         snoozed=bool(snoozed & set(ids)),
         before=_address(query, -1) if query.page > 1 and not notice else None,
@@ -109,7 +110,7 @@ def _rendered(
     )
 
 
-def _row(row: AnomalyRow, stands: Standing, now_us: int, clock: Clock) -> dict[str, Any]:
+def _row(row: AnomalyRow, stands: Standing, now_us: int, clock: Clock, quiet: list[str]) -> dict[str, Any]:
     headline, beyond = words.headline(row)
     return {
         "id": row.anomaly_id,
@@ -121,7 +122,7 @@ def _row(row: AnomalyRow, stands: Standing, now_us: int, clock: Clock) -> dict[s
         "beyond": beyond,
         "opened": clock.short(row.opened_us),
         "opened_iso": iso(row.opened_us),
-        "stands": words.stands(stands, now_us, clock),
+        "stands": [*words.stands(stands, now_us, clock), *quiet],
     }
 
 

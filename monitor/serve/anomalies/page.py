@@ -15,6 +15,7 @@ from monitor.alerting import links
 from monitor.config.model import Config
 from monitor.config.units import Allowance, format_duration
 from monitor.evaluate.streams import Ownership
+from monitor.serve import silences
 from monitor.serve.access import Caller
 from monitor.serve.anomalies import index, reading, tables, words
 from monitor.serve.anomalies.reading import Around
@@ -54,7 +55,7 @@ def page(context: Context, request: Request, caller: Caller, *, asks: bool) -> R
         request,
         caller,
         known=known,
-        **_head(config, clock, row, document, around, now_us),
+        **_head(config, clock, row, document, around, now_us, silences.told(context, clock)(row.anomaly_id)),
         **_sure(row, document, around, allowance),
         **_found(config, clock, document, around),
         **_surroundings(config, clock, row, document, around),
@@ -77,7 +78,13 @@ def _document(row: AnomalyRow) -> tuple[bool, dict[str, Any]]:
 
 
 def _head(
-    config: Config, clock: Clock, row: AnomalyRow, document: Mapping[str, Any], around: Around, now_us: int
+    config: Config,
+    clock: Clock,
+    row: AnomalyRow,
+    document: Mapping[str, Any],
+    around: Around,
+    now_us: int,
+    quiet: list[str],
 ) -> dict[str, Any]:
     headline, beyond = words.headline(row)
     return {
@@ -97,7 +104,7 @@ def _head(
             "opened": clock.at(row.opened_us),
             "updated": clock.at(row.updated_us),
             "resolved": None if row.resolved_us is None else clock.at(row.resolved_us),
-            "stands": words.stands(around.standing, now_us, clock),
+            "stands": [*words.stands(around.standing, now_us, clock), *quiet],
             "sure": words.sure(document["evidence"]) if "evidence" in document else "",
         },
         "more": max(0, len(document.get("facts") or ()) - 1),
