@@ -11,10 +11,12 @@ from monitor.serve.access import Caller
 from monitor.serve.anomalies import index
 from monitor.serve.context import Context
 from monitor.serve.cost import page as cost
+from monitor.serve.health import page as health
 
 Show = Callable[[Context, Request, Caller], Response]
 
 VIEWS: Mapping[str, Show] = {
     "/anomalies": index.page,
     "/cost": cost.page,
+    "/health": health.page,
 }

@@ -48,6 +48,7 @@ REQUESTS: list[tuple[str, Need]] = [
     ("/api/samples/s1/thumbnail", "reviewer"),
     ("/anomalies", "viewer"),
     ("/cost", "viewer"),
+    ("/health", "viewer"),
     (f"/anomalies/{'f' * 24}", "viewer"),
     ("/api/anomalies", "viewer"),
     (f"/api/anomalies/{'f' * 24}", "viewer"),
