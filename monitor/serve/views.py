@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from starlette.requests import Request
 from starlette.responses import Response
 
+from monitor.serve import archive
 from monitor.serve.access import Caller
 from monitor.serve.anomalies import index
 from monitor.serve.context import Context
@@ -19,4 +20,6 @@ VIEWS: Mapping[str, Show] = {
     "/anomalies": index.page,
     "/cost": cost.page,
     "/health": health.page,
+    "/reports": archive.page,
+    "/reports/{id}": archive.one,
 }

@@ -53,6 +53,13 @@ def newest(connection: Connection, from_us: int, to_us: int, as_of_us: int | Non
     return None if row is None else _issue(row)
 
 
+def revision_of(connection: Connection, from_us: int, to_us: int, revision: int) -> Issue | None:
+    """One revision of a period; None where it is not kept."""
+    query = select(*_HEAD).where(reports.c.from_us == from_us, reports.c.to_us == to_us, reports.c.revision == revision)
+    row = connection.execute(query).first()
+    return None if row is None else _issue(row)
+
+
 def page(connection: Connection, issue: Issue, form: str) -> str:
     """A revision as it was issued, in one of `FORMS`. Raises KeyError for another, LookupError where it is gone."""
     query = select(reports.c[FORMS[form]]).where(

@@ -10,6 +10,8 @@ from sqlalchemy import insert
 from alerts.anomaly import anomaly_id
 from monitor.store import review
 from monitor.store.engine import Store
+from monitor.store.reports import Issue
+from monitor.store.reports import add as add_report
 from monitor.store.tables import anomalies, dead_letters, partitions, sample_content, sample_parts, samples, summaries
 from tests.alerts.parts import anomaly as anomaly_document
 
@@ -21,8 +23,8 @@ JPEG = b"\xff\xd8\xff\xe0 as far as anybody looks"
 
 
 def fill(store: Store, state: bytes) -> str:
-    """One partition, one segment, an open and a resolved anomaly, a sample, which is an item of the review queue, and a
-    dead letter. Returns an anomaly's id.
+    """One partition, one segment, an open and a resolved anomaly, a sample, which is an item of the review queue, a
+    dead letter and a report. Returns an anomaly's id.
     """
     chosen = anomaly_id("default", HOSTILE, "error_rate", NOON)
     with store.write() as connection:
@@ -47,6 +49,8 @@ def fill(store: Store, state: bytes) -> str:
             )
         )
         connection.execute(insert(dead_letters).values(_letter()))
+        week = Issue(NOON - DAY // 2, NOON - DAY // 2 + 7 * DAY, 1, NOON, HOSTILE[:100])
+        add_report(store, connection, week, {"json": "{}", "md": "#", "html": "<!doctype html>"})
         review.add(connection, [_review_item()], [], now_us=NOON, expires_us=NOON + 14 * DAY)
     return chosen
 

@@ -38,7 +38,7 @@ _STATIC = {
     "icon.svg": "image/svg+xml",
 }
 # A page of ours alone: never another host, nor what changes something.
-_NEXT = re.compile(r"/(?:[a-z]{1,20}(?:/[0-9A-Za-z]{1,64})?)?(?:\?[\w%&=+.~:-]{0,1500})?", re.ASCII)
+_NEXT = re.compile(r"/(?:[a-z]{1,20}(?:/[0-9A-Za-z-]{1,64})?)?(?:\?[\w%&=+.~:-]{0,1500})?", re.ASCII)
 SKIP_REASONS = (
     "Unreadable: picture or text cannot be made out",
     "Something needed is missing here",
