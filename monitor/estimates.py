@@ -89,11 +89,19 @@ def weeks(from_us: int, to_us: int, zone: str) -> list[tuple[int, int]]:
 
 
 def estimates(
-    store: Store, from_us: int, to_us: int, zone: str, *, segment: str | None = None, confidence: float = 0.95
+    store: Store,
+    from_us: int,
+    to_us: int,
+    zone: str,
+    *,
+    segment: str | None = None,
+    confidence: float = 0.95,
+    together: bool = False,
 ) -> list[Estimate]:
     """By segment, and of all together where there are several; by name. Raises StoreUnavailable.
 
-    Days count whole: those that begin in [from, to). Segments without a sample in them are left out.
+    Days count whole: those that begin in [from, to). Segments without a sample in them are left out. ``together``: of
+    all together alone, however many they are.
     """
     done_us = evaluation.standing(store).done_until_us or 0
     with store.read() as connection:
@@ -110,8 +118,8 @@ def estimates(
     pools: dict[str, list[PoolSums]] = {}
     for pool in sums:
         pools.setdefault(pool.segment, []).append(pool)
-    of = [(name, pools[name], drawn.get(name, [])) for name in sorted(pools)]
-    if len(of) > 1:
+    of = [] if together else [(name, pools[name], drawn.get(name, [])) for name in sorted(pools)]
+    if together or len(of) > 1:
         of.append((ALL, sums, items))
     return [_of(name, mine, its, (from_us, to_us), over, confidence, always) for name, mine, its in of]
 

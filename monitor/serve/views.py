@@ -13,6 +13,7 @@ from monitor.serve.anomalies import index
 from monitor.serve.context import Context
 from monitor.serve.cost import page as cost
 from monitor.serve.health import page as health
+from monitor.serve.quality import page as quality
 
 Show = Callable[[Context, Request, Caller], Response]
 
@@ -20,6 +21,7 @@ VIEWS: Mapping[str, Show] = {
     "/anomalies": index.page,
     "/cost": cost.page,
     "/health": health.page,
+    "/quality": quality.page,
     "/reports": archive.page,
     "/reports/{id}": archive.one,
 }

@@ -49,6 +49,7 @@ REQUESTS: list[tuple[str, Need]] = [
     ("/anomalies", "viewer"),
     ("/cost", "viewer"),
     ("/health", "viewer"),
+    ("/quality", "viewer"),
     ("/reports", "viewer"),
     ("/reports/1762041600-1762646400-1", "viewer"),
     (f"/anomalies/{'f' * 24}", "viewer"),

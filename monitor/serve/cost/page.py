@@ -258,7 +258,7 @@ def _tail(found: Costs, currency: str) -> Chart:
         _share,
         log_x=True,
         log_y=True,
-        note="Both axes are logarithmic: a straight line is a power law, one that bends down has a lighter tail.",
+        note="Across: cost of a request. Both axes are logarithmic: a straight line is a power law, one that bends down has a lighter tail.",
     )
 
 

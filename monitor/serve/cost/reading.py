@@ -14,16 +14,17 @@ from detectors.summaries.histogram import Histogram
 from monitor.config.model import Config
 from monitor.evaluate.accounts import decomposed
 from monitor.serve.context import Context
+from monitor.serve.hours import changes, in_hours
+from monitor.serve.hours import step as step_of
 from monitor.serve.kept import Beside
 from monitor.serve.projection import HISTORY_US, KEPT_US, MonthProjector, month_of, projected
 from monitor.serve.shell import View
 from monitor.spending import Ledger, Measure, WhatIf, ledger, what_if
 from monitor.store import listing, reads, references
 from monitor.store.engine import Store
-from monitor.store.tables import partitions, summaries
+from monitor.store.tables import summaries
 from monitor.times import DAY_US, HOUR_US
 
-MOST_ROWS = 20_000  # of hours that a line of all segments is read from; beyond, its step is a day
 MOST_SEGMENTS = 20  # that are told one by one
 TOP_USERS = 10
 MOST_MONTHS = 200  # of segments that are kept
@@ -88,38 +89,19 @@ def costs(context: Context, view: View, measures: tuple[Measure, ...]) -> Costs:
     """What the page shows of a view."""
     config = context.config()
     with context.store.read() as connection:
-        hours = _in_hours(view, connection)
-        changes = _changes(connection, hours)
-    of = (hours.begin_us, hours.end_us, changes, id(config))
+        hours = in_hours(connection, view)
+        changed = changes(connection, hours)
+    of = (hours.begin_us, hours.end_us, changed, id(config))
     asked = view.preset or (view.begin_us, view.end_us)
     return context.kept.get(
         ("cost", view.segment, asked, measures), of, lambda: _read(context.store, config, hours, measures)
     )
 
 
-def _in_hours(view: View, connection: Connection) -> View:
-    """A range that moves with the clock ends at the last full hour, so that it stays the same for one; but for the
-    first hours of all."""
-    if view.preset is None or view.empty:
-        return view
-    first = connection.execute(select(func.min(summaries.c.window_us))).scalar()
-    past = view.end_us % HOUR_US
-    if first is None or first + HOUR_US > view.end_us - past:
-        return view
-    return replace(view, begin_us=view.begin_us - past, end_us=view.end_us - past)
-
-
-def _changes(connection: Connection, view: View) -> tuple[int, ...]:
-    """What grows when rows of the range change: of closed windows late events alone do."""
-    late, events = connection.execute(select(func.sum(partitions.c.late_events), func.sum(partitions.c.events))).one()
-    closed = listing.closed_until(connection) or 0
-    return (int(late or 0),) if view.end_us <= closed else (int(late or 0), int(events or 0))
-
-
 def _read(store: Store, config: Config, view: View, measures: tuple[Measure, ...]) -> Costs:
     with store.read() as connection:
         whole = ledger(connection, view.begin_us, view.end_us, view.one, users=True)
-        step = _step(view, len(whole.now))
+        step = step_of(view, len(whole.now))
         spend = _line(connection, view, step)
         earlier = [(at + view.end_us - view.begin_us, amount) for at, amount in _line(connection, view.before(), step)]
     now, before = whole.pooled(), whole.pooled(earlier=True)
@@ -159,11 +141,6 @@ def _read(store: Store, config: Config, view: View, measures: tuple[Measure, ...
         earlier=earlier,
         what_if=what_if(kept, config, view.one, measures),
     )
-
-
-def _step(view: View, segments: int) -> int:
-    hours = (view.end_us - view.begin_us) // HOUR_US
-    return view.step_us if segments * hours <= MOST_ROWS else DAY_US
 
 
 def _line(connection: Connection, view: View, step: int) -> list[tuple[int, int]]:
