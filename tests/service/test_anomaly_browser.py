@@ -155,7 +155,7 @@ def test_a_viewer_without_a_script_reads_it(store: Store, browser: Browser) -> N
             page.get_by_role("link", name="Broken schemas rose").click()
             expect(page.get_by_role("heading", level=1)).to_contain_text("Broken schemas rose from 2 % to 14 %.")
             expect(page.get_by_role("link", name="Say who you are")).to_be_visible()
-            assert page.get_by_role("img", name="Evidence of schema_violation_rate").count() == 1
+            expect(page.get_by_role("img", name="Evidence of schema_violation_rate")).to_have_count(1)
             assert page.url.endswith(f"/anomalies/{anomaly}")
         finally:
             context.close()
