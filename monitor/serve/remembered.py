@@ -10,10 +10,9 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import Any
 
 from markupsafe import Markup
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import Connection, Executable, func, select
 
 from monitor.store import coverage
 from monitor.store.tables import anomalies, deploys, evaluation, partitions, references, upkeep
@@ -27,7 +26,7 @@ def state_of(connection: Connection, until_us: int = 0) -> State:
     closed window, with everything that is read."""
     p, a, r = partitions.c, anomalies.c, references.c
     closed = coverage.closed_until(connection)
-    found: list[Select[Any]] = [
+    found: list[Executable] = [
         select(func.sum(p.late_events), func.count()),
         select(upkeep.c.document).where(upkeep.c.name == coverage.NAME),
         select(func.max(evaluation.c.done_until_us)),
@@ -50,7 +49,7 @@ class _Entry:
 
 
 class Remembered:
-    """HTML by key; the least recently asked for goes first. Threads that ask for the same wait for the first of them."""
+    """HTML by key; the least recently asked for goes first. Who asks for what is being made waits for it."""
 
     def __init__(self, most: int = MOST_CHARACTERS) -> None:
         self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
@@ -66,7 +65,7 @@ class Remembered:
             self._entries.move_to_end(key)
         with entry.lock:
             if entry.html is None:
-                entry.html = Markup(make())  # noqa: S704  # rendered by a template that escapes
+                entry.html = Markup(make())  # rendered by a template that escapes
                 self._trim()
             return entry.html
 

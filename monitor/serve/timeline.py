@@ -123,7 +123,8 @@ def read(connection: Connection, view: View, selection: Selection) -> Timeline:
         segment=view.one,
         selection=selection,
     )
-    steps, missing = [], set()
+    steps: list[Step] = []
+    missing: set[tuple[int, int]] = set()
     for start, merged in found:
         end = state.day_of(start)[1] if step == DAY_US and state.zones else start + step
         steps.append(Step(start, min(end, view.end_us), end <= view.end_us, merged.summary))

@@ -10,11 +10,13 @@ from starlette.responses import Response
 from monitor.serve.access import Caller
 from monitor.serve.anomalies import index
 from monitor.serve.context import Context
+from monitor.serve.latency import page as latency
 from monitor.serve.segment import page as segment
 
 Show = Callable[[Context, Request, Caller], Response]
 
 VIEWS: Mapping[str, Show] = {
     "/anomalies": index.page,
+    "/latency": latency.page,
     "/segment": segment.page,
 }

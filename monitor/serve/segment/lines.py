@@ -41,23 +41,46 @@ def written(found: Signal, currency: str) -> Format:
     return cells.plain
 
 
-def sections(
-    timeline: Timeline, marked: Marked, levels: Levels | None, zone: ZoneInfo, currency: str, clock: Callable[[int], str]
-) -> list[Section]:
-    """Every panel in its section. ``clock`` writes a time."""
+def fact(whole: Summary, name: str, text: str, currency: str) -> tuple[str, str, str]:
+    """(value, ``text``, its interval or why there is no value) of a signal of the catalogue."""
+    found = measure(whole, name)
+    write = written(signal(name), currency)
+    if found.value is None or found.low is None or found.high is None:
+        return "–", text, "not enough data" if found.n else "not measured"
+    return write(found.value), text, f"{write(found.low)} to {write(found.high)}" if found.low != found.high else ""
+
+
+def sections(timeline: Timeline, marked: Marked, levels: Levels | None, zone: ZoneInfo, currency: str) -> list[Section]:
+    """Every panel in its section."""
     found = {title: Section(title) for title in SECTIONS}
     whole, coarse = timeline.whole(), timeline.coarse()
     for panel in PANELS:
         section = found[panel.section]
         steps = timeline if panel.totals else coarse
-        title = panel.title.format(every=steps.every)
-        lines, counted = _series(panel, steps, whole)
-        if not any(line.points for line in lines):
+        chart, counted = drawn(panel, steps, whole, marked, levels, zone, currency)
+        if chart is not None:
+            (section.first if panel.first else section.more).append(chart)
+        else:
+            title = panel.title.format(every=steps.every)
             (section.too_few if counted else section.unmeasured).append(title[0].lower() + title[1:])
-            continue
-        chart = _chart(panel, title, lines, steps, marked, levels, zone, currency, clock)
-        (section.first if panel.first else section.more).append(chart)
     return list(found.values())
+
+
+def drawn(
+    panel: Panel,
+    timeline: Timeline,
+    whole: Summary,
+    marked: Marked,
+    levels: Levels | None,
+    zone: ZoneInfo,
+    currency: str,
+) -> tuple[Chart | None, bool]:
+    """(the chart, None where there is nothing to draw; whether any event had what it shows). ``whole``: the sum of
+    all steps."""
+    lines, counted = _series(panel, timeline, whole)
+    if not any(line.points for line in lines):
+        return None, counted
+    return _chart(panel, lines, timeline, marked, levels, zone, currency), True
 
 
 def _series(panel: Panel, timeline: Timeline, whole: Summary) -> tuple[list[Series], bool]:
@@ -97,23 +120,20 @@ def _reader(name: str, label: str) -> Callable[[Summary], Measurement]:
 
 def _chart(
     panel: Panel,
-    title: str,
     lines: Sequence[Series],
     timeline: Timeline,
     marked: Marked,
     levels: Levels | None,
     zone: ZoneInfo,
     currency: str,
-    clock: Callable[[int], str],
 ) -> Chart:
     write = written(signal(panel.lines[0].signal), currency)
-    drawn = [line for line in lines if line.points]
-    bounds = [] if levels is None else _bounds(panel.lines, drawn, levels)
+    shown = [line for line in lines if line.points]
+    bounds = [] if levels is None else _bounds(panel.lines, shown, levels)
     notes = []
     if bounds and levels is not None:
         told = ", ".join(f"{name} {write(value)}" if name else write(value) for value, name in bounds)
-        since = f"{clock(levels.from_us)} to {clock(levels.to_us)}"
-        notes.append(f"Dashed across: the reference of {since}, {told}.")
+        notes.append(f"Dashed across, the reference: {told}.")
     lacking = [line.name for line in lines if not line.points]
     if lacking:
         notes.append(f"Too few events in any {timeline.every} for {', '.join(lacking)}.")
@@ -122,8 +142,8 @@ def _chart(
     stretches = [mark for stream, mark in marked.stretches if belongs(stream, panel)]
     return charts.over_time(
         panel.key,
-        title,
-        drawn,
+        panel.title.format(every=timeline.every),
+        shown,
         timeline.span,
         zone,
         write,
@@ -135,15 +155,15 @@ def _chart(
     )
 
 
-def _bounds(wanted: Sequence[Line], drawn: Sequence[Series], levels: Levels) -> list[tuple[float, str]]:
+def _bounds(wanted: Sequence[Line], shown: Sequence[Series], levels: Levels) -> list[tuple[float, str]]:
     """The reference's level of each line that is drawn."""
     found = []
     for line in wanted:
-        names = [line.name] if line.name else [series.name for series in drawn]
+        names = [line.name] if line.name else [series.name for series in shown]
         for name in names:
             level = levels.of(line.signal, "" if line.name else name)
-            if level is not None and any(series.name == name for series in drawn):
-                found.append((level, name if len(drawn) > 1 else ""))
+            if level is not None and any(series.name == name for series in shown):
+                found.append((level, name if len(shown) > 1 else ""))
     return found
 
 

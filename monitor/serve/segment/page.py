@@ -10,7 +10,6 @@ from starlette.responses import Response
 
 from alerts.anomaly import SLICE_PREFIX
 from detectors.summaries import Selection
-from detectors.summaries.signals import measure, signal
 from monitor.config.model import Config
 from monitor.evaluate.streams import Ownership
 from monitor.serve import marks, parameters, reference_levels, timeline
@@ -101,7 +100,7 @@ def _body(connection: Connection, config: Config, view: View, route: str) -> str
     read = timeline.read(connection, view, READ)
     levels = reference_levels.read(connection, view.one)
     marked = marks.read(connection, view, read.begin_us, route)
-    found = lines.sections(read, marked, levels, clock.zone, config.prices.currency, clock.short)
+    found = lines.sections(read, marked, levels, clock.zone, config.prices.currency)
     if view.one is not None:
         drift = lines.drift(connection, view.one, read, marked, clock.zone)
         if drift is not None:
@@ -112,7 +111,6 @@ def _body(connection: Connection, config: Config, view: View, route: str) -> str
         coarse=read.coarse().every,
         sections=found,
         facts=_facts(read, config),
-        late=read.late_events,
         place=_place(config, view, route, levels, clock),
         marked=marked,
         missing=[(clock.short(begin), clock.short(end)) for begin, end in read.missing],
@@ -124,17 +122,10 @@ def _body(connection: Connection, config: Config, view: View, route: str) -> str
 def _facts(read: Timeline, config: Config) -> list[tuple[str, str, str]]:
     """(value, what it is, its interval) of the whole range."""
     whole = read.whole()
-    found = [(count_text(whole.events()), "events", f"{read.late_events} came late" if read.late_events else "")]
-    for name, text in _FACTS:
-        m = measure(whole, name)
-        write = lines.written(signal(name), config.prices.currency)
-        note = ""
-        if m.value is None:
-            note = "not enough data" if m.n else "not measured"
-        elif m.low is not None and m.high is not None and m.low != m.high:
-            note = f"{write(m.low)} to {write(m.high)}"
-        found.append(("–" if m.value is None else write(m.value), text, note))
-    return found
+    late = f"{count_text(read.late_events)} came late" if read.late_events else ""
+    return [(count_text(whole.events()), "events", late)] + [
+        lines.fact(whole, name, text, config.prices.currency) for name, text in _FACTS
+    ]
 
 
 def _place(config: Config, view: View, route: str, levels: Levels | None, clock: Clock) -> dict[str, Any] | None:

@@ -91,18 +91,17 @@ METRICS_READ = frozenset({"events"}.union(*(panel.metrics for panel in PANELS)))
 
 
 def belongs(stream: str, panel: Panel) -> bool:
-    """Whether an anomaly of a stream (``latency_stage_ocr_p95``) belongs on a panel. Percentiles of one quantity are one
-    picture: an anomaly of p99 belongs on it, whichever lines it has."""
-    for line in panel.lines:
-        found = signal(line.signal)
-        if stream == line.signal:
-            return True
-        if found.by_label:
-            ending = line.signal.removeprefix(found.metric)
-            if stream.startswith(f"{found.metric}_") and stream.endswith(ending):
-                return True
-        elif found.kind == "quantile" and stream.startswith(f"{found.metric}_p"):
-            return True
-        elif found.kind == "mix" and stream.startswith(f"{line.signal}_"):
-            return True
-    return False
+    """Whether an anomaly of a stream (``latency_stage_ocr_p95``) belongs on a panel.
+
+    Percentiles of one quantity are one picture: an anomaly of p99 belongs on it, whichever lines it has.
+    """
+    return any(_shows(line.signal, stream) for line in panel.lines)
+
+
+def _shows(name: str, stream: str) -> bool:
+    found = signal(name)
+    if found.by_label:
+        return stream.startswith(f"{found.metric}_") and stream.endswith(name.removeprefix(found.metric))
+    if found.kind == "quantile" and stream.startswith(f"{found.metric}_p"):
+        return True
+    return stream == name or (found.kind == "mix" and stream.startswith(f"{name}_"))
