@@ -63,12 +63,12 @@ def value_ticks(scale: Scale, written: Callable[[float], str], most: float) -> t
         first, last = math.ceil(math.log10(scale.low) - 1e-9), math.floor(math.log10(scale.high) + 1e-9)
         every = max(1, math.ceil((last - first + 1) / most))
         values = [10.0**level for level in range(first, last + 1, every)]
-        if len(values) < 2:  # less than a decade: its ends
-            values = [scale.low, scale.high]
     else:
         step = _round_step((scale.high - scale.low) / most)
         begin = math.ceil(scale.low / step - 1e-9)
         values = [n * step for n in range(begin, math.floor(scale.high / step + 1e-9) + 1)]
+    if len(values) < 2:  # less than a decade, or than a step
+        values = [scale.low, scale.high]
     return tuple(Tick(scale(value), _short(written(value))) for value in values)
 
 
