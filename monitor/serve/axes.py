@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -87,6 +87,11 @@ def time_ticks(
         # By the clock on the wall, so that midnights stay midnights when it changes.
         at = (at.replace(tzinfo=None) + timedelta(hours=step)).replace(tzinfo=zone)
     return tuple(found)
+
+
+def path(points: Sequence[tuple[float, float]]) -> str:
+    """A path of SVG along points."""
+    return "M" + " L".join(f"{x:g} {y:g}" for x, y in points)
 
 
 def _short(text: str) -> str:
