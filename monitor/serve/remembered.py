@@ -8,8 +8,10 @@ note what they did.
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from typing import TypeVar, cast
 
 from markupsafe import Markup
 from sqlalchemy import Connection, Executable, func, select
@@ -18,7 +20,9 @@ from monitor.store import coverage
 from monitor.store.tables import anomalies, deploys, evaluation, partitions, references, upkeep
 
 MOST_CHARACTERS = 32 << 20
+RECENT_S = 120.0
 State = tuple[object, ...]
+T = TypeVar("T")
 
 
 def state_of(connection: Connection, until_us: int = 0) -> State:
@@ -40,38 +44,50 @@ def state_of(connection: Connection, until_us: int = 0) -> State:
 
 
 class _Entry:
-    __slots__ = ("html", "lock", "state")
+    __slots__ = ("at", "lock", "size", "state", "value")
 
-    def __init__(self, state: State) -> None:
-        self.state = state
-        self.lock = threading.Lock()
-        self.html: Markup | None = None
+    def __init__(self) -> None:
+        self.lock = threading.Lock()  # held while it is made
+        self.state: State | None = None
+        self.value: object = None
+        self.size = 0
+        self.at = 0.0
 
 
 class Remembered:
-    """HTML by key; the least recently asked for goes first. Who asks for what is being made waits for it."""
+    """Values by key; the least recently asked for goes first.
 
-    def __init__(self, most: int = MOST_CHARACTERS) -> None:
+    One of those who ask makes what has changed; who comes meanwhile gets what was there, if that is at most `RECENT_S`
+    old, and waits otherwise. ``clock``: seconds.
+    """
+
+    def __init__(self, most: int = MOST_CHARACTERS, clock: Callable[[], float] = time.monotonic) -> None:
         self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
         self._lock = threading.Lock()
         self._most = most
+        self._clock = clock
+
+    def value(self, key: Hashable, state: State, make: Callable[[], T], size: Callable[[T], int]) -> T:
+        """What ``make`` returns, made once in a state. ``size``: about how many characters of memory it takes."""
+        with self._lock:
+            entry = self._entries.setdefault(key, _Entry())
+            self._entries.move_to_end(key)
+            if entry.state == state or (entry.lock.locked() and self._clock() - entry.at <= RECENT_S and entry.size):
+                return cast(T, entry.value)
+        with entry.lock:
+            if entry.state != state:
+                made = make()
+                with self._lock:
+                    entry.value, entry.size, entry.state, entry.at = made, max(1, size(made)), state, self._clock()
+                    self._trim()
+            return cast(T, entry.value)
 
     def html(self, key: Hashable, state: State, make: Callable[[], str]) -> Markup:
-        """What ``make`` returns, made at most once in a state. ``make`` returns HTML that is safe to show."""
-        with self._lock:
-            entry = self._entries.get(key)
-            if entry is None or entry.state != state:
-                entry = self._entries[key] = _Entry(state)
-            self._entries.move_to_end(key)
-        with entry.lock:
-            if entry.html is None:
-                entry.html = Markup(make())  # rendered by a template that escapes
-                self._trim()
-            return entry.html
+        """A `value` that a template rendered: HTML that is safe to show."""
+        return self.value(key, state, lambda: Markup(make()), len)  # by a template that escapes
 
     def _trim(self) -> None:
-        with self._lock:
-            held = sum(len(entry.html or "") for entry in self._entries.values())
-            while held > self._most and len(self._entries) > 1:
-                _, gone = self._entries.popitem(last=False)
-                held -= len(gone.html or "")
+        held = sum(entry.size for entry in self._entries.values())
+        while held > self._most and len(self._entries) > 1:
+            _, gone = self._entries.popitem(last=False)
+            held -= gone.size
