@@ -18,7 +18,7 @@ from monitor.times import DAY_US, HOUR_US, MINUTE_US
 FINE_US = 5 * MINUTE_US
 FINE_SPAN_US = 8 * HOUR_US
 MOST_ROWS = 20_000  # that the sum of all segments is read from by hour; beyond, by day
-ENOUGH = 150  # events that half of the steps should have at least, for shares and percentiles to say something
+ENOUGH = 400  # events that half of the steps should have at least: p99 has an interval from some 370 on
 FEWEST_STEPS = 12  # that a line should have, be events few
 _FACTORS = (1, 2, 3, 6, 12, 24)
 
