@@ -251,6 +251,8 @@ class _Reader(HTMLParser):
             self._cell.append(" | ")
 
     def handle_endtag(self, tag: str) -> None:
+        if tag in ("dt", "dd", "b", "p", "li", "h1", "h2", "h3", "td", "th"):
+            self.shown.text += " "
         if tag in ("title", "desc") or (tag == "span" and self._silent):
             self._silent -= 1
         elif tag in ("td", "th") and self._cell is not None:
