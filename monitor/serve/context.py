@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from monitor.config.model import Config
-from monitor.serve.kept import Kept
+from monitor.serve.remembered import Remembered
 from monitor.store.engine import Store
 from monitor.supervise import PartState
 
@@ -17,7 +17,7 @@ class Context:
     """``everything`` is False in a process without the role serve: then only the probes and /metrics answer.
 
     ``metrics`` renders /metrics; ``clock`` is the wall clock in seconds; ``lag`` says how many records this process is
-    behind, None without ingest, ``lags`` the same by ``topic/partition``; ``kept`` holds what pages made at length.
+    behind, None without ingest, ``lags`` the same by ``topic/partition``; ``remembered`` keeps parts of pages.
     """
 
     store: Store
@@ -29,4 +29,4 @@ class Context:
     loopback: bool = True
     everything: bool = True
     clock: Callable[[], float] = time.time
-    kept: Kept = field(default_factory=Kept)
+    remembered: Remembered = field(default_factory=Remembered, compare=False)

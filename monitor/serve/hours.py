@@ -1,4 +1,4 @@
-"""Ranges in full hours: what is dear to make of one stays the same for an hour."""
+"""Ranges in full hours, of which what is dear to make stays the same for an hour; and what is marked on their lines."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ from dataclasses import replace
 
 from sqlalchemy import Connection, func, select
 
+from monitor.serve import marks
+from monitor.serve.context import Context
+from monitor.serve.marks import Marked
+from monitor.serve.remembered import state_of
 from monitor.serve.shell import View
 from monitor.store import listing
 from monitor.store.tables import partitions, summaries
@@ -31,6 +35,16 @@ def changes(connection: Connection, view: View) -> tuple[int, ...]:
     late, events = connection.execute(query).one()
     closed = listing.closed_until(connection) or 0
     return (int(late or 0),) if view.end_us <= closed else (int(late or 0), int(events or 0))
+
+
+def marked(context: Context, connection: Connection, view: View, route: str | None) -> Marked:
+    """What is marked on lines over a view."""
+    return context.remembered.value(
+        ("marks", *view.kept_as),
+        (*state_of(connection, view.end_us), view),
+        lambda: marks.read(connection, view, view.begin_us, route or ""),
+        lambda found: 300 * (1 + len(found.stretches) + len(found.moments)),
+    )
 
 
 def step(view: View, segments: int) -> int:

@@ -87,6 +87,11 @@ class View:
         """The step of a line over this range: hours up to 8 days, then days."""
         return HOUR_US if self.end_us - self.begin_us <= 8 * DAY_US else DAY_US
 
+    @property
+    def kept_as(self) -> tuple[object, ...]:
+        """What it is in a memory of pages: a range that moves on is the same one, with newer data."""
+        return self.segment, self.preset or (self.begin_us, self.end_us)
+
     def before(self) -> View:
         """The range of the same length just before."""
         return replace(self, begin_us=2 * self.begin_us - self.end_us, end_us=self.begin_us, preset=None)
@@ -130,8 +135,7 @@ def choices(connection: Connection, view: View) -> list[str]:
     """Segments that had events in the range, by name: what a form offers."""
     if view.empty:
         return []
-    names = {row.segment for row in listing.segments(connection, view.begin_us, view.end_us)}
-    return sorted(names)[:MOST_CHOICES]
+    return listing.names(connection, view.begin_us, view.end_us)[:MOST_CHOICES]
 
 
 def framed(

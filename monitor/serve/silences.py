@@ -19,8 +19,8 @@ from alerts.rendering import ALERT_NAME
 from monitor.config.alerts import AlertmanagerSink
 from monitor.config.model import Config
 from monitor.serve.anomalies.words import Clock
+from monitor.serve.beside import Beside
 from monitor.serve.context import Context
-from monitor.serve.kept import Beside
 from monitor.times import parse_time
 
 EVERY_S = 30.0
@@ -28,6 +28,7 @@ TIMEOUT_S = 2.0
 OLD_S = 120.0  # an answer from longer ago is not shown: silences end
 MOST_BYTES = 8 << 20
 MOST_TEXT = 200
+SIZE = 10_000  # characters, about, of what is remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +158,7 @@ def asked(context: Context) -> Asked | None:
     wanted = peers(context.config())
     if not wanted:
         return None
-    return context.kept.get(("silences",), tuple(sorted(wanted.items())), lambda: Asked(wanted))
+    return context.remembered.value(("silences",), tuple(sorted(wanted.items())), lambda: Asked(wanted), lambda _: SIZE)
 
 
 def told(context: Context, clock: Clock) -> Callable[[str], list[str]]:

@@ -13,15 +13,21 @@ from monitor.serve.anomalies import index
 from monitor.serve.context import Context
 from monitor.serve.cost import page as cost
 from monitor.serve.health import page as health
+from monitor.serve.latency import page as latency
+from monitor.serve.overview import page as overview
 from monitor.serve.quality import page as quality
+from monitor.serve.segment import page as segment
 
 Show = Callable[[Context, Request, Caller], Response]
 
 VIEWS: Mapping[str, Show] = {
+    "/": overview.page,
     "/anomalies": index.page,
     "/cost": cost.page,
     "/health": health.page,
     "/quality": quality.page,
     "/reports": archive.page,
     "/reports/{id}": archive.one,
+    "/latency": latency.page,
+    "/segment": segment.page,
 }

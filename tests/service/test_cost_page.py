@@ -112,7 +112,7 @@ def test_a_deep_link_is_the_same_stretch_for_everybody(store: Store, asked: Clie
 def test_a_segment_that_is_not_there(asked: Client) -> None:
     answer = asked.get("/cost?segment=nobody")
     assert answer.status_code == 404
-    assert "There is no segment nobody." in shown(answer.text)
+    assert "No event of this segment is stored" in shown(answer.text)
     quiet = asked.get(f"/cost?segment={NAMED}&from=2025-06-01&to=2025-06-02")
     assert quiet.status_code == 200
 

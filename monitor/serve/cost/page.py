@@ -22,7 +22,9 @@ from monitor.serve.cells import percent, plain
 from monitor.serve.charts import Chart, Mark, Point, Series, curve, over_time
 from monitor.serve.context import Context
 from monitor.serve.cost.reading import Costs, Driver, Month, costs, month
-from monitor.serve.shell import View, ViewQuery, asked, choices, framed
+from monitor.serve.hours import marked
+from monitor.serve.marks import Marked
+from monitor.serve.shell import ViewQuery, asked, choices, framed
 from monitor.spending import (
     CAPPED,
     DEFAULT,
@@ -34,13 +36,12 @@ from monitor.spending import (
     SpendingError,
     parse_measure,
 )
-from monitor.store.anomalies import list_anomalies
-from monitor.store.listing import segments as listed
+from monitor.store import listing
 from monitor.times import DAY_US
 
 HEAVY = 2.0  # a tail index at or below which the variance is infinite
 GRID = 48  # costs that the tail is drawn at
-MOST_MARKS = 50
+PAID = ("cost", "input_tokens", "output_tokens", "image_tokens")  # how signals of what is paid for begin
 PARTS = (
     ("traffic", "Traffic", "more or fewer requests"),
     ("mix", "Mix", "requests moved to dearer or cheaper segments and versions"),
@@ -64,8 +65,9 @@ def page(context: Context, request: Request, caller: Caller) -> Response:
     with context.store.read() as connection:
         view = asked(connection, query)
         offered = choices(connection, view)
-        marks = [] if view.empty else _marks(connection, view)
-        unknown = view.one is not None and view.one not in offered and not _ever(connection, view.one)
+        route = "" if view.one is None else listing.route_of(connection, view.one)
+        unknown = not view.empty and route is None
+        marks = [] if view.empty or unknown else _marks(marked(context, connection, view, route))
     measures, wrong = _measures(query)
     found = None if view.empty or unknown else costs(context, view, measures)
     known = found is not None and found.requests > 0
@@ -91,10 +93,6 @@ def page(context: Context, request: Request, caller: Caller) -> Response:
             else {}
         ),
     )
-
-
-def _ever(connection: Any, segment: str) -> bool:
-    return any(row.segment == segment for row in listed(connection))
 
 
 def _measures(query: CostQuery) -> tuple[tuple[Measure, ...], str]:
@@ -258,7 +256,8 @@ def _tail(found: Costs, currency: str) -> Chart:
         _share,
         log_x=True,
         log_y=True,
-        note="Across: cost of a request. Both axes are logarithmic: a straight line is a power law, one that bends down has a lighter tail.",
+        note="Across: cost of a request. Both axes are logarithmic: a straight line is a power law; one that "
+        "bends down has a lighter tail.",
     )
 
 
@@ -372,11 +371,6 @@ def _suggested(found: Costs) -> list[str]:
     return offered
 
 
-def _marks(connection: Any, view: View) -> list[Mark]:
-    """Anomalies of what is paid for that opened in the range."""
-    rows = list_anomalies(connection, segment=view.one, from_us=view.begin_us, to_us=view.end_us, limit=10 * MOST_MARKS)
-    return [
-        Mark(row.opened_us, f"{row.signal} in {row.segment}", "anomaly", href=f"/anomalies/{row.anomaly_id}")
-        for row in rows
-        if row.signal.startswith(("cost", "input_tokens", "output_tokens", "image_tokens"))
-    ][:MOST_MARKS]
+def _marks(found: Marked) -> list[Mark]:
+    """Anomalies of what the page shows, new versions and deploys."""
+    return found.of({signal for signal, _ in found.stretches if signal.startswith(PAID)})

@@ -13,10 +13,10 @@ from detectors.summaries.heavy_hitters import HeavyHitter
 from detectors.summaries.histogram import Histogram
 from monitor.config.model import Config
 from monitor.evaluate.accounts import decomposed
+from monitor.serve.beside import Beside
 from monitor.serve.context import Context
 from monitor.serve.hours import changes, in_hours
 from monitor.serve.hours import step as step_of
-from monitor.serve.kept import Beside
 from monitor.serve.projection import HISTORY_US, KEPT_US, MonthProjector, month_of, projected
 from monitor.serve.shell import View
 from monitor.spending import Ledger, Measure, WhatIf, ledger, what_if
@@ -28,6 +28,7 @@ from monitor.times import DAY_US, HOUR_US
 MOST_SEGMENTS = 20  # that are told one by one
 TOP_USERS = 10
 MOST_MONTHS = 200  # of segments that are kept
+SIZE = 1_000_000  # characters, about, of what is remembered
 _COST = Selection(frozenset({"cost"}), thinned=False, users=False)
 _NOTHING = Summary().histogram("cost")
 
@@ -92,10 +93,8 @@ def costs(context: Context, view: View, measures: tuple[Measure, ...]) -> Costs:
         hours = in_hours(connection, view)
         changed = changes(connection, hours)
     of = (hours.begin_us, hours.end_us, changed, id(config))
-    asked = view.preset or (view.begin_us, view.end_us)
-    return context.kept.get(
-        ("cost", view.segment, asked, measures), of, lambda: _read(context.store, config, hours, measures)
-    )
+    key = ("cost", *view.kept_as, measures)
+    return context.remembered.value(key, of, lambda: _read(context.store, config, hours, measures), lambda _: SIZE)
 
 
 def _read(store: Store, config: Config, view: View, measures: tuple[Measure, ...]) -> Costs:
@@ -271,5 +270,5 @@ def month(context: Context, segment: str | None) -> Month | None:
     """The month's spend and projection, kept for as long as nothing new was read."""
     zone = context.config().timezone
     make: Callable[[], Months] = lambda: Months(context.store, zone)  # noqa: E731
-    months = context.kept.get(("months",), zone, make)
+    months = context.remembered.value(("months",), (zone,), make, lambda _: SIZE)
     return months.latest(segment)

@@ -20,11 +20,12 @@ from monitor.serve.access import Caller
 from monitor.serve.cells import Cell, cell, percent
 from monitor.serve.charts import Chart, Mark, Point, Series, curve, over_time
 from monitor.serve.context import Context
+from monitor.serve.hours import marked
+from monitor.serve.marks import Marked
 from monitor.serve.parameters import BadParameter
 from monitor.serve.quality.reading import CHECKS, DRAWN, Checked, Rated, advised, checked, rated
 from monitor.serve.shell import View, ViewQuery, asked, choices, framed
 from monitor.store import listing
-from monitor.store.anomalies import list_anomalies
 from monitor.times import DAY_US
 from samplers.calibration import Reliability
 from samplers.repair import Repairs
@@ -34,7 +35,6 @@ from samplers.threshold import Point as Threshold
 USUAL_TARGET = 5.0  # per cent wrong among what passes
 AIM = 0.02  # half the interval that labels are counted for
 MOST_SEGMENTS = 50
-MOST_MARKS = 50
 NAMES = {
     "schema_violation_rate": "schema broken",
     "citation_missing_rate": "without a citation",
@@ -64,8 +64,9 @@ def page(context: Context, request: Request, caller: Caller) -> Response:
     with context.store.read() as connection:
         view = asked(connection, query)
         offered = choices(connection, view)
-        marks = [] if view.empty else _marks(connection, view)
-        unknown = view.one is not None and view.one not in offered and not _ever(connection, view.one)
+        route = "" if view.one is None else listing.route_of(connection, view.one)
+        unknown = not view.empty and route is None
+        marks = [] if view.empty or unknown else _marks(marked(context, connection, view, route))
     there = not view.empty and not unknown
     rates = rated(context, view) if there else None
     found = checked(context, view, len(offered)) if there else None
@@ -97,10 +98,6 @@ def page(context: Context, request: Request, caller: Caller) -> Response:
         query=query,
         aim=f"{100 * AIM:g}",
     )
-
-
-def _ever(connection: Any, segment: str) -> bool:
-    return any(row.segment == segment for row in listing.segments(connection))
 
 
 def _asked(query: QualityQuery) -> tuple[float, Costs | None]:
@@ -256,7 +253,8 @@ def _reliability(found: Reliability) -> Chart:
         "confidence",
         lambda value: f"{value:.3g}",
         _share,
-        note="Across: confidence. Each point is about as much traffic as the others. Below the second line: overconfident.",
+        note="Across: confidence. Each point is about as much traffic as the others. Below the second line: "
+        "overconfident.",
     )
 
 
@@ -325,10 +323,6 @@ def _repairs(found: Repairs) -> dict[str, Any]:
     }
 
 
-def _marks(connection: Any, view: View) -> list[Mark]:
-    rows = list_anomalies(connection, segment=view.one, from_us=view.begin_us, to_us=view.end_us, limit=10 * MOST_MARKS)
-    return [
-        Mark(row.opened_us, f"{row.signal} in {row.segment}", "anomaly", href=f"/anomalies/{row.anomaly_id}")
-        for row in rows
-        if row.signal in CHECKS or row.signal.startswith("calibration")
-    ][:MOST_MARKS]
+def _marks(found: Marked) -> list[Mark]:
+    """Anomalies of what the page shows, new versions and deploys."""
+    return found.of({signal for signal, _ in found.stretches if signal in CHECKS or signal.startswith("calibration")})

@@ -32,6 +32,7 @@ CHECKS = (
 DRAWN = ("schema_violation_rate", "citation_missing_rate", "citation_ungrounded_rate", "disagreement_rate",
          "verification_failure_rate")  # fmt: skip
 WEEKS = 8  # that a line of error rates has at least
+SIZE = 300_000  # characters, about, of what is remembered
 SEED = 1  # which labels calibrate where no score can: as the command line does
 _READ = Selection(frozenset({"events", *(signal(name).metric for name in CHECKS)}), thinned=False, users=False)
 
@@ -87,8 +88,8 @@ def rated(context: Context, view: View) -> Rated | None:
     with context.store.read() as connection:
         # Sums over samples change when an hour's are drawn from; labels, when somebody gives one.
         of = (span, done // HOUR_US, tuple(review.labelled_segments(connection, first, span[1])))
-    return context.kept.get(
-        ("rates", view.segment, view.preset or span), of, lambda: _rated(context.store, view, span, first, zone)
+    return context.remembered.value(
+        ("rates", *view.kept_as), of, lambda: _rated(context.store, view, span, first, zone), lambda _: SIZE
     )
 
 
@@ -116,12 +117,12 @@ def _aligned(first: int, until: int, zone: str) -> int:
 
 def checked(context: Context, view: View, segments: int) -> Checked:
     """Sums of the checks; ``segments``: how many there are in the view."""
-    key = ("checks", view.segment, view.preset or (view.begin_us, view.end_us))
+    key = ("checks", *view.kept_as)
     with context.store.read() as connection:
         hours = in_hours(connection, view)
         of = (hours.begin_us, hours.end_us, changes(connection, hours))
     step = step_of(hours, 1 if view.one is not None else segments)
-    return context.kept.get(key, of, lambda: _checked(context.store, hours, step))
+    return context.remembered.value(key, of, lambda: _checked(context.store, hours, step), lambda _: SIZE)
 
 
 def _checked(store: Store, view: View, step: int) -> Checked:
@@ -148,7 +149,7 @@ def advised(context: Context, view: View, found: Rated, target: float, costs: Co
     span = (found.from_us, found.to_us)
     of = (span, labels)
     material = partial(_advised, context.store, view.one, span, context.config().timezone, target, costs)
-    return context.kept.get(("advice", view.segment, view.preset or span, target, costs), of, material)
+    return context.remembered.value(("advice", *view.kept_as, target, costs), of, material, lambda _: SIZE)
 
 
 def _advised(
