@@ -159,7 +159,9 @@ def needed(one: Estimate) -> str:
     half = (one.once.high - one.once.low) / 2
     if half <= AIM:
         return "none"
-    return f"about {math.ceil(one.labels * ((half / AIM) ** 2 - 1)):,}"
+    more = one.labels * ((half / AIM) ** 2 - 1)
+    rounded = 10 ** max(0, math.floor(math.log10(max(1.0, more))) - 1)  # two digits are all that is known
+    return f"about {math.ceil(more / rounded - 1e-6) * rounded:,}"
 
 
 def _head(found: Rated, view: View) -> tuple[str, str] | None:
