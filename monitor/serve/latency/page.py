@@ -103,6 +103,8 @@ def _body(connection: Connection, config: Config, view: View, route: str) -> str
         stages=figures.stages(whole, against),
         load=load,
         lacking=lacking,
+        marked=marked,
+        clock=clock,
     )
     return html
 

@@ -113,6 +113,7 @@ def _body(connection: Connection, config: Config, view: View, route: str) -> str
         facts=_facts(read, config),
         place=_place(config, view, route, levels, clock),
         marked=marked,
+        clock=clock,
         missing=[(clock.short(begin), clock.short(end)) for begin, end in read.missing],
         others=_others(connection, view) if view.one is None else [],
     )
