@@ -124,7 +124,7 @@ def _tags(delivery: Delivery) -> list[str]:
         places = (("route", document["route"]), ("segment", document["segment"]))
         return ["driftline", "deploy", _tag(delivery), *(f"{name}:{value}" for name, value in places if value)]
     facts = (("segment", segment(document)), ("signal", document.get("signal")), ("severity", document.get("severity")))
-    return ["driftline", _tag(delivery), *(f"{name}:{value}" for name, value in facts if value)]
+    return ["driftline", "anomaly", _tag(delivery), *(f"{name}:{value}" for name, value in facts if value)]
 
 
 def _tag(delivery: Delivery) -> str:

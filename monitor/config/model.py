@@ -326,6 +326,19 @@ class Serve(Section):
     port: int = Field(8420, ge=0, le=65535, description="Port; 0 picks a free one.")
 
 
+class Dashboards(Section):
+    """Where `driftline dashboards push` and `diff` find Grafana."""
+
+    url: str | None = Field(None, description="Address of Grafana; default: `alerts.dashboard_url`.")
+    token: str | None = Field(
+        None,
+        description="Token of a service account that may write folders and dashboards; better as ${NAME} or a *_FILE "
+        "variable.",
+        repr=False,
+        json_schema_extra=SECRET,
+    )
+
+
 class Config(Section):
     """driftline's configuration."""
 
@@ -350,6 +363,7 @@ class Config(Section):
     alerts: Alerts = Alerts()
     review: Review = Review()
     report: Report = Report()
+    dashboards: Dashboards = Dashboards()
     retention: Retention = Retention()
     privacy: Privacy = Privacy()
     serve: Serve = Serve()
