@@ -50,6 +50,15 @@ def dashboards_in(folder: Path = GENERATED) -> dict[str, dict[str, Any]]:
     return found
 
 
+def provisioned_rules(folder: Path = GENERATED) -> dict[str, Any]:
+    """The provisioning file of Grafana-managed rules in ``folder``. Raises OSError where there is none."""
+    from ruamel.yaml import YAML
+
+    text = (folder / "provisioning" / "alerting" / "driftline.yaml").read_text(encoding="utf-8")
+    found: dict[str, Any] = YAML(typ="safe").load(text)
+    return found
+
+
 def write(folder: Path = GENERATED, settings: Settings | None = None) -> list[Path]:
     """Write every file; returns those that changed."""
     changed = []

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from dashboards.rules import RULES
-from dashboards.subjects import DASHBOARDS
+from dashboards.subjects import DASHBOARDS, number_of
 from dashboards.variables import CURRENCY, VARIABLES
 
 _VARIABLE: Final = re.compile(r'"\$(\w+)"')
@@ -37,9 +37,11 @@ def asked_by(documents: Iterable[Mapping[str, Any]]) -> list[Asked]:
             for target in panel.get("targets", ()):
                 where = (int(panel["id"]), str(target["refId"]))
                 found.append(Asked(uid, str(panel["title"]), str(target["expr"]), where in empty))
-        for annotation in document["annotations"]["list"]:
-            if "expr" in annotation:
-                found.append(Asked(uid, str(annotation["name"]), str(annotation["expr"]), True))
+        found += [
+            Asked(uid, str(annotation["name"]), str(annotation["expr"]), True)
+            for annotation in document["annotations"]["list"]
+            if "expr" in annotation
+        ]
         for variable in document["templating"]["list"]:
             if variable["type"] == "query":
                 series, _ = values_of(str(variable["query"]))
@@ -83,8 +85,6 @@ def rules_asked() -> Iterator[Asked]:
 
 
 def _may_be_empty(uid: str) -> set[tuple[int, str]]:
-    from dashboards.subjects import number_of
-
     return {
         (number_of(panel.title), letter)
         for spec in DASHBOARDS

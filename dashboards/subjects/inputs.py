@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from dashboards.panels import PLACE, DashboardSpec, Limit, PanelSpec, Query, RowSpec, anomalies_of, by_segment, of_largest
+from dashboards.panels import (
+    PLACE,
+    DashboardSpec,
+    Limit,
+    PanelSpec,
+    Query,
+    RowSpec,
+    anomalies_of,
+    by_segment,
+    of_largest,
+)
 
 _NEAR_LIMIT = 0.8  # where the slice near_context_limit begins
 

@@ -1,4 +1,4 @@
-"""driftline itself: does it keep up, does it lose anything, does it run? Limits are those of the rules on its health."""
+"""driftline itself: does it keep up, does it lose anything, does it run? Limits are those of its alerts."""
 
 from __future__ import annotations
 
@@ -49,11 +49,7 @@ INTERNALS = DashboardSpec(
                     "Processor",
                     "How many processors does each process use?",
                     "short",
-                    (
-                        Query(
-                            'rate(process_cpu_seconds_total{job=~".*driftline.*"}[$__rate_interval])', "{{instance}}"
-                        ),
-                    ),
+                    (Query('rate(process_cpu_seconds_total{job=~".*driftline.*"}[$__rate_interval])', "{{instance}}"),),
                 ),
                 PanelSpec(
                     "Configuration reloads",
@@ -107,7 +103,11 @@ INTERNALS = DashboardSpec(
                     "Embedding load",
                     "Which share of the time does each embedding process encode? At 1 coverage falls.",
                     "percentunit",
-                    (Query("sum by (instance) (rate(driftline_embed_seconds_total[$__rate_interval]))", "{{instance}}"),),
+                    (
+                        Query(
+                            "sum by (instance) (rate(driftline_embed_seconds_total[$__rate_interval]))", "{{instance}}"
+                        ),
+                    ),
                 ),
                 PanelSpec(
                     "Samples embedded per second",
@@ -178,7 +178,7 @@ INTERNALS = DashboardSpec(
                 ),
                 PanelSpec(
                     "Labels from elsewhere per hour",
-                    "Do labels of the labels topic arrive, and what becomes of them? Dead letters say why in the store.",
+                    "Do labels of the labels topic arrive, and what becomes of them? Dead letters say why.",
                     "short",
                     (Query("sum by (outcome) (increase(driftline_labels_read_total[1h]))", "{{outcome}}"),),
                     quiet=True,

