@@ -56,14 +56,14 @@ RUNBOOKS: Final = (
         ("error_rate", "timeout_rate"),
         "the provider is failing or limiting, a release is broken, or inputs of a kind that nobody expected",
         "look at the provider's status page and at the error types of the last ten minutes in the feature's log",
-        "Quality rates",
+        "Outcomes",
     ),
     Runbook(
         "refusals",
         ("refusal_rate", "abstention_rate"),
         "a new model or prompt version that is more careful, or inputs that it was not made for",
         "see whether a new version began at the same time; then read three refused or withheld answers",
-        "Quality rates",
+        "Outcomes",
     ),
     Runbook(
         "schema-violations",

@@ -70,7 +70,12 @@ def _panel(spec: PanelSpec, chosen: tuple[str, ...]) -> Any:
             panel = _with_columns(table.Panel().show_header(True), spec, chosen)
         case "state-timeline":
             panel = statetimeline.Panel().show_value(common_models.VisibilityMode.NEVER).merge_values(True)
-            panel = panel.line_width(0).fill_opacity(80).row_height(0.7).legend(common.VizLegendOptions().show_legend(False).calcs([]))
+            panel = (
+                panel.line_width(0)
+                .fill_opacity(80)
+                .row_height(0.7)
+                .legend(common.VizLegendOptions().show_legend(False).calcs([]))
+            )
             panel = panel.color_scheme(
                 dashboard.FieldColor().mode(models.FieldColorModeId.FIXED).fixed_color("semi-dark-orange")
             )

@@ -95,28 +95,31 @@ class DashboardSpec:
         return tuple(panel for row in self.rows for panel in row.panels)
 
 
-def of_largest(expr: str, place: str = PLACE) -> str:
-    """``expr`` (by segment) for the chosen segments with the most traffic in the range's last six hours.
+def of_largest(aggregation: str, selector: str, place: str = PLACE) -> str:
+    """``aggregation``, as ``max by (segment, rate)``, of ``selector``, as ``driftline_rate{…}``, over the chosen segments
+    that had the most traffic in the last six hours of the range.
 
-    With hundreds of segments on All, nobody reads a line for each. The choice is the same over the whole range.
+    With hundreds of segments on All, nobody reads a line for each. The choice is the same over the whole range, and
+    made before the aggregation: behind it, 500 segments of nine rates take seven times as long (docs/dashboards.md).
     """
     traffic = f"sum by (segment) (max_over_time(driftline_events{{{place}}}[6h:$__rate_interval] @ end()))"
-    return f"{expr} and on (segment) topk({SHOWN_SEGMENTS}, {traffic})"
+    return f"{aggregation} ({selector} and on (segment) topk({SHOWN_SEGMENTS}, {traffic}))"
 
 
-def by_segment(expr: str, place: str = PLACE) -> Query:
-    return Query(of_largest(expr, place), "{{segment}}")
+def by_segment(operator: str, selector: str, place: str = PLACE) -> Query:
+    """A line for each of the largest segments: ``operator`` (sum, max or min) over the rest of the labels."""
+    return Query(of_largest(f"{operator} by (segment)", selector, place), "{{segment}}")
 
 
 def percentiles(
     metric: str, quantiles: tuple[str, ...] = ("0.5", "0.95", "0.99", "0.999"), *, largest: bool = True
 ) -> tuple[Query, ...]:
-    """A query per quantile, so that legends say p95 and not p0.95; the largest one has data only with many events."""
+    """A query per quantile, so that legends say p95 and not p0.95; the largest have data only with many events."""
     found = []
     for quantile in quantiles:
-        expr = f'max by (segment) ({metric}{{{PLACE},quantile="{quantile}"}})'
-        legend = f"{{{{segment}}}} p{float(quantile) * 100:g}" if largest else f"p{float(quantile) * 100:g}"
-        found.append(Query(of_largest(expr) if largest else expr, legend, rare=float(quantile) > 0.99))
+        selector, name = f'{metric}{{{PLACE},quantile="{quantile}"}}', f"p{float(quantile) * 100:g}"
+        expr = of_largest("max by (segment)", selector) if largest else f"max({selector})"
+        found.append(Query(expr, f"{{{{segment}}}} {name}" if largest else name, rare=float(quantile) >= 0.99))
     return tuple(found)
 
 

@@ -36,7 +36,8 @@ def asked_by(documents: Iterable[Mapping[str, Any]]) -> list[Asked]:
         for panel in document["panels"]:
             for target in panel.get("targets", ()):
                 where = (int(panel["id"]), str(target["refId"]))
-                found.append(Asked(uid, str(panel["title"]), str(target["expr"]), where in empty))
+                title = str(panel["title"]).partition(" ($")[0]  # without the currency
+                found.append(Asked(uid, title, str(target["expr"]), where in empty))
         found += [
             Asked(uid, str(annotation["name"]), str(annotation["expr"]), True)
             for annotation in document["annotations"]["list"]

@@ -30,7 +30,7 @@ COST = DashboardSpec(
                     "Spend by segment",
                     "Where is the money spent? Spend of the trailing hour; the ten segments with the most traffic.",
                     "none",
-                    (by_segment(f"sum by (segment) (driftline_spend{{{PLACE}}})"),),
+                    (by_segment("sum", f"driftline_spend{{{PLACE}}}"),),
                     money=True,
                     to="driftline-segment",
                 ),
@@ -67,7 +67,7 @@ COST = DashboardSpec(
                     (
                         *percentiles("driftline_cost", ("0.5", "0.95", "0.99")),
                         Query(
-                            of_largest(f"max by (segment) (driftline_cost_expected_shortfall{{{PLACE}}})"),
+                            of_largest("max by (segment)", f"driftline_cost_expected_shortfall{{{PLACE}}}"),
                             "{{segment}} dearest 1 %",
                         ),
                     ),
@@ -81,11 +81,11 @@ COST = DashboardSpec(
                     "percentunit",
                     (
                         Query(
-                            of_largest(f"max by (segment) (driftline_cost_top1_share{{{PLACE}}})"),
+                            of_largest("max by (segment)", f"driftline_cost_top1_share{{{PLACE}}}"),
                             "{{segment}} dearest 1 %",
                         ),
                         Query(
-                            of_largest(f"max by (segment) (driftline_heaviest_user_share{{{PLACE}}})"),
+                            of_largest("max by (segment)", f"driftline_heaviest_user_share{{{PLACE}}}"),
                             "{{segment}} heaviest user",
                         ),
                     ),

@@ -53,8 +53,8 @@ INPUTS = DashboardSpec(
                     (
                         Query(
                             of_largest(
-                                "max by (segment, kind) "
-                                f'(driftline_tokens_per_event{{{PLACE},quantile="0.95",kind=~"input|output|image"}})'
+                                "max by (segment, kind)",
+                                f'driftline_tokens_per_event{{{PLACE},quantile="0.95",kind=~"input|output|image"}}',
                             ),
                             "{{segment}} {{kind}}",
                         ),
@@ -65,7 +65,7 @@ INPUTS = DashboardSpec(
                     "Context used (p95)",
                     "How near do the largest requests come to the context limit? The line is where the slice begins.",
                     "percentunit",
-                    (by_segment(f'max by (segment) (driftline_context_used{{{PLACE},quantile="0.95"}})'),),
+                    (by_segment("max", f'driftline_context_used{{{PLACE},quantile="0.95"}}'),),
                     limit=Limit(_NEAR_LIMIT),
                     to="driftline-segment",
                 ),
@@ -78,7 +78,7 @@ INPUTS = DashboardSpec(
                     "Coverage",
                     "How much of the sample was seen? Share of completed samples with vectors.",
                     "percentunit",
-                    (by_segment(f"min by (segment) (driftline_sample_coverage{{{PLACE}}})"),),
+                    (by_segment("min", f"driftline_sample_coverage{{{PLACE}}}"),),
                     to="driftline-segment",
                 ),
                 PanelSpec(

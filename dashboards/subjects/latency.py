@@ -38,7 +38,9 @@ LATENCY = DashboardSpec(
                     "s",
                     (
                         Query(
-                            of_largest(f'max by (segment, stage) (driftline_stage_seconds{{{PLACE},quantile="0.95"}})'),
+                            of_largest(
+                                "max by (segment, stage)", f'driftline_stage_seconds{{{PLACE},quantile="0.95"}}'
+                            ),
                             "{{segment}} {{stage}}",
                         ),
                     ),
@@ -55,21 +57,21 @@ LATENCY = DashboardSpec(
                     "Amplification p95/p50",
                     "Does only the tail grow, as when stages contend?",
                     "none",
-                    (by_segment(f"max by (segment) (driftline_latency_amplification{{{PLACE}}})"),),
+                    (by_segment("max", f"driftline_latency_amplification{{{PLACE}}}"),),
                     to="driftline-segment",
                 ),
                 PanelSpec(
                     "Concurrency (p95)",
                     "Is it slow because much is asked at a time? Requests in flight, as the events say.",
                     "short",
-                    (by_segment(f'max by (segment) (driftline_concurrency{{{PLACE},quantile="0.95"}})'),),
+                    (by_segment("max", f'driftline_concurrency{{{PLACE},quantile="0.95"}}'),),
                     to="driftline-segment",
                 ),
                 PanelSpec(
                     "Timeouts",
                     "How many get no answer in time? Their latency is not in the percentiles.",
                     "percentunit",
-                    (by_segment(f'max by (segment) (driftline_rate{{{PLACE},rate="timeout"}})'),),
+                    (by_segment("max", f'driftline_rate{{{PLACE},rate="timeout"}}'),),
                     to="driftline-segment",
                 ),
             ),
@@ -92,7 +94,7 @@ LATENCY = DashboardSpec(
                     (
                         Query(
                             of_largest(
-                                f"max by (segment, version) (driftline_version_latency_p95_seconds{{{VERSION}}})"
+                                "max by (segment, version)", f"driftline_version_latency_p95_seconds{{{VERSION}}}"
                             ),
                             "{{segment}} {{version}}",
                         ),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dashboards.panels import ROUTE, Column, DashboardSpec, Limit, PanelSpec, Query, RowSpec, by_segment
-from dashboards.records import HITS, TRIALS
 
 _ANOMALIES = f"max by (id, segment, route, signal, severity, owner, path) (driftline_anomaly_active{{{ROUTE}}})"
 _FAILED = "error|schema_violation|citation_ungrounded"
@@ -57,7 +56,8 @@ OVERVIEW = DashboardSpec(
                     "percentunit",
                     (
                         Query(
-                            f'sum({HITS}{{{ROUTE},rate="error"}}) / sum({TRIALS}{{{ROUTE},rate="error"}})',
+                            f'sum(driftline_rate{{{ROUTE},rate="error"}} * driftline_rate_trials) '
+                            f'/ sum(driftline_rate_trials{{{ROUTE},rate="error"}})',
                             "failed",
                         ),
                     ),
@@ -188,7 +188,7 @@ OVERVIEW = DashboardSpec(
                     "Traffic by segment",
                     "Which segments have the traffic? Events in the trailing hour of the ten largest.",
                     "short",
-                    (by_segment(f"sum by (segment) (driftline_events{{{ROUTE}}})", ROUTE),),
+                    (by_segment("sum", f"driftline_events{{{ROUTE}}}", ROUTE),),
                     to="driftline-segment",
                 ),
                 PanelSpec(
@@ -198,7 +198,7 @@ OVERVIEW = DashboardSpec(
                         "ungrounded citations; the ten largest segments."
                     ),
                     "percentunit",
-                    (by_segment(f'max by (segment) (driftline_rate{{{ROUTE},rate=~"{_FAILED}"}})', ROUTE),),
+                    (by_segment("max", f'driftline_rate{{{ROUTE},rate=~"{_FAILED}"}}', ROUTE),),
                     to="driftline-segment",
                 ),
                 PanelSpec(
@@ -208,7 +208,7 @@ OVERVIEW = DashboardSpec(
                         "segments."
                     ),
                     "s",
-                    (by_segment(f'max by (segment) (driftline_latency_seconds{{{ROUTE},quantile="0.95"}})', ROUTE),),
+                    (by_segment("max", f'driftline_latency_seconds{{{ROUTE},quantile="0.95"}}', ROUTE),),
                     to="driftline-segment",
                 ),
             ),

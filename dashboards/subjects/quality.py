@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dashboards.panels import (
     PLACE,
+    ROUTE,
     VERSION,
     DashboardSpec,
     PanelSpec,
@@ -13,7 +14,9 @@ from dashboards.panels import (
     by_segment,
     of_largest,
 )
+from dashboards.records import HITS, TRIALS
 
+_OUTCOMES = "error|timeout|refused|abstained"
 _RATES = (
     "errors",
     "refusals",
@@ -35,41 +38,69 @@ QUALITY = DashboardSpec(
             "Is it wrong?",
             (
                 PanelSpec(
-                    "Quality rates",
-                    "Is it wrong, silently? Each rate over the events that could show it.",
+                    "Rates over all segments",
+                    (
+                        "Is it worse on the whole? Exact rates of the chosen routes, over every segment of them. Needs "
+                        "the recording rules (prometheus-records.yml)."
+                    ),
                     "percentunit",
-                    (Query(of_largest(f"max by (segment, rate) (driftline_rate{{{PLACE}}})"), "{{segment}} {{rate}}"),),
-                    width=12,
+                    (
+                        Query(
+                            f"sum by (rate) ({HITS}{{{ROUTE}}}) / sum by (rate) ({TRIALS}{{{ROUTE}}})",
+                            "{{rate}}",
+                        ),
+                    ),
+                ),
+                PanelSpec(
+                    "Outcomes",
+                    "Does it answer? Errors, timeouts, refusals and abstentions over the events that could show them.",
+                    "percentunit",
+                    (
+                        Query(
+                            of_largest("max by (segment, rate)", f'driftline_rate{{{PLACE},rate=~"{_OUTCOMES}"}}'),
+                            "{{segment}} {{rate}}",
+                        ),
+                    ),
                     to="driftline-segment",
                 ),
+                PanelSpec(
+                    "Quality rates",
+                    "Is it wrong, silently? Each rate of wrong answers over the events that could show it.",
+                    "percentunit",
+                    (
+                        Query(
+                            of_largest("max by (segment, rate)", f'driftline_rate{{{PLACE},rate!~"{_OUTCOMES}"}}'),
+                            "{{segment}} {{rate}}",
+                        ),
+                    ),
+                    to="driftline-segment",
+                ),
+                anomalies_of("Anomalies of quality", "how right the answers are", *_RATES),
                 PanelSpec(
                     "Events that could show it",
                     "How many events does each rate rest on? A rate of few says little.",
                     "short",
                     (
                         Query(
-                            of_largest(f"max by (segment, rate) (driftline_rate_trials{{{PLACE}}})"),
+                            of_largest("max by (segment, rate)", f"driftline_rate_trials{{{PLACE}}}"),
                             "{{segment}} {{rate}}",
                         ),
                     ),
-                    width=12,
                     to="driftline-segment",
                 ),
-                anomalies_of("Anomalies of quality", "how right the answers are", *_RATES),
                 PanelSpec(
                     "Confidence",
                     "Is the feature less sure of itself? Mean and the 5th percentile of stated confidence.",
                     "percentunit",
                     (
                         Query(
-                            of_largest(f"max by (segment) (driftline_confidence_mean{{{PLACE}}})"), "{{segment}} mean"
+                            of_largest("max by (segment)", f"driftline_confidence_mean{{{PLACE}}}"), "{{segment}} mean"
                         ),
                         Query(
-                            of_largest(f'max by (segment) (driftline_confidence{{{PLACE},quantile="0.05"}})'),
+                            of_largest("max by (segment)", f'driftline_confidence{{{PLACE},quantile="0.05"}}'),
                             "{{segment}} p5",
                         ),
                     ),
-                    width=12,
                     to="driftline-segment",
                 ),
                 PanelSpec(
@@ -78,11 +109,10 @@ QUALITY = DashboardSpec(
                     "percentunit",
                     (
                         Query(
-                            of_largest(f"max by (segment, tier) (driftline_routing_share{{{PLACE}}})"),
+                            of_largest("max by (segment, tier)", f"driftline_routing_share{{{PLACE}}}"),
                             "{{segment}} {{tier}}",
                         ),
                     ),
-                    width=12,
                     to="driftline-segment",
                 ),
             ),
@@ -103,7 +133,7 @@ QUALITY = DashboardSpec(
                     "percentunit",
                     (
                         Query(
-                            of_largest(f"max by (segment, version, rate) (driftline_version_rate{{{VERSION}}})"),
+                            of_largest("max by (segment, version, rate)", f"driftline_version_rate{{{VERSION}}}"),
                             "{{segment}} {{version}} {{rate}}",
                         ),
                     ),
@@ -124,7 +154,7 @@ QUALITY = DashboardSpec(
                     "percentunit",
                     (
                         Query(
-                            of_largest(f"max by (segment, bound) (driftline_review_error_rate{{{PLACE}}})"),
+                            of_largest("max by (segment, bound)", f"driftline_review_error_rate{{{PLACE}}}"),
                             "{{segment}} {{bound}}",
                         ),
                     ),
@@ -134,7 +164,7 @@ QUALITY = DashboardSpec(
                     "Labels behind the error rate",
                     "How many labels does each segment's error rate rest on?",
                     "short",
-                    (by_segment(f"max by (segment) (driftline_review_labels{{{PLACE}}})"),),
+                    (by_segment("max", f"driftline_review_labels{{{PLACE}}}"),),
                     to="driftline-segment",
                 ),
                 PanelSpec(

@@ -11,8 +11,8 @@ import pytest
 
 from alerts.rendering import ALERT_NAME
 from alerts.runbooks import ANY, DOCUMENTED, RUNBOOKS, Runbook, address, of_signal
-from dashboards.subjects import panel_places
 from dashboards.rules import RULES
+from dashboards.subjects import panel_places
 from detectors.summaries.catalogue import SIGNALS
 from monitor.cli import main
 from monitor.evaluate.incidents import NEW_SEGMENT

@@ -242,6 +242,8 @@ def test_panels_that_may_be_empty_are_few_and_declared() -> None:
     rare = {panel.title for spec in DASHBOARDS for panel in spec.panels if any(query.rare for query in panel.queries)}
     assert rare == {
         "Cost of the segment per event",
+        "Cost per event",
+        "Latency",
         "Latency of the segment",
         "Samples embedded per second",
         "Segments",

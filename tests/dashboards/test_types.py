@@ -1,4 +1,4 @@
-"""The generated files against the types of grafana-foundation-sdk: no key it does not know, no value of another type."""
+"""The generated files against the types of grafana-foundation-sdk: every key is known, every value of its type."""
 
 from __future__ import annotations
 
