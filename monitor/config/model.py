@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, field_validator, model_validator
 
 from monitor.config.alerts import Alerts
+from monitor.config.dashboards import Dashboards
 from monitor.config.inputs import Encoder, Payloads
 from monitor.config.review import Review
 from monitor.config.section import SECRET, Section, written
@@ -324,19 +325,6 @@ class Serve(Section):
 
     host: str = Field("127.0.0.1", description="Address to listen on; beyond loopback only with tokens.")
     port: int = Field(8420, ge=0, le=65535, description="Port; 0 picks a free one.")
-
-
-class Dashboards(Section):
-    """Where `driftline dashboards push` and `diff` find Grafana."""
-
-    url: str | None = Field(None, description="Address of Grafana; default: `alerts.dashboard_url`.")
-    token: str | None = Field(
-        None,
-        description="Token of a service account that may write folders and dashboards; better as ${NAME} or a *_FILE "
-        "variable.",
-        repr=False,
-        json_schema_extra=SECRET,
-    )
 
 
 class Config(Section):
