@@ -96,8 +96,8 @@ class DashboardSpec:
 
 
 def of_largest(aggregation: str, selector: str, place: str = PLACE) -> str:
-    """``aggregation``, as ``max by (segment, rate)``, of ``selector``, as ``driftline_rate{…}``, over those of the chosen
-    segments that had the most traffic in the last six hours of the range.
+    """``aggregation``, as ``max by (segment, rate)``, of ``selector``, as ``driftline_rate{…}``: over the segments that
+    had the most traffic in the last six hours of the range, of those that are chosen.
 
     With hundreds of segments on All, nobody reads a line for each. The choice is the same over the whole range, and
     made before the aggregation: behind it, 500 segments of nine rates take seven times as long (docs/dashboards.md).
