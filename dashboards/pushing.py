@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Literal
+from urllib.parse import urlsplit
 
 from alerts.grafana import connect
 from dashboards.names import DATASOURCE_UID, FOLDER_TITLE, FOLDER_UID
@@ -29,19 +30,25 @@ class PushError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing in Grafana against ours. ``places``: where a changed one differs, as ``panels[3].title``."""
+    """One thing in Grafana against ours. ``places``: where a changed one differs, as ``panels[3].title``.
+
+    ``hidden``: Grafana answered 403 for a missing one. To a token that is no administrator's it answers so for what
+    does not exist as well (Grafana 13 does); a push finds out, and overwrites nothing.
+    """
 
     kind: Kind
     name: str
     what: What
     places: tuple[str, ...] = ()
     version: int = 0  # Grafana's, which a change must name
+    hidden: bool = False
 
     def __str__(self) -> str:
         if self.what == "extra":
             return f"{self.kind} {self.name}: not one of driftline's; left as it is"
         where = f" at {', '.join(self.places)}" if self.places else ""
-        return f"{self.kind} {self.name}: {self.what}{where}"
+        hidden = ", or not for this token to see" if self.hidden else ""
+        return f"{self.kind} {self.name}: {self.what}{where}{hidden}"
 
 
 class Grafana:
@@ -50,6 +57,8 @@ class Grafana:
     def __init__(self, url: str, token: str | None, timeout_s: float = 15.0) -> None:
         if not url.startswith(("http://", "https://")):
             raise PushError(f"expected the address of Grafana with http:// or https://, got {url!r}")
+        if "@" in urlsplit(url).netloc:
+            raise PushError("the address of Grafana has a user in it, which is not used; set dashboards.token instead")
         self.url = url.rstrip("/")
         self._client = connect(url, token, timeout_s)
         from grafana_client.elements import AlertingProvisioning, Dashboard, Folder, Search
@@ -65,8 +74,8 @@ class Grafana:
         self, documents: Mapping[str, Mapping[str, Any]], groups: Sequence[Mapping[str, Any]] = ()
     ) -> list[Difference]:
         """What there is in Grafana against ``documents`` (uid -> dashboard) and rule ``groups``."""
-        folder = self._found(lambda: self._folders.get_folder(FOLDER_UID), "look for the folder")
-        found = [Difference("folder", FOLDER_UID, "missing" if folder is None else "same")]
+        folder, hidden = self._found(lambda: self._folders.get_folder(FOLDER_UID), "look for the folder")
+        found = [Difference("folder", FOLDER_UID, "missing" if folder is None else "same", hidden=hidden)]
         found += [self._dashboard(uid, document) for uid, document in documents.items()]
         if folder is not None:
             found += [Difference("dashboard", uid, "extra") for uid in self._others(documents)]
@@ -104,9 +113,9 @@ class Grafana:
             yield difference
 
     def _dashboard(self, uid: str, document: Mapping[str, Any]) -> Difference:
-        answer = self._found(lambda: self._dashboards.get_dashboard(uid), f"look for the dashboard {uid}")
+        answer, hidden = self._found(lambda: self._dashboards.get_dashboard(uid), f"look for the dashboard {uid}")
         if answer is None:
-            return Difference("dashboard", uid, "missing")
+            return Difference("dashboard", uid, "missing", hidden=hidden)
         try:
             meta, there = answer["meta"], answer["dashboard"]
             folder, version = meta.get("folderUid", ""), int(there.get("version", 0))
@@ -141,28 +150,31 @@ class Grafana:
     def _group(self, group: Mapping[str, Any]) -> Difference:
         for rule in group["rules"]:
             uid = rule["uid"]
-            there = self._found(partial(self._alerting.get_alertrule, uid), f"look for the rule {uid}")
+            there, _ = self._found(partial(self._alerting.get_alertrule, uid), f"look for the rule {uid}")
             if there is not None and there.get("folderUID") != FOLDER_UID:
                 raise PushError(
                     f"an alert rule of uid {uid} is in another folder ({there.get('folderUID')!r}); nothing was "
                     "changed. Delete it there and push again"
                 )
         title = group["title"]
-        there = self._found(lambda: self._alerting.get_rule_group(FOLDER_UID, title), f"look for the rules {title!r}")
+        doing = f"look for the rules {title!r}"
+        there, hidden = self._found(lambda: self._alerting.get_rule_group(FOLDER_UID, title), doing)
         if there is None or not there.get("rules"):
-            return Difference("rules", title, "missing")
+            return Difference("rules", title, "missing", hidden=hidden)
         places = _missing_from(there, dict(group), "")
         return Difference("rules", title, "changed" if places else "same", tuple(places[:_MOST_NAMED]))
 
-    def _found(self, ask: Callable[[], Any], doing: str) -> Any:
-        """The answer, or None where Grafana says that there is none (404, in JSON as Grafana's API says it)."""
+    def _found(self, ask: Callable[[], Any], doing: str) -> tuple[Any, bool]:
+        """The answer, or None where Grafana says that there is none; and whether it said so by 403."""
         with _told(doing, self.url):
             try:
-                return ask()
+                return ask(), False
             except Exception as error:
-                if getattr(error, "status_code", None) == 404 and isinstance(getattr(error, "response", None), dict):
-                    return None
-                raise
+                status, body = getattr(error, "status_code", None), getattr(error, "response", None)
+                # Grafana says it in JSON, or (of alert rules) in nothing; a page is somebody else's.
+                if status not in (403, 404) or not (isinstance(body, dict) or body == ""):
+                    raise
+                return None, status == 403
 
 
 def rule_groups(document: Mapping[str, Any], datasource_uid: str = DATASOURCE_UID) -> list[dict[str, Any]]:

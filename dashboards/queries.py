@@ -7,10 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from dashboards.rules import RULES
+from dashboards.records import RECORDS
+from dashboards.rules import ANOMALY, RULES
 from dashboards.subjects import DASHBOARDS, number_of
-from dashboards.variables import CURRENCY, VARIABLES
 
+_QUIET_RULES: Final = {ANOMALY.name, "DriftlineDeliveryRefused"}
+"""Rules that see no series at all while nothing is wrong."""
 _VARIABLE: Final = re.compile(r'"\$(\w+)"')
 
 
@@ -75,14 +77,12 @@ def rule_file(asked: Iterable[Asked]) -> dict[str, Any]:
     return {"groups": [{"name": "queries", "rules": rules}]}
 
 
-def known_variables() -> set[str]:
-    return {"datasource", CURRENCY.name, *VARIABLES}
-
-
 def rules_asked() -> Iterator[Asked]:
-    """The queries of alert rules."""
+    """The queries of alert rules and of recording rules."""
     for rule in RULES:
-        yield Asked("prometheus-rules.yml", rule.name, rule.expr, False)
+        yield Asked("prometheus-rules.yml", rule.name, rule.expr, rule.name in _QUIET_RULES)
+    for record in RECORDS:
+        yield Asked("prometheus-records.yml", record.name, record.expr, False)
 
 
 def _may_be_empty(uid: str) -> set[tuple[int, str]]:

@@ -46,10 +46,11 @@ def answers(url: str, asked: Sequence[Asked], rate_interval: str = "1m") -> Iter
     try:
         address = httpx.URL(url.rstrip("/"))
     except httpx.InvalidURL as error:
-        raise PrometheusError(f"{url!r} is no address ({error}); write http://host:9090") from None
+        raise PrometheusError(f"the address of Prometheus is none ({error}); write http://host:9090") from None
+    shown = str(address.copy_with(username=None, password=None))
     with httpx.Client(base_url=address, timeout=_TIMEOUT_S, trust_env=False) as client:
         for one in asked:
-            yield one, _answer(client, url, filled_in(one.expr, rate_interval))
+            yield one, _answer(client, shown, filled_in(one.expr, rate_interval))
 
 
 def _answer(client: httpx.Client, url: str, query: str) -> int | str:

@@ -90,7 +90,7 @@ def check(out: Path | None, config_path: Path | None, prometheus: str | None) ->
     """
     from dashboards.checking import faults
     from dashboards.generate import GENERATED, stale
-    from dashboards.queries import asked_by
+    from dashboards.queries import asked_by, rules_asked
     from dashboards.trying import parse_errors
 
     folder = out or GENERATED
@@ -102,7 +102,7 @@ def check(out: Path | None, config_path: Path | None, prometheus: str | None) ->
         raise Failure("\n".join([*wrong, _NEXT]))
     documents = _documents(folder)
     wrong = [f"{uid}: {fault}" for uid, document in documents.items() for fault in faults(document)]
-    asked = asked_by(documents.values())
+    asked = [*asked_by(documents.values()), *rules_asked()]
     parsed = parse_errors(asked)
     wrong += parsed or []
     if wrong:
@@ -114,13 +114,11 @@ def check(out: Path | None, config_path: Path | None, prometheus: str | None) ->
 
 
 def _try(url: str, asked: Sequence[Any]) -> None:
-    from dashboards.queries import rules_asked
     from dashboards.trying import PrometheusError, answers
 
-    every = [*asked, *rules_asked()]
     refused, empty, quiet = [], [], 0
     try:
-        for one, found in answers(url, every):
+        for one, found in answers(url, asked):
             if isinstance(found, str):
                 refused.append(f"{one}: {found}")
             elif found == 0 and one.may_be_empty:
@@ -132,9 +130,9 @@ def _try(url: str, asked: Sequence[Any]) -> None:
     for text in empty:
         click.echo(f"no data: {text}")
     healthy = f"; {quiet} more have none while all is well" if quiet else ""
-    click.echo(f"{url}: {len(every)} queries, {len(empty)} without data{healthy}")
+    click.echo(f"Prometheus: {len(asked)} queries, {len(empty)} without data{healthy}")
     if refused:
-        raise Failure("\n".join([f"{url} refused:", *refused]))
+        raise Failure("\n".join(["Prometheus refused:", *refused]))
 
 
 def _grafana_options(command: F) -> F:

@@ -25,6 +25,7 @@ class LiveGrafana:
         self.wrong: list[str] = []  # requests of another shape
         self.changes: list[str] = []
         self.answer_instead: Answer | None = None
+        self.denies = False  # as Grafana 13, which tells only administrators that something does not exist
         self.migrates = False  # as a later Grafana does, which brings dashboards to its own schema
 
     def __call__(self, request: Request) -> Answer:
@@ -49,7 +50,7 @@ class LiveGrafana:
         match request.method, *path:
             case "GET", "folders", uid:
                 if uid not in self.folders:
-                    return _says(404, message="folder not found", status="not-found")
+                    return self._none("folder not found")
                 return _says(200, id=1, uid=uid, title=self.folders[uid])
             case "POST", "folders":
                 body = request.json
@@ -72,17 +73,22 @@ class LiveGrafana:
                 return Answer(body=json.dumps(rows[(page - 1) * size : page * size]).encode())
             case "GET", "v1", "provisioning", "alert-rules", uid:
                 found = [rule for group in self.groups.values() for rule in group["rules"] if rule["uid"] == uid]
-                return _says(200, **found[0]) if found else Answer(404, b"{}")
+                return _says(200, **found[0]) if found else Answer(404, b"")
             case "GET", "v1", "provisioning", "folder", folder, "rule-groups", group:
                 kept = self.groups.get((folder, unquote(group)))
-                return _says(200, **kept) if kept else _says(404, message="rule group does not exist")
+                return _says(200, **kept) if kept else self._none("rule group does not exist")
             case "PUT", "v1", "provisioning", "folder", folder, "rule-groups", group:
                 return self._save_group(request, folder, unquote(group))
         raise AssertionError("no push needs that")
 
+    def _none(self, message: str) -> Answer:
+        if self.denies:
+            return _says(403, title="Access denied", message="You'll need additional permissions: folders:read")
+        return _says(404, message=message, status="not-found")
+
     def _dashboard(self, uid: str) -> Answer:
         if uid not in self.dashboards:
-            return _says(404, message="Dashboard not found", status="not-found")
+            return self._none("Dashboard not found")
         folder = self.placed[uid]
         document = copy.deepcopy(self.dashboards[uid])
         if self.migrates:

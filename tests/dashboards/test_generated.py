@@ -279,6 +279,19 @@ def test_every_dashboard_and_its_question_is_documented() -> None:
         assert f"`{record.name}`" in text
 
 
+def test_files_of_a_configuration_go_to_a_folder_of_their_own(tmp_path: Path) -> None:
+    run = CliRunner().invoke
+    (tmp_path / "driftline.yaml").write_text("alerts: {app_url: 'https://watch.example'}\n")
+    arguments = ["--config", str(tmp_path / "driftline.yaml"), "--out", str(tmp_path / "out")]
+    assert run(command, ["generate", *arguments]).exit_code == 0
+    assert "https://watch.example" in (tmp_path / "out" / "dashboards" / "driftline-overview.json").read_text()
+    assert run(command, ["check", *arguments]).exit_code == 0
+    assert run(command, ["check", *arguments[2:]]).exit_code == 1, "without the configuration they are others"
+    refused = run(command, ["generate", *arguments[:2]])
+    assert refused.exit_code == 1
+    assert "--config needs --out" in refused.output
+
+
 def test_generate_says_what_it_wrote(tmp_path: Path) -> None:
     run = CliRunner().invoke
     assert run(command, ["generate", "--out", str(tmp_path)]).output.count("wrote ") == 13

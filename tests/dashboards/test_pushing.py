@@ -187,7 +187,6 @@ def test_a_configuration_adds_its_links_and_names_the_grafana(
     ("answer", "said"),
     [
         (Answer(401, b'{"message": "Invalid API key"}'), "knows no such token"),
-        (Answer(403, b'{"message": "Access denied"}'), "role Editor"),
         (Answer(404, b"<html>nothing here</html>"), "is it Grafana's address"),
         (Answer(500, b'{"message": "boom"}'), "HTTP 500 (boom)"),
         (Answer(200, b"<html>welcome</html>"), "no answer of Grafana's API"),
@@ -195,13 +194,29 @@ def test_a_configuration_adds_its_links_and_names_the_grafana(
         (Answer(behave="close"), "is it running"),
         (Answer(behave="cut"), "is it running"),
     ],
-    ids=["401", "403", "404", "500", "not json", "not a dashboard", "closed", "cut"],
+    ids=["401", "404", "500", "not json", "not a dashboard", "closed", "cut"],
 )
 def test_faults_are_told_with_a_remedy(run: Any, grafana: LiveGrafana, answer: Answer, said: str) -> None:
     grafana.answer_instead = answer
     done = run("push")
     assert done.exit_code == 1
     assert said in done.output
+
+
+def test_a_grafana_that_denies_what_does_not_exist_is_pushed_to(run: Any, grafana: LiveGrafana) -> None:
+    grafana.denies = True
+    assert "folder driftline: missing, or not for this token to see" in run("diff", "--rules").output
+    assert run("push", "--rules").exit_code == 0
+    assert sorted(grafana.dashboards) == UIDS
+    assert run("diff", "--rules").exit_code == 0
+
+
+def test_a_token_that_may_not_write(run: Any, grafana: LiveGrafana) -> None:
+    grafana.answer_instead = Answer(403, b'{"message": "Access denied"}')
+    done = run("push")
+    assert done.exit_code == 1
+    assert "could not make the folder driftline: the token may not do that (Access denied)" in done.output
+    assert "role Editor" in done.output
 
 
 def test_what_was_saved_meanwhile_is_not_overwritten(
@@ -226,6 +241,8 @@ def test_without_an_address_or_with_a_wrong_one(grafana: LiveGrafana, tmp_path: 
     run = CliRunner().invoke
     assert "Give --url" in run(main, ["dashboards", "push"]).output
     assert "http://" in run(main, ["dashboards", "push", "--url", "grafana:3000"]).output
+    with_user = run(main, ["dashboards", "push", "--url", "http://admin:secret@grafana:3000"]).output
+    assert "dashboards.token" in with_user and "secret" not in with_user
     (tmp_path / "dashboards").mkdir()
     empty = run(main, ["dashboards", "push", "--url", "http://127.0.0.1:1", "--from", str(tmp_path)])
     assert "there is no dashboard" in empty.output
