@@ -20,6 +20,7 @@ from monitor.serve.access import Caller
 from monitor.serve.anomalies.words import Clock
 from monitor.serve.context import Context
 from monitor.serve.parameters import BadParameter, Time
+from monitor.serve.remembered import State
 from monitor.serve.review.pages import PAGE_HEADERS
 from monitor.serve.templating import template
 from monitor.store import listing
@@ -136,6 +137,13 @@ def choices(connection: Connection, view: View) -> list[str]:
     if view.empty:
         return []
     return listing.names(connection, view.begin_us, view.end_us)[:MOST_CHOICES]
+
+
+def kept_choices(context: Context, connection: Connection, view: View, state: State) -> list[str]:
+    """`choices`, read once in a state of the store (`monitor.serve.remembered.state_of`)."""
+    return context.remembered.value(
+        ("choices", view.kept_as), (*state, view), lambda: choices(connection, view), lambda names: sum(map(len, names))
+    )
 
 
 def framed(

@@ -81,7 +81,8 @@ def test_it_says_what_the_pictures_show(store: Store, slow: Summary, usual: Summ
     assert f"The slowest 5 % take {number(ratio)} times the median" in found.text
     assert f"In the reference it was {number(was)} times." in found.text
     assert f"The extra time of slow requests is {percent(queue.share)} in queue" in found.text
-    assert "slower at the same load" in found.text
+    assert "points from being slower at the same load" in found.text
+    assert "new version: vl-2, 2026-01-07 00:00" in page(store, of(SLOW)).text
     assert "Held against the reference, 2026-01-05 00:00 to 2026-01-06 00:00." in found.text
 
 

@@ -13,6 +13,7 @@ from sqlalchemy import update
 from detectors.summaries.signals import measure
 from monitor.config.model import Config
 from monitor.serve.cells import plain
+from monitor.serve.overview import page as overview
 from monitor.serve.overview.page import REFRESH_S
 from monitor.serve.review.pages import POLICY
 from monitor.store import reads, tokens
@@ -146,6 +147,15 @@ def test_the_table_is_sorted_as_the_address_says(store: Store) -> None:
         for name in (SLOW, PLAIN)
     }
     assert order("?sort=cost_total") == ["all", *sorted(spend, key=lambda name: -spend[name])]
+
+
+def test_a_table_that_is_long_is_cut_and_offers_the_rest(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overview, "MOST", 1)
+    found = page(store, "?sort=name")
+    assert [name.partition(" ")[0] for name in found.table("spend")] == ["all", PLAIN]
+    assert "1 more segment: show all" in found.text
+    assert ("/?sort=name&rows=all#segments-title", "show all") in found.links
+    assert len(page(store, "?sort=name&rows=all").table("spend")) == 3
 
 
 def test_headings_say_how_it_is_sorted_and_turn_it_round(store: Store) -> None:

@@ -12,13 +12,14 @@ import pytest
 
 from detectors.summaries import SummaryTable
 from detectors.summaries.signals import measure
+from monitor.config.model import Config
 from monitor.serve.cells import percent, plain
 from monitor.serve.marks import MOST_MARKS
 from monitor.serve.segment.page import READ
 from monitor.serve.segment.panels import PANELS, Panel, belongs
 from monitor.serve.shell import View
 from monitor.serve.timeline import FINE_US, Step, Timeline, read
-from monitor.store import reads, tokens
+from monitor.store import reads, rollups, tokens
 from monitor.store.deploys import Deploy, announce
 from monitor.store.engine import Store, open_store
 from monitor.times import HOUR_US, MINUTE_US, iso
@@ -139,11 +140,27 @@ def test_a_link_from_an_alert_shows_those_hours_in_short_steps(store: Store) -> 
     begin, end = GREW_SLOW - 2 * HOUR_US, GREW_SLOW + 2 * HOUR_US
     query = of(SLOW, f"&from={iso(begin)}&to={iso(end)}")
     found = page(store, query)
-    assert "Counts and sums by 5 minutes" in found.text
+    assert "Drawn by 5 minutes." in found.text
     assert list(found.table("events")) == [key(begin + hour * HOUR_US) for hour in range(4)]
     with store.read() as connection:
         steps = read(connection, View(SLOW, begin, end, None), READ)
     assert (steps.step_us, steps.begin_us) == (FINE_US, begin)
+
+
+def test_long_ranges_are_drawn_by_the_days_of_the_zone(tmp_path: Path, filled: Path) -> None:
+    shutil.copy(filled, tmp_path / "d.db")
+    own = open_store(f"sqlite:///{tmp_path / 'd.db'}", migrate=False)
+    rollups.run(own, allowed_lateness_us=HOUR_US, timezone="Asia/Tokyo")
+    config = Config.model_validate({"timezone": "Asia/Tokyo"})
+    found = shown(client(own, config=lambda: config).get(f"/segment{of(PLAIN, '&range=28d')}").text)
+    own.close()
+    # Stored from 09:00 to 09:00 of Tokyo: of the first day 15 hours, and the last, which is not over, is left out.
+    assert found.table("events") == {
+        "2026-01-05 00:00": [f"{15 * PER_HOUR:,}".replace(",", "\u202f")],
+        "2026-01-06 00:00": [f"{24 * PER_HOUR:,}".replace(",", "\u202f")],
+        "2026-01-07 00:00": [f"{24 * PER_HOUR:,}".replace(",", "\u202f")],
+    }
+    assert "2026-01-08 00:00" in found.table("errors")
 
 
 @pytest.mark.parametrize(("events", "hours"), [(500, 1), (150, 3), (40, 12), (1, 24)])

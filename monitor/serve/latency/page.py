@@ -20,7 +20,7 @@ from monitor.serve.reference_levels import Levels
 from monitor.serve.remembered import state_of
 from monitor.serve.segment import lines
 from monitor.serve.segment.panels import LATENCY, PANELS
-from monitor.serve.shell import View, ViewQuery, asked, choices, framed
+from monitor.serve.shell import View, ViewQuery, asked, framed, kept_choices
 from monitor.serve.templating import count_text, template
 from monitor.store import listing, reads
 
@@ -48,15 +48,13 @@ def page(context: Context, request: Request, caller: Caller) -> Response:
     config = context.config()
     with context.store.read() as connection:
         view = asked(connection, query)
-        offered = choices(connection, view)
-        route = "" if view.one is None else listing.route_of(connection, view.one)
-        known = view.one is None or route is not None
+        state = state_of(connection, view.end_us)
+        offered = kept_choices(context, connection, view, state)
+        known = view.one is None or view.one in offered or listing.route_of(connection, view.one) is not None
         body = ""
         if known and not view.empty:
             body = context.remembered.html(
-                ("latency", view.kept_as),
-                (*state_of(connection, view.end_us), view, config),
-                lambda: _body(connection, config, view, route or ""),
+                ("latency", view.kept_as), (*state, view, config), lambda: _body(connection, config, view)
             )
     return framed(
         "latency.html",
@@ -72,11 +70,12 @@ def page(context: Context, request: Request, caller: Caller) -> Response:
     )
 
 
-def _body(connection: Connection, config: Config, view: View, route: str) -> str:
+def _body(connection: Connection, config: Config, view: View) -> str:
     clock = Clock(config.timezone)
     read = timeline.read(connection, view, READ)
     whole, coarse = read.whole(), read.coarse()
     levels = reference_levels.read(connection, view.one)
+    route = "" if view.one is None else listing.route_of(connection, view.one) or ""
     marked = marks.read(connection, view, read.begin_us, route)
     against = _against(connection, view, levels, clock)
     charts, lacking = {}, []
@@ -103,6 +102,8 @@ def _body(connection: Connection, config: Config, view: View, route: str) -> str
         stages=figures.stages(whole, against),
         load=load,
         lacking=lacking,
+        marked=marked,
+        clock=clock,
     )
     return html
 

@@ -97,13 +97,13 @@ def _load(now: Summary, against: Compared | None) -> Iterator[str]:
         f"{percent(found.now)} of the requests are slower than {seconds(threshold)}, against {percent(found.before)} "
         f"in {against.name}"
     )
-    parts = ((found.load, "comes with load"), (found.same_load, "is slower at the same load"))
+    parts = ((found.same_load, "being slower at the same load"), (found.load, "requests that came at another load"))
     clear = [(part, what) for part, what in parts if part.low > 0 or part.high < 0]
     if not clear:
         yield f"{text}: neither load nor slowness at the same load has clearly changed."
         return
-    told = " and ".join(f"{_points(part.value)} of it {what}" for part, what in clear)
-    yield f"{text}: {told}."
+    told = " and ".join(f"{_points(part.value)} from {what}" for part, what in clear)
+    yield f"{text}; of the difference {told}."
 
 
 def _points(share: float) -> str:

@@ -21,7 +21,7 @@ from monitor.serve.reference_levels import Levels
 from monitor.serve.remembered import state_of
 from monitor.serve.segment import lines
 from monitor.serve.segment.panels import METRICS_READ
-from monitor.serve.shell import ALL, View, ViewQuery, asked, choices, framed
+from monitor.serve.shell import ALL, View, ViewQuery, asked, framed, kept_choices
 from monitor.serve.templating import count_text, template
 from monitor.serve.timeline import Timeline
 from monitor.store import listing
@@ -43,14 +43,13 @@ def page(context: Context, request: Request, caller: Caller) -> Response:
     config = context.config()
     with context.store.read() as connection:
         view = asked(connection, query)
-        offered = choices(connection, view)
-        route = "" if view.one is None else listing.route_of(connection, view.one)
-        if view.empty or route is None:
+        state = state_of(connection, view.end_us)
+        offered = kept_choices(context, connection, view, state)
+        known = view.one is None or view.one in offered or listing.route_of(connection, view.one) is not None
+        if view.empty or not known:
             return _lacking(context, request, caller, view, offered)
         body = context.remembered.html(
-            ("segment", view.kept_as),
-            (*state_of(connection, view.end_us), view, config),
-            lambda: _body(connection, config, view, route),
+            ("segment", view.kept_as), (*state, view, config), lambda: _body(connection, config, view)
         )
         waiting = [
             {
@@ -94,11 +93,12 @@ def _lacking(context: Context, request: Request, caller: Caller, view: View, off
     )
 
 
-def _body(connection: Connection, config: Config, view: View, route: str) -> str:
+def _body(connection: Connection, config: Config, view: View) -> str:
     """Everything that is measured; it does not depend on who asks."""
     clock = Clock(config.timezone)
     read = timeline.read(connection, view, READ)
     levels = reference_levels.read(connection, view.one)
+    route = "" if view.one is None else listing.route_of(connection, view.one) or ""
     marked = marks.read(connection, view, read.begin_us, route)
     found = lines.sections(read, marked, levels, clock.zone, config.prices.currency)
     if view.one is not None:
@@ -113,6 +113,7 @@ def _body(connection: Connection, config: Config, view: View, route: str) -> str
         facts=_facts(read, config),
         place=_place(config, view, route, levels, clock),
         marked=marked,
+        clock=clock,
         missing=[(clock.short(begin), clock.short(end)) for begin, end in read.missing],
         others=_others(connection, view) if view.one is None else [],
     )
