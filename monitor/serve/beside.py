@@ -30,15 +30,17 @@ class Beside:
         self._value: Any = None
 
     def latest(self, wait_s: float = 0.0) -> Any:
-        """The last value, None before the first; where there is none it is waited for ``wait_s``."""
+        """The last value, None before the first; whoever has it made first waits ``wait_s``."""
         with self._lock:
+            started = False
             running = self._thread is not None and self._thread.is_alive()
             if not running and self._clock() - self._began >= self._every_s:
                 self._began = self._clock()
                 self._thread = threading.Thread(target=self._run, name="driftline-beside", daemon=True)
                 self._thread.start()
+                started = True
             thread = self._thread
-        if self._value is None and wait_s and thread is not None:
+        if self._value is None and started and thread is not None:
             thread.join(wait_s)
         return self._value
 

@@ -9,12 +9,13 @@ from sqlalchemy import Connection, func, select
 from monitor.serve import marks
 from monitor.serve.context import Context
 from monitor.serve.marks import Marked
-from monitor.serve.remembered import state_of
+from monitor.serve.remembered import State
 from monitor.serve.shell import View
-from monitor.store import listing
+from monitor.store import coverage, listing
 from monitor.store.tables import partitions, summaries
 from monitor.times import DAY_US, HOUR_US
 
+LEVELS = (coverage.MINUTE, coverage.HOUR, coverage.DAY)  # each is found by the index, all of them together are not
 MOST_ROWS = 20_000  # of hours that a line of all segments is read from; beyond, its step is a day
 
 
@@ -22,11 +23,18 @@ def in_hours(connection: Connection, view: View) -> View:
     """A range that moves with the clock ends at the last full hour; but for the first hours of all."""
     if view.preset is None or view.empty:
         return view
-    first = connection.execute(select(func.min(summaries.c.window_us))).scalar()
+    first = first_window(connection)
     past = view.end_us % HOUR_US
     if first is None or first + HOUR_US > view.end_us - past:
         return view
     return replace(view, begin_us=view.begin_us - past, end_us=view.end_us - past)
+
+
+def first_window(connection: Connection) -> int | None:
+    """The start of the first window that is kept, at any level; None before any."""
+    t = summaries.c
+    starts = [connection.execute(select(func.min(t.window_us)).where(t.level == level)).scalar() for level in LEVELS]
+    return min((start for start in starts if start is not None), default=None)
 
 
 def changes(connection: Connection, view: View) -> tuple[int, ...]:
@@ -37,11 +45,11 @@ def changes(connection: Connection, view: View) -> tuple[int, ...]:
     return (int(late or 0),) if view.end_us <= closed else (int(late or 0), int(events or 0))
 
 
-def marked(context: Context, connection: Connection, view: View, route: str | None) -> Marked:
+def marked(context: Context, connection: Connection, view: View, route: str | None, state: State) -> Marked:
     """What is marked on lines over a view."""
     return context.remembered.value(
         ("marks", *view.kept_as),
-        (*state_of(connection, view.end_us), view),
+        (*state, view),
         lambda: marks.read(connection, view, view.begin_us, route or ""),
         lambda found: 300 * (1 + len(found.stretches) + len(found.moments)),
     )

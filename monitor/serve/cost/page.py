@@ -24,7 +24,8 @@ from monitor.serve.context import Context
 from monitor.serve.cost.reading import Costs, Driver, Month, costs, month
 from monitor.serve.hours import marked
 from monitor.serve.marks import Marked
-from monitor.serve.shell import ViewQuery, asked, choices, framed
+from monitor.serve.remembered import state_of
+from monitor.serve.shell import ViewQuery, asked, framed, kept_choices
 from monitor.spending import (
     CAPPED,
     DEFAULT,
@@ -64,10 +65,11 @@ def page(context: Context, request: Request, caller: Caller) -> Response:
     config = context.config()
     with context.store.read() as connection:
         view = asked(connection, query)
-        offered = choices(connection, view)
+        state = state_of(connection, view.end_us)
+        offered = kept_choices(context, connection, view, state)
         route = "" if view.one is None else listing.route_of(connection, view.one)
         unknown = not view.empty and route is None
-        marks = [] if view.empty or unknown else _marks(marked(context, connection, view, route))
+        marks = [] if view.empty or unknown else _marks(marked(context, connection, view, route, state))
     measures, wrong = _measures(query)
     found = None if view.empty or unknown else costs(context, view, measures)
     known = found is not None and found.requests > 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection
 
 from detectors.cost import Parts, Projection
 from detectors.summaries import Selection, Summary
@@ -15,14 +15,13 @@ from monitor.config.model import Config
 from monitor.evaluate.accounts import decomposed
 from monitor.serve.beside import Beside
 from monitor.serve.context import Context
-from monitor.serve.hours import changes, in_hours
+from monitor.serve.hours import changes, first_window, in_hours
 from monitor.serve.hours import step as step_of
 from monitor.serve.projection import HISTORY_US, KEPT_US, MonthProjector, month_of, projected
 from monitor.serve.shell import View
 from monitor.spending import Ledger, Measure, WhatIf, ledger, what_if
 from monitor.store import listing, reads, references
 from monitor.store.engine import Store
-from monitor.store.tables import summaries
 from monitor.times import DAY_US, HOUR_US
 
 MOST_SEGMENTS = 20  # that are told one by one
@@ -250,7 +249,7 @@ class Months:
     def _look(self) -> tuple[int, Mapping[int, Mapping[tuple[str, str], int]]] | None:
         with self._store.read() as connection:
             closed = listing.closed_until(connection)
-            first = connection.execute(select(func.min(summaries.c.window_us))).scalar()
+            first = first_window(connection)
         if closed is None or first is None:
             return None
         end = closed - closed % HOUR_US

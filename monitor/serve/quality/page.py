@@ -24,7 +24,8 @@ from monitor.serve.hours import marked
 from monitor.serve.marks import Marked
 from monitor.serve.parameters import BadParameter
 from monitor.serve.quality.reading import CHECKS, DRAWN, Checked, Rated, advised, checked, rated
-from monitor.serve.shell import View, ViewQuery, asked, choices, framed
+from monitor.serve.remembered import state_of
+from monitor.serve.shell import View, ViewQuery, asked, framed, kept_choices
 from monitor.store import listing
 from monitor.times import DAY_US
 from samplers.calibration import Reliability
@@ -63,10 +64,11 @@ def page(context: Context, request: Request, caller: Caller) -> Response:
     target, costs = _asked(query)
     with context.store.read() as connection:
         view = asked(connection, query)
-        offered = choices(connection, view)
+        state = state_of(connection, view.end_us)
+        offered = kept_choices(context, connection, view, state)
         route = "" if view.one is None else listing.route_of(connection, view.one)
         unknown = not view.empty and route is None
-        marks = [] if view.empty or unknown else _marks(marked(context, connection, view, route))
+        marks = [] if view.empty or unknown else _marks(marked(context, connection, view, route, state))
     there = not view.empty and not unknown
     rates = rated(context, view) if there else None
     found = checked(context, view, len(offered)) if there else None
