@@ -50,7 +50,7 @@ def marked(context: Context, connection: Connection, view: View, route: str | No
     return context.remembered.value(
         ("marks", *view.kept_as),
         (*state, view),
-        lambda: marks.read(connection, view, view.begin_us, route or ""),
+        lambda: marks.read(connection, view, view.begin_us, route or "", versions=False),
         lambda found: 300 * (1 + len(found.stretches) + len(found.moments)),
     )
 

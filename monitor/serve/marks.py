@@ -34,14 +34,15 @@ class Marked:
         return [mark for signal, mark in self.stretches if signal in signals] + list(self.moments)
 
 
-def read(connection: Connection, view: View, begin_us: int, route: str = "") -> Marked:
-    """Marks of a view's segment, or of all segments, in [begin, end of the view)."""
+def read(connection: Connection, view: View, begin_us: int, route: str = "", *, versions: bool = True) -> Marked:
+    """Marks of a view's segment, or of all segments, in [begin, end of the view). ``versions``: whether new ones are
+    looked for, which takes longest."""
     stretches: list[tuple[str, Mark]] = []
     for row in list_anomalies(connection, segment=view.one, to_us=view.end_us, limit=MOST_ANOMALIES):
         stretches += _facts(row, view.one, begin_us, view.end_us)
     stretches.sort(key=lambda pair: pair[1].x)
-    versions = listing.versions_began(connection, begin_us, view.end_us, view.one)
-    moments = [Mark(at, f"New version: {version}"[:_LONGEST], "version") for at, version in versions]
+    began = listing.versions_began(connection, begin_us, view.end_us, view.one) if versions else []
+    moments = [Mark(at, f"New version: {version}"[:_LONGEST], "version") for at, version in began]
     announced = [
         Mark(one.time_us, f"Deploy: {one.version}"[:_LONGEST], "deploy")
         for one in list_deploys(connection, from_us=begin_us, to_us=view.end_us)

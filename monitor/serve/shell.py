@@ -140,9 +140,13 @@ def choices(connection: Connection, view: View) -> list[str]:
 
 
 def kept_choices(context: Context, connection: Connection, view: View, state: State) -> list[str]:
-    """`choices`, read once in a state of the store (`monitor.serve.remembered.state_of`)."""
+    """`choices`, read once in a state of the store, whichever segment is looked at."""
+    every = replace(view, segment=ALL)
     return context.remembered.value(
-        ("choices", view.kept_as), (*state, view), lambda: choices(connection, view), lambda names: sum(map(len, names))
+        ("choices", every.kept_as),
+        (*state, every),
+        lambda: choices(connection, every),
+        lambda names: sum(map(len, names)),
     )
 
 

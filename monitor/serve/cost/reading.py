@@ -100,8 +100,10 @@ def _read(store: Store, config: Config, view: View, measures: tuple[Measure, ...
     with store.read() as connection:
         whole = ledger(connection, view.begin_us, view.end_us, view.one, users=True)
         step = step_of(view, len(whole.now))
-        spend = _line(connection, view, step)
-        earlier = [(at + view.end_us - view.begin_us, amount) for at, amount in _line(connection, view.before(), step)]
+        length = view.end_us - view.begin_us
+        line = _line(connection, replace(view, begin_us=view.begin_us - length), step)
+        spend = [(at, amount) for at, amount in line if at >= view.begin_us]
+        earlier = [(at + length, amount) for at, amount in line if at < view.begin_us]
     now, before = whole.pooled(), whole.pooled(earlier=True)
     every, every_before = Summary.merge_all(now.values()), Summary.merge_all(before.values())
     parts, by_name, why_not = _parts(whole)
@@ -230,13 +232,12 @@ class Months:
             return known
         if len(self._months) > MOST_MONTHS:
             self._months.clear()
-        self._months[segment] = made = self._month(end, spend, segment)
+        self._months[segment] = made = self._month(end, spend.get(segment, {}), min(spend[None], default=end))
         return made
 
-    def _month(self, end: int, spend: Mapping[int, Mapping[tuple[str, str], int]], segment: str | None) -> Month:
-        own = {hour: _of(places, segment) for hour, places in spend.items()}
+    def _month(self, end: int, own: Mapping[int, int], first: int) -> Month:
+        """``first``: the first hour that is known of any segment."""
         begin, following = month_of(end, self._zone)
-        first = min(own, default=end)
         days: list[tuple[int, int]] = []
         total = 0
         for hour in range(max(begin, first), end, HOUR_US):
@@ -246,7 +247,8 @@ class Months:
         history = max(first, end - HISTORY_US)
         return Month(begin, following, end, days, projected(own, history, end, self._zone))
 
-    def _look(self) -> tuple[int, Mapping[int, Mapping[tuple[str, str], int]]] | None:
+    def _look(self) -> tuple[int, Mapping[str | None, Mapping[int, int]]] | None:
+        """(until when, by segment, and under None of all, the spend of each hour)."""
         with self._store.read() as connection:
             closed = listing.closed_until(connection)
             first = first_window(connection)
@@ -258,11 +260,17 @@ class Months:
             with self._store.read() as connection:
                 self._projector.look(connection, closed)
             if len(self._projector.spend) >= wanted:
-                return end, self._projector.spend
+                return end, _by_segment(self._projector.spend)
 
 
-def _of(places: Mapping[tuple[str, str], int], segment: str | None) -> int:
-    return sum(amount for (_, name), amount in places.items() if segment in (None, name))
+def _by_segment(spend: Mapping[int, Mapping[tuple[str, str], int]]) -> Mapping[str | None, Mapping[int, int]]:
+    found: dict[str | None, dict[int, int]] = {None: {}}
+    for hour, places in spend.items():
+        found[None][hour] = sum(places.values())
+        for (_, segment), amount in places.items():
+            of = found.setdefault(segment, {})
+            of[hour] = of.get(hour, 0) + amount
+    return found
 
 
 def month(context: Context, segment: str | None) -> Month | None:

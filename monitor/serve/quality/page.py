@@ -23,7 +23,7 @@ from monitor.serve.context import Context
 from monitor.serve.hours import marked
 from monitor.serve.marks import Marked
 from monitor.serve.parameters import BadParameter
-from monitor.serve.quality.reading import CHECKS, DRAWN, Checked, Rated, advised, checked, rated
+from monitor.serve.quality.reading import CHECKS, DRAWN, Agreed, Checked, Rated, advised, agreed, checked, rated
 from monitor.serve.remembered import state_of
 from monitor.serve.shell import View, ViewQuery, asked, framed, kept_choices
 from monitor.store import listing
@@ -71,7 +71,7 @@ def page(context: Context, request: Request, caller: Caller) -> Response:
         marks = [] if view.empty or unknown else _marks(marked(context, connection, view, route, state))
     there = not view.empty and not unknown
     rates = rated(context, view) if there else None
-    found = checked(context, view, len(offered)) if there else None
+    found = checked(context, view) if there else None
     zone = ZoneInfo(config.timezone)
     follows = None if rates is None else advised(context, view, rates, target / 100, costs)
     return framed(
@@ -87,7 +87,7 @@ def page(context: Context, request: Request, caller: Caller) -> Response:
         left_out=0 if rates is None else max(0, len(rates.rates) - MOST_SEGMENTS - 1),
         head=None if rates is None else _head(rates, view),
         weeks=None if rates is None else _weeks(rates, zone),
-        agreement="" if rates is None else _agreement(rates),
+        agreement="" if rates is None or view.one is not None else _agreement(agreed(context, rates)),
         checks=[] if found is None else _checks(found),
         line=None if found is None else _line(found, marks, zone),
         advised=follows,
@@ -197,9 +197,9 @@ def _share(value: float) -> str:
     return f"{percent(value)} %"
 
 
-def _agreement(found: Rated) -> str:
-    alpha = found.agreement
-    if alpha is None or found.people < 2:
+def _agreement(found: Agreed) -> str:
+    alpha = found.alpha
+    if found.people < 2:
         return "Whether reviewers agree is not known: items that several label come from review.overlap."
     if alpha.reason:
         return f"Whether reviewers agree is not known: {alpha.reason}."
@@ -223,23 +223,15 @@ def _checks(found: Checked) -> list[tuple[str, Cell, Cell, int]]:
 
 
 def _line(found: Checked, marks: list[Mark], zone: ZoneInfo) -> Chart:
-    series = []
-    for name in DRAWN:
-        points = [
-            Point(at, m.value, m.low, m.high)
-            for at, summary in found.line
-            if (m := measure(summary, name)).value is not None
-        ]
-        if points:
-            series.append(Series(NAMES[name], points))
+    lines = (found.line.line(name, NAMES[name]) for name in DRAWN)
     return over_time(
         "checks",
-        "What checks find",
-        series,
-        (found.view.begin_us, found.view.end_us),
+        f"What checks find, by {found.line.every}",
+        [series for series in lines if series.points],
+        found.line.span,
         zone,
         _share,
-        step_us=found.step_us,
+        step_us=found.line.step_us,
         marks=marks,
     )
 

@@ -12,10 +12,11 @@ from detectors.summaries.signals import signal
 from monitor import advice, reviewers
 from monitor.advice import NoAdvice
 from monitor.estimates import Estimate, estimates, weeks
+from monitor.serve import timeline
 from monitor.serve.context import Context
 from monitor.serve.hours import changes, in_hours
-from monitor.serve.hours import step as step_of
 from monitor.serve.shell import View
+from monitor.serve.timeline import Timeline
 from monitor.store import evaluation, reads, review
 from monitor.store.days import day_start, next_day
 from monitor.store.engine import Store
@@ -39,26 +40,29 @@ _READ = Selection(frozenset({"events", *(signal(name).metric for name in CHECKS)
 
 @dataclass(frozen=True, slots=True)
 class Rated:
-    """Error rates of the local days [from, to) in the view, and of the weeks up to its end. ``agreement``: of
-    reviewers over all segments in those days; None without one who labelled."""
+    """Error rates of the local days [from, to) in the view, and of the weeks up to its end."""
 
     from_us: int
     to_us: int
     rates: list[Estimate]
     weeks: list[Estimate]
-    agreement: Agreement | None
+
+
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """How far so many ``people`` agreed who labelled, over all segments."""
+
     people: int
+    alpha: Agreement
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """Sums of the view in full hours, of the range before, and of each step of it."""
+    """Sums of the view in full hours and of the range before, and the view in steps."""
 
-    view: View
     now: Summary
     before: Summary
-    step_us: int
-    line: list[tuple[int, Summary]]
+    line: Timeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +91,7 @@ def rated(context: Context, view: View) -> Rated | None:
     first = day_start(max(0, min(span[0], span[1] - 7 * WEEKS * DAY_US)), zone)
     with context.store.read() as connection:
         # Sums over samples change when an hour's are drawn from; labels, when somebody gives one.
-        of = (span, done // HOUR_US, tuple(review.labelled_segments(connection, first, span[1])))
+        of = (span, done // HOUR_US, tuple(review.labelled_segments(connection, first, span[1], view.one)))
     return context.remembered.value(
         ("rates", *view.kept_as), of, lambda: _rated(context.store, view, span, first, zone), lambda _: SIZE
     )
@@ -100,8 +104,20 @@ def _rated(store: Store, view: View, span: tuple[int, int], first: int, zone: st
         for begin, end in weeks(_aligned(first, span[1], zone), span[1], zone)
         for one in estimates(store, begin, end, zone, segment=view.one, together=view.one is None)
     ]
-    people = reviewers.read(store, *span, zone)
-    return Rated(*span, rates, by_week, people.alpha if people.reviewers else None, len(people.reviewers))
+    return Rated(*span, rates, by_week)
+
+
+def agreed(context: Context, found: Rated) -> Agreed:
+    """Whether reviewers agree on items of the days of some rates; of all segments together, so made once for all."""
+    span = (found.from_us, found.to_us)
+    with context.store.read() as connection:
+        of = (span, tuple(review.labelled_segments(connection, *span)))
+
+    def read() -> Agreed:
+        people = reviewers.read(context.store, *span, context.config().timezone)
+        return Agreed(len(people.reviewers), people.alpha)
+
+    return context.remembered.value(("agreed", found.to_us - found.from_us), of, read, lambda _: 500)
 
 
 def _aligned(first: int, until: int, zone: str) -> int:
@@ -115,30 +131,24 @@ def _aligned(first: int, until: int, zone: str) -> int:
     return first
 
 
-def checked(context: Context, view: View, segments: int) -> Checked:
-    """Sums of the checks; ``segments``: how many there are in the view."""
-    key = ("checks", *view.kept_as)
+def checked(context: Context, view: View) -> Checked:
+    """Sums of the checks."""
     with context.store.read() as connection:
         hours = in_hours(connection, view)
         of = (hours.begin_us, hours.end_us, changes(connection, hours))
-    step = step_of(hours, 1 if view.one is not None else segments)
-    return context.remembered.value(key, of, lambda: _checked(context.store, hours, step), lambda _: SIZE)
-
-
-def _checked(store: Store, view: View, step: int) -> Checked:
-    def whole(of: View) -> Summary:
-        found, _ = reads.merged_by(store, of.begin_us, of.end_us, lambda row: "", segment=view.one, selection=_READ)
-        return found[""].summary if found else Summary()
-
-    line = reads.by_window(
-        store,
-        view.begin_us,
-        view.end_us,
-        step_us=None if step == DAY_US else HOUR_US,
-        segment=view.one,
-        selection=_READ,
+    return context.remembered.value(
+        ("checks", *view.kept_as), of, lambda: _checked(context.store, hours), lambda _: SIZE
     )
-    return Checked(view, whole(view), whole(view.before()), step, [(at, one.summary) for at, one in line])
+
+
+def _checked(store: Store, view: View) -> Checked:
+    before = view.before()
+    with store.read() as connection:
+        line = timeline.read(connection, view, _READ)
+        found, _ = reads.merged_by(
+            connection, before.begin_us, before.end_us, lambda row: "", segment=view.one, selection=_READ
+        )
+    return Checked(line.whole(), found[""].summary if found else Summary(), line.coarse())
 
 
 def advised(context: Context, view: View, found: Rated, target: float, costs: Costs | None) -> Advised | None:

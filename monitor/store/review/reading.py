@@ -151,13 +151,15 @@ def waiting(connection: Connection) -> list[Waiting]:
     return [Waiting(*row) for row in connection.execute(query)]
 
 
-def labelled_segments(connection: Connection, from_us: int, to_us: int) -> list[LabelledSegment]:
-    """Segments with labels on items of days that begin in [from_us, to_us), by name."""
+def labelled_segments(
+    connection: Connection, from_us: int, to_us: int, segment: str | None = None
+) -> list[LabelledSegment]:
+    """Segments with labels (or one of them) on items of days that begin in [from_us, to_us), by name."""
 
     def in_state(state: str) -> Any:
         return func.sum(case((review_items.c.state == state, 1), else_=0))
 
-    within = _within(review_items.c.segment, review_items.c.day_us, None, from_us, to_us)
+    within = _within(review_items.c.segment, review_items.c.day_us, segment, from_us, to_us)
     newest = (
         select(review_items.c.segment, func.max(labels.c.id))
         .join(labels, labels.c.item_id == review_items.c.item_id)
