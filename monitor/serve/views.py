@@ -10,9 +10,11 @@ from starlette.responses import Response
 from monitor.serve.access import Caller
 from monitor.serve.anomalies import index
 from monitor.serve.context import Context
+from monitor.serve.inputs import page as inputs
 
 Show = Callable[[Context, Request, Caller], Response]
 
 VIEWS: Mapping[str, Show] = {
     "/anomalies": index.page,
+    "/inputs": inputs.page,
 }

@@ -12,7 +12,7 @@ def cloud(n: int, seed: int, scale: tuple[float, ...] = (3.0, 2.0, 0.5, 0.1)) ->
     return np.random.default_rng(seed).standard_normal((n, len(scale))) * np.array(scale) + 5.0
 
 
-@pytest.mark.parametrize("shape", [(300, 4), (6, 40)])
+@pytest.mark.parametrize("shape", [(300, 4), (6, 40), (300, 64), (60, 100)])
 def test_it_is_the_singular_value_decomposition(shape: tuple[int, int]) -> None:
     n, d = shape
     rows = cloud(n, 1, tuple(3.0 / (i + 1) for i in range(d)))
@@ -50,6 +50,9 @@ def test_what_does_not_vary_is_not_drawn() -> None:
     assert plane.part == (pytest.approx(1.0), 0.0)
     assert (plane.axes[:, 1] == 0).all()
     assert np.ptp(plane.coordinates(line)[:, 0]) == pytest.approx(27.0)
+    wide = np.outer(np.arange(100.0), np.ones(64))
+    assert Plane.fit(wide).part == (pytest.approx(1.0), 0.0)
+    assert Plane.fit(np.ones((100, 64))).part == (0.0, 0.0)
     one = Plane.fit([[1.0, 2.0, 3.0]])
     assert one.part == (0.0, 0.0)
     assert (one.coordinates([[4.0, 4.0, 4.0]]) == 0).all()

@@ -1,0 +1,184 @@
+"""The map of the sample: the reference's plane with sessions of the reference and of now, and sessions to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import quote
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.explain.exemplars import most_changed, typical
+from detectors.explain.plane import Apart, Plane, apart
+from monitor.serve.cells import percent, plain
+from monitor.serve.inputs.reading import Vectors
+from monitor.store.inputs import Kept
+
+Float = NDArray[np.float64]
+
+MOST_DOTS = 400  # of each period
+LEAST = 20  # sessions of each period
+EXEMPLARS = 6  # of each role
+WIDTH: Final = 640.0
+_LEAST_HEIGHT, _MOST_HEIGHT, _EDGE = 300.0, 560.0, 12.0
+ROLES: Final = ("typical of the reference", "typical now", "farthest from the reference now")
+
+
+@dataclass(frozen=True, slots=True)
+class Dot:
+    """A session on the map. ``href`` is None for who may not see it, and where nothing is kept of it."""
+
+    x: float
+    y: float
+    text: str
+    href: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The dots of a period, and where their mean lies."""
+
+    name: str
+    kind: str  # before | now
+    dots: list[Dot]
+    mean: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    """What the template draws, with what it means in numbers."""
+
+    width: float
+    height: float
+    groups: tuple[Group, Group]
+    shown: tuple[int, int]
+    measured: tuple[int, int]
+    facts: list[tuple[str, str, str]]  # what, the figure, what it means
+    words: str
+    part: str  # of the reference's variance that the map shows
+
+
+def compare(before: Vectors, now: Vectors) -> tuple[Plane, Apart] | None:
+    """None where a period has too few sessions, or their vectors are of different sizes."""
+    if min(len(before), len(now)) < LEAST or before.rows.shape[1] != now.rows.shape[1]:
+        return None
+    plane = Plane.fit(before.rows, before.weights)
+    return plane, apart(before.rows, now.rows, before_weights=before.weights, now_weights=now.weights)
+
+
+def drawn(
+    before: Vectors,
+    now: Vectors,
+    plane: Plane,
+    found: Apart,
+    kept: Mapping[str, Kept],
+    when: Any,
+    *,
+    modality: str,
+    sees: bool,
+) -> Map:
+    """The map. ``kept``: of the dots' samples; ``when`` writes a time (µs); ``sees``: the caller may see content."""
+    was, is_ = (plane.coordinates(v.rows[:MOST_DOTS]) for v in (before, now))
+    both = np.vstack([was, is_])
+    low, high = both.min(axis=0), both.max(axis=0)
+    extent = np.where(high > low, high - low, 1.0)
+    unit = min((WIDTH - 2 * _EDGE) / extent[0], (_MOST_HEIGHT - 2 * _EDGE) / extent[1])  # the same on both axes
+    height = max(_LEAST_HEIGHT, float(np.ceil(unit * extent[1] + 2 * _EDGE)))
+    middle = (low + high) / 2.0
+
+    def at(point: Float) -> tuple[float, float]:
+        return (
+            round(float(WIDTH / 2 + unit * (point[0] - middle[0])), 1),
+            round(float(height / 2 - unit * (point[1] - middle[1])), 1),
+        )
+
+    def group(name: str, kind: str, vectors: Vectors, points: Float) -> Group:
+        dots = [
+            Dot(*at(point), f"{name}, {when(sample.window_us)}", _href(sample.sample_id, kept, modality, sees=sees))
+            for sample, point in zip(vectors.samples[:MOST_DOTS], points, strict=True)
+        ]
+        mean = plane.coordinates(np.average(vectors.rows, axis=0, weights=vectors.weights)[None, :])[0]
+        x, y = at(mean)
+        return Group(name, kind, dots, (min(max(x, 0.0), WIDTH), min(max(y, 0.0), height)))
+
+    part = f"{percent(sum(plane.part))} %"
+    facts = _facts(found, plane, before, now)
+    return Map(
+        width=WIDTH,
+        height=height,
+        groups=(group("reference", "before", before, was), group("now", "now", now, is_)),
+        shown=(len(was), len(is_)),
+        measured=(len(before), len(now)),
+        facts=facts,
+        words=(
+            f"{len(was)} sessions of the reference and {len(is_)} of now in the plane that shows {part} of the "
+            f"reference's variance. In full space their means lie {plain(found.distance)} apart, and "
+            f"{percent(found.beyond.value)} % of now's sessions lie farther out than 95 % of the reference's."
+        ),
+        part=part,
+    )
+
+
+def _facts(found: Apart, plane: Plane, before: Vectors, now: Vectors) -> list[tuple[str, str, str]]:
+    on_map = np.diff([plane.coordinates(np.average(v.rows, axis=0, weights=v.weights)[None])[0] for v in (before, now)],
+                     axis=0)  # fmt: skip
+    times = found.distance / found.chance if found.chance > 0 else float("inf")
+    how = f"{plain(times)} times as much" if np.isfinite(times) else "no session varies"
+    return [
+        (
+            "Means apart, in full space",
+            plain(found.distance),
+            f"samples of these sizes lie {plain(found.chance)} apart where nothing changed; this is {how}",
+        ),
+        (
+            "Sessions of now that are far out",
+            f"{percent(found.beyond.value)} %",
+            f"95 % interval {percent(found.beyond.low)} – {percent(found.beyond.high)} %: farther from the reference's "
+            f"mean than 95 % of its own sessions ({plain(found.radius)})",
+        ),
+        (
+            "Spread of the reference",
+            plain(found.spread),
+            "root mean square distance of its sessions from their mean",
+        ),
+        (
+            "Means apart, on the map",
+            plain(float(np.linalg.norm(on_map))),
+            f"the map shows {percent(sum(plane.part))} % of the reference's variance: "
+            f"{percent(plane.part[0])} % from left to right, {percent(plane.part[1])} % upward",
+        ),
+    ]
+
+
+def chosen(before: Vectors, now: Vectors, kept: Mapping[str, Kept], *, modality: str) -> list[dict[str, Any]]:
+    """Sessions to look at, by role; of images those alone whose picture is kept, while there are enough of these."""
+    first, last = (_shown(v, kept, modality) for v in (before, now))
+    found: list[dict[str, Any]] = []
+    was, is_ = before.rows[first], now.rows[last]
+    roles: list[tuple[str, Vectors, Sequence[int], NDArray[np.int64]]] = [
+        (ROLES[0], before, first, typical(was, EXEMPLARS, before.weights[first])),
+        (ROLES[1], now, last, typical(is_, EXEMPLARS, now.weights[last])),
+    ]
+    if len(before) and len(last):
+        far = np.linalg.norm(is_ - np.average(before.rows, axis=0, weights=before.weights), axis=1)
+        roles.append((ROLES[2], now, last, most_changed(is_, far, EXEMPLARS)))
+    for role, vectors, positions, at in roles:
+        for i in at.tolist():
+            sample = vectors.samples[positions[i]]
+            found.append({"role": role, "sample_id": sample.sample_id, "window": sample.window_us})
+    return found
+
+
+def _shown(vectors: Vectors, kept: Mapping[str, Kept], modality: str) -> list[int]:
+    ids = [sample.sample_id for sample in vectors.samples]
+    at = [i for i, one in enumerate(ids) if one in kept and (kept[one].pictured or modality != "image")]
+    return at if len(at) >= EXEMPLARS else list(range(len(ids)))
+
+
+def _href(sample_id: str, kept: Mapping[str, Kept], modality: str, *, sees: bool) -> str | None:
+    if not sees or sample_id not in kept:
+        return None
+    picture = "/thumbnail" if kept[sample_id].pictured and modality == "image" else ""
+    return f"/api/samples/{quote(sample_id, safe='')}{picture}"

@@ -1,0 +1,137 @@
+"""The page of inputs: what arrives, over time and against the segment's reference. It works without a script."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from sqlalchemy import Connection
+from starlette.requests import Request
+from starlette.responses import Response
+
+from monitor.serve import parameters
+from monitor.serve.access import Caller
+from monitor.serve.anomalies.reading import exemplars
+from monitor.serve.anomalies.words import Clock, headline
+from monitor.serve.context import Context
+from monitor.serve.inputs import courses, mapping
+from monitor.serve.inputs.courses import Drawn
+from monitor.serve.inputs.reading import Seen, Vectors, marks, read, vectors_now, vectors_of
+from monitor.serve.shell import View, ViewQuery, asked, choices, framed
+from monitor.store import inputs
+
+MODALITIES = ("image", "text")
+MOST_ANOMALIES = 20  # listed
+
+
+class InputsQuery(ViewQuery, frozen=True, forbid_unknown_fields=True, rename={"since": "from", "until": "to"}):
+    """A segment and a range, and of which inputs the map is."""
+
+    modality: Literal["", "image", "text"] = ""
+
+
+def page(context: Context, request: Request, caller: Caller) -> Response:
+    """The page as its address says. Raises BadParameter."""
+    query = parameters.read(InputsQuery, request.query_params)
+    clock, sees = Clock(context.config().timezone), caller.role in ("open", "reviewer", "admin")
+    values: dict[str, Any] = {"found": None}
+    with context.store.read() as connection:
+        view = asked(connection, query)
+        offered = choices(connection, view)
+        if not view.empty:
+            seen = read(connection, view, clock.zone)
+            values = _values(connection, view, seen, clock, query.modality, sees=sees)
+    return framed(
+        "inputs.html", context, request, caller, view=view, offered=offered, sees=sees, modality=query.modality,
+        **values,
+    )  # fmt: skip
+
+
+def _values(
+    connection: Connection, view: View, seen: Seen, clock: Clock, modality: str, *, sees: bool
+) -> dict[str, Any]:
+    drawn = Drawn(seen, view, clock.zone, marks(seen, view, linked=False))
+    covered, states = courses.coverage(drawn)
+    total = len(seen.read.looked)
+    waiting, embedded = states.get("pending", 0), states.get("embedded", 0)
+    settled = total - waiting
+    return {
+        "found": {
+            "total": total,
+            "all": seen.read.part == 1,
+            "part": seen.read.part,
+            "waiting": waiting,
+            "embedded": embedded,
+            "coverage": embedded / settled if settled else None,
+            "reasons": [(name, count) for name, count in states.most_common() if name not in ("pending", "embedded")],
+            "other_encoder": sorted(
+                {s.encoder for s in seen.now.samples if s.encoder and s.encoder != seen.encoder}
+            ),
+            "encoder": seen.encoder,
+        },
+        "reference": None if seen.reference is None else {
+            "id": seen.reference.reference_id,
+            "version": seen.reference.version,
+            "from": clock.short(seen.reference.from_us),
+            "to": clock.short(seen.reference.to_us),
+            "sessions": len(seen.before),
+            "overlaps": seen.reference.to_us > view.begin_us and seen.reference.from_us < view.end_us,
+        },
+        "coverage": covered,
+        "words": courses.words(drawn),
+        "agreement": courses.agreement(drawn),
+        "conditions": courses.conditions_of(drawn) if embedded else [],
+        "mix": courses.mix(drawn),
+        "sizes": courses.sizes(drawn),
+        "anomalies": [
+            {"id": row.anomaly_id, "text": headline(row)[0], "opened": clock.short(row.opened_us), "state": row.state,
+             "severity": row.severity}
+            for row in seen.anomalies[:MOST_ANOMALIES]
+        ],
+        "more_anomalies": max(0, len(seen.anomalies) - MOST_ANOMALIES),
+        **_mapped(connection, view, seen, clock, modality, sees=sees),
+    }  # fmt: skip
+
+
+def _mapped(
+    connection: Connection, view: View, seen: Seen, clock: Clock, modality: str, *, sees: bool
+) -> dict[str, Any]:
+    """The map, what may be seen of it, and sessions to look at."""
+    nothing: dict[str, Any] = {"map": None, "exemplars": [], "modalities": [], "of": modality or "image"}
+    if view.one is None or seen.reference is None or not seen.reference.vectors:
+        return nothing
+    before = {kind: vectors_of(seen.before.samples, kind, seen.encoder) for kind in MODALITIES}
+    have = [kind for kind in MODALITIES if len(before[kind])]
+    of = modality or (have[0] if have else "image")
+    was, now = before[of], vectors_now(connection, seen, of)
+    found = mapping.compare(was, now)
+    if found is None:
+        return {**nothing, "of": of, "modalities": have}
+    kept = inputs.kept(connection, _ids(was) + _ids(now))
+    entries = mapping.chosen(was, now, kept, modality=of)
+    shown, _ = exemplars(connection, entries, content=sees)
+    return {
+        "of": of,
+        "modalities": have,
+        "map": mapping.drawn(was, now, *found, kept, clock.short, modality=of, sees=sees),
+        "exemplars": [
+            (
+                role,
+                [
+                    {
+                        "sample_id": one.sample_id,
+                        "time": clock.short(one.time_us),
+                        "pictured": one.pictured and of == "image",
+                        "kept": one.kept,
+                        "event_id": one.event_id,
+                        "texts": [text for text in one.texts if text[0] == "Prompt"] if of == "text" else [],
+                    }
+                    for one in some
+                ],
+            )
+            for role, some in shown.items()
+        ],
+    }
+
+
+def _ids(vectors: Vectors) -> list[str]:
+    return [sample.sample_id for sample in vectors.samples]
