@@ -13,6 +13,7 @@ from monitor.serve.anomalies.reading import thumbnail as pixels_of
 from monitor.serve.context import Context
 from monitor.serve.endpoint import Endpoint, NotFound, Picture
 from monitor.serve.parameters import BadParameter
+from monitor.serve.references.api import REFERENCE_ENDPOINTS
 from monitor.serve.responses import RESPONSE_ENDPOINTS, standing_of
 from monitor.serve.review.endpoints import REVIEW_ENDPOINTS
 from monitor.store import letters, outbox
@@ -178,6 +179,7 @@ ENDPOINTS = (
         "What the false-alarm budget buys: its division, what is spent, and what each stream would find.",
         budget,
     ),
+    *REFERENCE_ENDPOINTS,
     *RESPONSE_ENDPOINTS,
     *REVIEW_ENDPOINTS,
 )

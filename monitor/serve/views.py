@@ -11,10 +11,12 @@ from monitor.serve.access import Caller
 from monitor.serve.anomalies import index
 from monitor.serve.context import Context
 from monitor.serve.inputs import page as inputs
+from monitor.serve.references import page as references
 
 Show = Callable[[Context, Request, Caller], Response]
 
 VIEWS: Mapping[str, Show] = {
     "/anomalies": index.page,
     "/inputs": inputs.page,
+    "/references": references.page,
 }

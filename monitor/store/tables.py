@@ -195,6 +195,18 @@ reference_samples = Table(
     Index(None, "user_key"),
 )
 
+reference_decisions = Table(
+    "reference_decisions",  # append-only: who approved or activated which reference
+    metadata,
+    Column("id", AutoId, primary_key=True, autoincrement=True),
+    Column("time_us", BigInteger, nullable=False),  # wall clock
+    Column("who", String(100), nullable=False),
+    Column("action", String(10), nullable=False),  # approve | activate
+    Column("reference_id", String(64), nullable=False),
+    Column("detail", Text, nullable=False),  # JSON (versioned): note, redacted; the reference it took the place of
+    Index(None, "reference_id"),
+)
+
 stream_states = Table(
     "stream_states",
     metadata,

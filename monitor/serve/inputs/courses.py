@@ -31,9 +31,9 @@ _SHARE = written("1", "")
 NAMES: Final[Mapping[str, str]] = {
     "skew": "Skew", "turned": "Turned on its side or head", "contrast": "Contrast", "brightness": "Brightness",
     "blur": "Blur", "noise": "Noise", "text_density": "Density of text", "text_height": "Height of text",
-    "megapixels": "Size of images", "page_ness": "How much like a page", "characters": "Length of texts",
+    "megapixels": "Size of images", "page_ness": "Likeness to a page", "characters": "Characters of text",
 }  # fmt: skip
-_UNITS = {"skew": "degrees", "megapixels": "megapixels", "text_height": "px", "characters": "characters"}
+_UNITS = {"skew": "°", "megapixels": "MP", "text_height": "px"}
 _SHARES = frozenset({"turned"})  # told as shares; the others as medians
 
 
@@ -152,7 +152,7 @@ def words(drawn: Drawn) -> Words:
     series = [Series(name, drawn.shares(names == name, weights, of_step)) for name in chosen]
     chart = drawn.over_time(
         "concepts", "What the images look like: share of the sessions by nearest word", series, _SHARE,
-        note="Shares are of sampled sessions, each counted 1 / (its chance of being sampled); shaded: 95 % intervals."
+        note="Shares are of sampled sessions, each counted 1 / (its chance of being sampled); the table has 95 % intervals."
         + (f" {len(common) - len(chosen)} rarer words are not drawn." if len(common) > len(chosen) else ""),
     )  # fmt: skip
     rows = []
@@ -256,7 +256,7 @@ def conditions_of(drawn: Drawn) -> list[Course]:
             )
         chart = drawn.over_time(
             f"condition-{condition.name.replace('_', '-')}",
-            f"{name}: {'share of the sessions' if shares else 'median'}{f', {unit}' if unit else ''}",
+            f"{name}: {'share of the sessions' if shares else 'median'}",
             [Series("share" if shares else "median", points)],
             form,
             limits=[] if usual is None else [(usual, "the reference")],
@@ -284,7 +284,8 @@ def mix(drawn: Drawn) -> Chart:
             series.append(Series(name, points))
     return drawn.over_time(
         "mix", "What requests hold: share of the sessions with", series, _SHARE,
-        note="Among the parts that were looked at (sampling.parts); a page of a PDF counts as an image.",
+        note="Among the parts that were looked at (sampling.parts); a page of a PDF counts as an image. The table "
+        "has 95 % intervals.",
     )  # fmt: skip
 
 

@@ -78,8 +78,9 @@ def drawn(
     *,
     modality: str,
     sees: bool,
+    names: tuple[str, str] = ("the reference", "now"),
 ) -> Map:
-    """The map. ``kept``: of the dots' samples; ``when`` writes a time (µs); ``sees``: the caller may see content."""
+    """The map. ``names``: of the periods; ``kept``: of the dots' samples; ``when`` writes a time (µs); ``sees``: the caller may see content."""
     was, is_ = (plane.coordinates(v.rows[:MOST_DOTS]) for v in (before, now))
     both = np.vstack([was, is_])
     low, high = both.min(axis=0), both.max(axis=0)
@@ -96,7 +97,7 @@ def drawn(
 
     def group(name: str, kind: str, vectors: Vectors, points: Float) -> Group:
         dots = [
-            Dot(*at(point), f"{name}, {when(sample.window_us)}", _href(sample.sample_id, kept, modality, sees=sees))
+            Dot(*at(point), f"{name.capitalize()}, {when(sample.window_us)}", _href(sample.sample_id, kept, modality, sees=sees))
             for sample, point in zip(vectors.samples[:MOST_DOTS], points, strict=True)
         ]
         mean = plane.coordinates(np.average(vectors.rows, axis=0, weights=vectors.weights)[None, :])[0]
@@ -104,49 +105,51 @@ def drawn(
         return Group(name, kind, dots, (min(max(x, 0.0), WIDTH), min(max(y, 0.0), height)))
 
     part = f"{percent(sum(plane.part))} %"
-    facts = _facts(found, plane, before, now)
+    facts = _facts(found, plane, before, now, names)
     return Map(
         width=WIDTH,
         height=height,
-        groups=(group("reference", "before", before, was), group("now", "now", now, is_)),
+        groups=(group(names[0], "before", before, was), group(names[1], "now", now, is_)),
         shown=(len(was), len(is_)),
         measured=(len(before), len(now)),
         facts=facts,
         words=(
-            f"{len(was)} sessions of the reference and {len(is_)} of now in the plane that shows {part} of the "
-            f"reference's variance. In full space their means lie {plain(found.distance)} apart, and "
-            f"{percent(found.beyond.value)} % of now's sessions lie farther out than 95 % of the reference's."
+            f"{len(was)} sessions of {names[0]} and {len(is_)} of {names[1]} in the plane that shows {part} of the "
+            f"variance of {names[0]}. In full space their means lie {plain(found.distance)} apart, and "
+            f"{percent(found.beyond.value)} % of the sessions of {names[1]} lie farther out than 95 % of the others."
         ),
         part=part,
     )
 
 
-def _facts(found: Apart, plane: Plane, before: Vectors, now: Vectors) -> list[tuple[str, str, str]]:
-    on_map = np.diff([plane.coordinates(np.average(v.rows, axis=0, weights=v.weights)[None])[0] for v in (before, now)],
-                     axis=0)  # fmt: skip
-    times = found.distance / found.chance if found.chance > 0 else float("inf")
-    how = f"{plain(times)} times as much" if np.isfinite(times) else "no session varies"
+def _facts(
+    found: Apart, plane: Plane, before: Vectors, now: Vectors, names: tuple[str, str]
+) -> list[tuple[str, str, str]]:
+    first, last = (
+        plane.coordinates(np.average(v.rows, axis=0, weights=v.weights)[None, :])[0] for v in (before, now)
+    )  # fmt: skip
+    times = f"; this is {plain(found.distance / found.chance)} times as much" if found.chance > 0 else ""
     return [
         (
             "Means apart, in full space",
             plain(found.distance),
-            f"samples of these sizes lie {plain(found.chance)} apart where nothing changed; this is {how}",
+            f"samples of these sizes lie {plain(found.chance)} apart where nothing changed{times}",
         ),
         (
-            "Sessions of now that are far out",
+            f"Sessions of {names[1]} that are far out",
             f"{percent(found.beyond.value)} %",
-            f"95 % interval {percent(found.beyond.low)} – {percent(found.beyond.high)} %: farther from the reference's "
-            f"mean than 95 % of its own sessions ({plain(found.radius)})",
+            f"95 % interval {percent(found.beyond.low)} – {percent(found.beyond.high)} %: farther from the mean of "
+            f"{names[0]} than 95 % of its own sessions ({plain(found.radius)})",
         ),
         (
-            "Spread of the reference",
+            f"Spread of {names[0]}",
             plain(found.spread),
             "root mean square distance of its sessions from their mean",
         ),
         (
             "Means apart, on the map",
-            plain(float(np.linalg.norm(on_map))),
-            f"the map shows {percent(sum(plane.part))} % of the reference's variance: "
+            plain(float(np.linalg.norm(last - first))),
+            f"it shows {percent(sum(plane.part))} % of the variance of {names[0]}: "
             f"{percent(plane.part[0])} % from left to right, {percent(plane.part[1])} % upward",
         ),
     ]
