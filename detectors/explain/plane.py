@@ -3,7 +3,8 @@
 The map is the plane through the reference's mean along which its sessions vary most (the first two principal
 components), so that where the reference lies does not depend on what it is compared with. A map is a shadow: what is
 near on it may be far apart, and what is far apart in a direction in which the reference hardly varies shows as nothing.
-Hence `Plane.part`, the share of the reference's variance that the plane shows, and `apart`, which measures in full space.
+Hence `Plane.part`, the share of the reference's variance that the plane shows, and `apart`, which measures in full
+space.
 """
 
 from __future__ import annotations

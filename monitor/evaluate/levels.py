@@ -28,8 +28,8 @@ _UNITS = {"nano": "currency", "us": "s", "millionths": "1"}
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """One signal of a reference. ``limits`` is None where it has no level of its own (drift is a distance); its ends are
-    infinite where nothing tells how sure the value is. ``enough``: whether the reference supports judging it."""
+    """One signal of a reference. ``limits`` is None where it has no level of its own (drift is a distance); its ends
+    are infinite where nothing tells how sure the value is. ``enough``: whether the reference supports judging it."""
 
     signal: str
     kind: str
@@ -104,7 +104,8 @@ def _level(stream: FittedStream, summary: Summary | None, confidence: float) -> 
                 low, high = min(found.low, stream.threshold), max(found.high, stream.threshold)
         return _UNITS.get(unit, unit), Limits(stream.threshold / divisor, float(low) / divisor, float(high) / divisor)
     if isinstance(fit, VolumeReference):
-        mean, factor = float(fit.mean.mean()), float(np.exp(fit.level_error))
+        # The limit of the level's error, days that differ included, without what is never called a change.
+        mean, factor = float(fit.mean.mean()), max(1.0, float(np.exp(fit.level_error)) / spec.min_effect)
         return "/h", Limits(mean, mean / factor, mean * factor)
     if isinstance(fit, AgreementReference):
         n = fit.below.trials

@@ -73,7 +73,9 @@ class Drawn:
             step_us=self.seen.steps.step_us, marks=self.marks, limits=limits, zero=zero, note=note,
         )  # fmt: skip
 
-    def points(self, values: Float, weights: Float, of_step: Int64, of: Callable[[Float, Float], Limits]) -> list[Point]:
+    def points(
+        self, values: Float, weights: Float, of_step: Int64, of: Callable[[Float, Float], Limits]
+    ) -> list[Point]:
         """A point for each step with enough values that are not NaN."""
         found, seen = [], np.isfinite(values)
         values, weights, of_step = values[seen], weights[seen], of_step[seen]
@@ -152,7 +154,7 @@ def words(drawn: Drawn) -> Words:
     series = [Series(name, drawn.shares(names == name, weights, of_step)) for name in chosen]
     chart = drawn.over_time(
         "concepts", "What the images look like: share of the sessions by nearest word", series, _SHARE,
-        note="Shares are of sampled sessions, each counted 1 / (its chance of being sampled); the table has 95 % intervals."
+        note="Of sampled sessions, each counted 1 / (its chance of being sampled); the table has 95 % intervals."
         + (f" {len(common) - len(chosen)} rarer words are not drawn." if len(common) > len(chosen) else ""),
     )  # fmt: skip
     rows = []
@@ -203,7 +205,9 @@ def agreement(drawn: Drawn) -> Agreement:
         first, last = share((was < bound).astype(float), u), share(below[known], weights[known])
         rows = (
             Row("median cosine", _number(usual, ""), _number(is_, ""), _change(usual, is_, ""), False),
-            Row("share below the reference's 5 % point", _percent(first), _percent(last), _points_of(first, last), False),
+            Row(
+                "share below the reference's 5 % point", _percent(first), _percent(last), _points_of(first, last), False
+            ),
         )
     chart = drawn.over_time(
         "agreement",

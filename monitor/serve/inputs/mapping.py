@@ -80,7 +80,8 @@ def drawn(
     sees: bool,
     names: tuple[str, str] = ("the reference", "now"),
 ) -> Map:
-    """The map. ``names``: of the periods; ``kept``: of the dots' samples; ``when`` writes a time (µs); ``sees``: the caller may see content."""
+    """The map. ``kept``: of the dots' samples; ``when`` writes a time (µs); ``sees``: the caller may see content;
+    ``names``: of the periods."""
     was, is_ = (plane.coordinates(v.rows[:MOST_DOTS]) for v in (before, now))
     both = np.vstack([was, is_])
     low, high = both.min(axis=0), both.max(axis=0)
@@ -97,7 +98,11 @@ def drawn(
 
     def group(name: str, kind: str, vectors: Vectors, points: Float) -> Group:
         dots = [
-            Dot(*at(point), f"{name.capitalize()}, {when(sample.window_us)}", _href(sample.sample_id, kept, modality, sees=sees))
+            Dot(
+                *at(point),
+                f"{name.capitalize()}, {when(sample.window_us)}",
+                _href(sample.sample_id, kept, modality, sees=sees),
+            )
             for sample, point in zip(vectors.samples[:MOST_DOTS], points, strict=True)
         ]
         mean = plane.coordinates(np.average(vectors.rows, axis=0, weights=vectors.weights)[None, :])[0]
@@ -128,6 +133,8 @@ def _facts(
     first, last = (
         plane.coordinates(np.average(v.rows, axis=0, weights=v.weights)[None, :])[0] for v in (before, now)
     )  # fmt: skip
+    share, far = [percent(part) for part in plane.part], found.beyond
+    interval = f"{percent(far.low)} – {percent(far.high)} %"
     times = f"; this is {plain(found.distance / found.chance)} times as much" if found.chance > 0 else ""
     return [
         (
@@ -137,9 +144,8 @@ def _facts(
         ),
         (
             f"Sessions of {names[1]} that are far out",
-            f"{percent(found.beyond.value)} %",
-            f"95 % interval {percent(found.beyond.low)} – {percent(found.beyond.high)} %: farther from the mean of "
-            f"{names[0]} than 95 % of its own sessions ({plain(found.radius)})",
+            f"{percent(far.value)} %",
+            f"95 % interval {interval}; farther from the mean of {names[0]} than 95 % of its own",
         ),
         (
             f"Spread of {names[0]}",
@@ -149,8 +155,7 @@ def _facts(
         (
             "Means apart, on the map",
             plain(float(np.linalg.norm(last - first))),
-            f"it shows {percent(sum(plane.part))} % of the variance of {names[0]}: "
-            f"{percent(plane.part[0])} % from left to right, {percent(plane.part[1])} % upward",
+            f"of the variance of {names[0]}, {share[0]} % lies from left to right, {share[1]} % upward",
         ),
     ]
 

@@ -49,7 +49,7 @@ def page(context: Context, request: Request, caller: Caller) -> Response:
 def _values(
     connection: Connection, view: View, seen: Seen, clock: Clock, modality: str, *, sees: bool
 ) -> dict[str, Any]:
-    drawn = Drawn(seen, view, clock.zone, marks(seen, view, linked=False))
+    drawn = Drawn(seen, view, clock.zone, marks(seen, view))
     covered, states = courses.coverage(drawn)
     total = len(seen.read.looked)
     waiting, embedded = states.get("pending", 0), states.get("embedded", 0)
@@ -87,6 +87,7 @@ def _values(
              "severity": row.severity}
             for row in seen.anomalies[:MOST_ANOMALIES]
         ],
+        "shaded": bool(drawn.marks),
         "more_anomalies": max(0, len(seen.anomalies) - MOST_ANOMALIES),
         **_mapped(connection, view, seen, clock, modality, sees=sees),
     }  # fmt: skip

@@ -18,7 +18,7 @@ from monitor.evaluate.sampled import most_used_encoder, rank, session_vectors, u
 from monitor.serve.anomalies.words import headline
 from monitor.serve.charts import Mark
 from monitor.serve.shell import View
-from monitor.store import inputs, reads
+from monitor.store import coverage, inputs, reads
 from monitor.store.anomalies import AnomalyRow, overlapping
 from monitor.store.evaluation import SampleRow
 from monitor.store.inputs import Copied, Inputs
@@ -134,17 +134,15 @@ def vectors_now(connection: Connection, seen: Seen, modality: str) -> Vectors:
     return vectors_of(inputs.with_vectors(connection, chosen), modality, seen.encoder)
 
 
-def marks(seen: Seen, view: View, *, linked: bool) -> list[Mark]:
-    """Anomalies of the inputs as stretches of a chart. ``linked``: listed below it, too."""
-    return [
-        Mark(
-            x=max(int(row.document.get("since", {}).get("low", row.opened_us)), view.begin_us),
-            text=headline(row)[0],
-            end=view.end_us if row.resolved_us is None else row.resolved_us,
-            href=f"/anomalies/{row.anomaly_id}" if linked else None,
-        )
-        for row in seen.anomalies
-    ]
+def marks(seen: Seen, view: View) -> list[Mark]:
+    """Anomalies of a segment's inputs as stretches of a chart: those that begin or end in the range."""
+    found = []
+    for row in seen.anomalies if view.one is not None else []:
+        begin = int(row.document.get("since", {}).get("low", row.opened_us))
+        end = view.end_us if row.resolved_us is None else min(row.resolved_us, view.end_us)
+        if begin > view.begin_us or end < view.end_us:
+            found.append(Mark(max(begin, view.begin_us), headline(row)[0], end=end))
+    return found
 
 
 def _anomalies(connection: Connection, view: View) -> list[AnomalyRow]:
@@ -170,7 +168,7 @@ def _sizes(connection: Connection, view: View, steps: Steps) -> dict[int, Summar
         view.begin_us,
         view.end_us,
         lambda row: steps.number(row.window_us),
-        coarsest=reads.HOUR,
+        coarsest=coverage.HOUR,
         segment=view.one,
         selection=Selection(frozenset({"input_bytes"}), thinned=False, users=False),
     )

@@ -125,9 +125,7 @@ def listed_references(context: Context, request: Request, query: ReferenceQuery,
             connection, segment=query.segment, states=states, limit=query.limit + 1, offset=query.offset
         )
     following = query.offset + query.limit if len(found) > query.limit else None
-    return References(
-        [shown(head) for head in found[: query.limit]], models.Page(query.limit, query.offset, following)
-    )
+    return References([shown(head) for head in found[: query.limit]], models.Page(query.limit, query.offset, following))
 
 
 def reference(context: Context, request: Request, query: parameters.Nothing, caller: Caller) -> FullReference:

@@ -17,7 +17,7 @@ from detectors.explain.weighted import Limits
 from monitor.config.model import Config
 from monitor.config.units import format_duration
 from monitor.evaluate.levels import Level, Line
-from monitor.evaluate.status import learning
+from monitor.evaluate.status import Learning, learning
 from monitor.serve import parameters
 from monitor.serve.access import Caller
 from monitor.serve.anomalies.words import Clock
@@ -81,10 +81,7 @@ def page(context: Context, request: Request, caller: Caller) -> Response:
     return framed(
         "references.html", context, request, caller, status=status,
         segment=query.segment, names=names, sees=sees, closed=closed,
-        learns=[
-            {"segment": one.segment, "until": clock.short(one.until_us), "over": closed is not None and one.until_us <= closed}
-            for one in learns if query.segment in ("", one.segment)
-        ][:MOST_WAITING],
+        learns=[_learning(one, closed, clock) for one in learns if query.segment in ("", one.segment)][:MOST_WAITING],
         more_learn=max(0, len(learns) - MOST_WAITING) if not query.segment else 0,
         learn=format_duration(config.reference.learn), automatic=config.reference.auto_activate,
         may=may, csrf=caller.session.csrf if may and caller.session is not None else "",
@@ -92,6 +89,14 @@ def page(context: Context, request: Request, caller: Caller) -> Response:
         who=caller.reviewer or caller.role,
         **values,
     )  # fmt: skip
+
+
+def _learning(one: Learning, closed: int | None, clock: Clock) -> dict[str, Any]:
+    return {
+        "segment": one.segment,
+        "until": clock.short(one.until_us),
+        "over": closed is not None and one.until_us <= closed,
+    }
 
 
 def _overview(connection: Connection, query: ReferencesQuery, clock: Clock) -> dict[str, Any]:
@@ -141,8 +146,8 @@ def _segment(
     in_use = next((head for head in heads if head.state == "active"), heads[0] if heads else None)
     other = next((head for head in heads if in_use is not None and head.version != in_use.version), None)
     values["chosen"] = (
-        (a or other or in_use).version if heads and in_use else None,  # type: ignore[union-attr]
-        (b or in_use).version if heads and in_use else None,  # type: ignore[union-attr]
+        (a or other or in_use).version if heads and in_use else None,
+        (b or in_use).version if heads and in_use else None,
     )
     if a is not None and b is not None:
         values |= _compared(context, connection, a, b, clock, sees=sees)
@@ -263,11 +268,15 @@ def _changed(line: Line) -> Cell:
         scale, sign, unit = 1.0, "+" if line.signal == "agreement" else "", "sd"
     else:
         scale, sign, unit = 100.0, "+", "points" if line.told == "added" else "%"
-    value, low, high = (scale * v for v in (line.change.value, line.change.low, line.change.high))
-    text = f"{value:{sign}.3g} {unit}" if abs(value) < 1000 else f"{value:{sign}.0f} {unit}"
-    if not (math.isfinite(low) and math.isfinite(high)):
-        return Cell(text)
-    return Cell(text, f"{low:{sign}.3g} – {high:{sign}.3g}")
+    value, low, high = (_signed(scale * v, sign) for v in (line.change.value, line.change.low, line.change.high))
+    note = f"{low} – {high}" if math.isfinite(line.change.low) and math.isfinite(line.change.high) else ""
+    return Cell(f"{value} {unit}", note)
+
+
+def _signed(value: float, sign: str) -> str:
+    if not value or not math.isfinite(value):
+        return "0"
+    return f"{value:{sign}.0f}" if abs(value) >= 1000 else f"{value:{sign}.3g}"
 
 
 def _address(query: ReferencesQuery) -> str:
