@@ -104,9 +104,7 @@ def reference(segment: str, version: int) -> Reference:
         ReferenceSample(_name(i, "r"), "fit" if i % 2 else "held", packed(kept_session(segment, i, version)))
         for i in range(KEPT)
     ]
-    vectors = np.stack(
-        [np.frombuffer(vector(1000 + i, False), dtype="<f2").astype(np.float64) for i in range(KEPT)]
-    )
+    vectors = np.stack([np.frombuffer(vector(1000 + i, False), dtype="<f2").astype(np.float64) for i in range(KEPT)])
     fitted = EmbeddingReference.fit(vectors[::2], vectors[1::2], rng=np.random.default_rng(1))
     found.streams["image_drift"] = FittedStream(spec_of("image_drift"), fitted)
     return found

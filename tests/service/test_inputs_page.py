@@ -142,7 +142,11 @@ def test_viewers_see_no_pixels_and_no_links_to_them(tmp_path: Path) -> None:
     said = {role: tokens.create(opened, role, now_us=NOW_US, note="Dana").secret for role in ("viewer", "reviewer")}
     asked = client(opened)
     assert asked.get(AT).status_code == 401
-    assert asked.get(AT, {"accept": "text/html"}).headers["location"].startswith("/login?next=%2Finputs%3Fsegment%3Dinvoice")
+    assert (
+        asked.get(AT, {"accept": "text/html"})
+        .headers["location"]
+        .startswith("/login?next=%2Finputs%3Fsegment%3Dinvoice")
+    )
     page = asked.get(AT, bearer(said["viewer"])).text
     assert page.count("<circle") > 100
     for absent in ("/api/samples/", "thumbnail", "<img", "map.js"):
