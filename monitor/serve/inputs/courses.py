@@ -27,6 +27,7 @@ Int64 = NDArray[np.int64]
 LEAST = 5  # sessions of a step, below which it is a gap
 TAIL = 0.05  # of the reference's sessions, those that match their text least
 LEVEL = 0.95
+MOST_CHANGED, FIRST = 6, 4  # conditions that are drawn: of those that changed, or of all where none did
 _SHARE = written("1", "")
 NAMES: Final[Mapping[str, str]] = {
     "skew": "Skew", "turned": "Turned on its side or head", "contrast": "Contrast", "brightness": "Brightness",
@@ -224,15 +225,17 @@ def agreement(drawn: Drawn) -> Agreement:
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """A condition over time, and how it compares with the reference."""
+    """A condition over time (``chart`` is None where it is not asked for), and how it compares with the reference."""
 
-    chart: Chart
+    name: str
+    chart: Chart | None
     row: Row | None
     named: bool
 
 
-def conditions_of(drawn: Drawn) -> list[Course]:
-    """Conditions of images and texts, those that changed first."""
+def conditions_of(drawn: Drawn, *, every: bool) -> list[Course]:
+    """Conditions of images and texts, those that changed first; drawn are `MOST_CHANGED` of these, where none changed
+    the first `FIRST`, or ``every`` one."""
     seen = drawn.seen
     now = {**seen.now.images(), **seen.now.texts()}
     before = {**seen.before.images(), **seen.before.texts()} if len(seen.before) else {}
@@ -241,11 +244,11 @@ def conditions_of(drawn: Drawn) -> list[Course]:
     moved = _moved(have, before, now, seen)
     order = {one.condition.name: i for i, one in enumerate(moved.values())}
     have.sort(key=lambda c: (c.name not in moved or not moved[c.name].named, order.get(c.name, len(order))))
-    found = []
+    found: list[Course] = []
+    drawn_first = min(MOST_CHANGED, sum(one.named for one in moved.values())) or FIRST
     for condition in have:
         one, values = moved.get(condition.name), now[condition.name]
         name, unit, shares = NAMES[condition.name], _UNITS.get(condition.name, ""), condition.name in _SHARES
-        points = (drawn.shares if shares else drawn.medians)(values, weights, seen.of_step)
         form = _SHARE if shares else _form(unit)
         usual, row = None, None
         if one is not None:
@@ -258,6 +261,10 @@ def conditions_of(drawn: Drawn) -> list[Course]:
                 _points_of(was, is_) if shares else _told(one, unit),
                 one.named,
             )
+        if len(found) >= drawn_first and not every:
+            found.append(Course(name, None, row, one is not None and one.named))
+            continue
+        points = (drawn.shares if shares else drawn.medians)(values, weights, seen.of_step)
         chart = drawn.over_time(
             f"condition-{condition.name.replace('_', '-')}",
             f"{name}: {'share of the sessions' if shares else 'median'}",
@@ -266,7 +273,7 @@ def conditions_of(drawn: Drawn) -> list[Course]:
             limits=[] if usual is None else [(usual, "the reference")],
             zero=shares,
         )
-        found.append(Course(chart, row, one is not None and one.named))
+        found.append(Course(name, chart, row, one is not None and one.named))
     return found
 
 

@@ -24,9 +24,10 @@ MOST_ANOMALIES = 20  # listed
 
 
 class InputsQuery(ViewQuery, frozen=True, forbid_unknown_fields=True, rename={"since": "from", "until": "to"}):
-    """A segment and a range, and of which inputs the map is."""
+    """A segment and a range; of which inputs the map is, and whether all conditions are drawn."""
 
     modality: Literal["", "image", "text"] = ""
+    conditions: Literal["", "all"] = ""
 
 
 def page(context: Context, request: Request, caller: Caller) -> Response:
@@ -39,7 +40,7 @@ def page(context: Context, request: Request, caller: Caller) -> Response:
         offered = choices(connection, view)
         if not view.empty:
             seen = read(connection, view, clock.zone)
-            values = _values(connection, view, seen, clock, query.modality, sees=sees)
+            values = _values(connection, view, seen, clock, query, sees=sees)
     return framed(
         "inputs.html", context, request, caller, view=view, offered=offered, sees=sees, modality=query.modality,
         **values,
@@ -47,7 +48,7 @@ def page(context: Context, request: Request, caller: Caller) -> Response:
 
 
 def _values(
-    connection: Connection, view: View, seen: Seen, clock: Clock, modality: str, *, sees: bool
+    connection: Connection, view: View, seen: Seen, clock: Clock, query: InputsQuery, *, sees: bool
 ) -> dict[str, Any]:
     drawn = Drawn(seen, view, clock.zone, marks(seen, view))
     covered, states = courses.coverage(drawn)
@@ -79,7 +80,7 @@ def _values(
         "coverage": covered,
         "words": courses.words(drawn),
         "agreement": courses.agreement(drawn),
-        "conditions": courses.conditions_of(drawn) if embedded else [],
+        "conditions": courses.conditions_of(drawn, every=query.conditions == "all") if embedded else [],
         "mix": courses.mix(drawn),
         "sizes": courses.sizes(drawn),
         "anomalies": [
@@ -89,7 +90,7 @@ def _values(
         ],
         "shaded": bool(drawn.marks),
         "more_anomalies": max(0, len(seen.anomalies) - MOST_ANOMALIES),
-        **_mapped(connection, view, seen, clock, modality, sees=sees),
+        **_mapped(connection, view, seen, clock, query.modality, sees=sees),
     }  # fmt: skip
 
 

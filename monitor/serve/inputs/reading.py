@@ -28,8 +28,8 @@ from monitor.times import HOUR_US
 Float = NDArray[np.float64]
 
 DRIFT: Final = ("image_drift", "text_drift", "agreement")  # the signals of inputs
-MOST_SAMPLES = 2000  # of the range
-MOST_MEASURED = 600  # of the reference, and of now, whose vectors are compared
+MOST_SAMPLES = 1500  # of the range
+MOST_MEASURED = 400  # of the reference, and of now, whose vectors are compared
 MOST_ANOMALIES = 100
 STEPS: Final = 30  # of a range, at most: a step is to hold enough sessions for a share
 _STEP_HOURS = (1, 2, 3, 6, 12, 24, 48, 96, 168, 336)
