@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import delete, update
 
 from detectors.explain.plane import Plane, apart
+from detectors.explain.weighted import median
 from monitor.serve.cells import percent, plain
 from monitor.serve.review.pages import POLICY
 from monitor.store import tokens
@@ -123,13 +124,18 @@ def test_the_map_and_what_it_does_not_show(page: str, filled: Filled) -> None:
         assert f"<h3>{role}</h3>" in page
 
 
-def test_conditions_agreement_and_anomalies(page: str, filled: Filled) -> None:
-    changed = page.index("Changed beyond chance against the reference:")
-    others = page.index("The others over time")
-    assert changed < page.index('<h3 id="condition-contrast">') < others
-    assert changed < page.index('<h3 id="condition-skew">') < others
-    assert others < page.index('<h3 id="condition-turned">')
-    assert '<h3 id="condition-blur">' not in page  # never measured is not drawn
+def test_conditions_agreement_and_anomalies(store: Store, page: str, filled: Filled) -> None:
+    assert "Changed beyond chance against the reference:" in page
+    assert re.findall(r'<h3 id="condition-([a-z-]+)">', page) == ["contrast", "skew"]
+    told = re.search(r'Not drawn: (.*?)\. <a href="([^"]*)#conditions-title">', page)
+    assert told
+    assert told[1] == "turned on its side or head, characters of text"  # never measured is not told
+    everything = client(store).get(told[2].replace("&amp;", "&")).text
+    assert re.findall(r'<h3 id="condition-([a-z-]+)">', everything) == ["contrast", "skew", "turned", "characters"]
+    table = table_of(page, "Contrast: median")
+    mine = [row for row in filled.rows if END - 2 * DAY_US <= row[0] < END - 2 * DAY_US + 6 * HOUR_US]
+    limits = median([row[4] for row in mine], [1 / row[1] for row in mine], 0.95)
+    assert f"<td>{plain(limits.value)} ({plain(limits.low)} – {plain(limits.high)})</td>" in table
     assert "Agreement of images with their request&#39;s text: median cosine" in page
     assert page.count(f'<li><a href="/anomalies/{filled.anomaly}">') == 1
     assert page.count('<rect class="mark anomaly"') > 4

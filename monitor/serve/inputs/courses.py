@@ -20,6 +20,7 @@ from monitor.serve.cells import Cell, percent, plain, written
 from monitor.serve.charts import MOST_SERIES, Chart, Mark, Point, Series, over_time
 from monitor.serve.inputs.reading import Seen
 from monitor.serve.shell import View
+from monitor.times import DAY_US
 
 Float = NDArray[np.float64]
 Int64 = NDArray[np.int64]
@@ -27,7 +28,7 @@ Int64 = NDArray[np.int64]
 LEAST = 5  # sessions of a step, below which it is a gap
 TAIL = 0.05  # of the reference's sessions, those that match their text least
 LEVEL = 0.95
-MOST_CHANGED, FIRST = 6, 4  # conditions that are drawn: of those that changed, or of all where none did
+MOST_CHANGED, FIRST = 4, 4  # conditions that are drawn: of those that changed, or of all where none did
 _SHARE = written("1", "")
 NAMES: Final[Mapping[str, str]] = {
     "skew": "Skew", "turned": "Turned on its side or head", "contrast": "Contrast", "brightness": "Brightness",
@@ -74,6 +75,10 @@ class Drawn:
             step_us=self.seen.steps.step_us, marks=self.marks, limits=limits, zero=zero, note=note,
         )  # fmt: skip
 
+    def inside(self, at_us: int) -> int:
+        """The middle of a step, within the range."""
+        return min(max(at_us, self.view.begin_us), self.view.end_us - 1)
+
     def points(
         self, values: Float, weights: Float, of_step: Int64, of: Callable[[Float, Float], Limits]
     ) -> list[Point]:
@@ -84,8 +89,7 @@ class Drawn:
             mine = of_step == step
             if int(mine.sum()) >= LEAST:
                 limits = of(values[mine], weights[mine])
-                middle = min(max(self.seen.steps.middle(step), self.view.begin_us), self.view.end_us - 1)
-                found.append(Point(middle, limits.value, limits.low, limits.high))
+                found.append(Point(self.inside(self.seen.steps.middle(step)), limits.value, limits.low, limits.high))
         return found
 
     def shares(self, member: ArrayLike, weights: Float, of_step: Int64) -> list[Point]:
@@ -116,8 +120,7 @@ def coverage(drawn: Drawn) -> tuple[Chart, Counter[str]]:
         points = []
         for step in np.unique(of_step[settled]).tolist():
             mine = settled & (of_step == step)
-            middle = min(max(drawn.seen.steps.middle(step), drawn.view.begin_us), drawn.view.end_us - 1)
-            points.append(Point(middle, float(member[mine].mean())))
+            points.append(Point(drawn.inside(drawn.seen.steps.middle(step)), float(member[mine].mean())))
         series.append(Series(name if name == "embedded" else f"missing: {name}", points))
     chart = drawn.over_time("coverage", "Share of the sampled inputs that were embedded", series, _SHARE)
     return chart, counts
@@ -307,16 +310,17 @@ def sizes(drawn: Drawn) -> Chart | None:
     series = []
     for name, quantile in (("median", 0.5), ("p95", 0.95)):
         points = []
-        for step, summary in drawn.seen.sizes.items():
+        for at, summary in drawn.seen.sizes.items():
             histogram = summary.histogram("input_bytes")
             value, interval = histogram.quantile(quantile), histogram.quantile_interval(quantile)
             if value is not None and interval is not None:
-                middle = min(max(drawn.seen.steps.middle(step), drawn.view.begin_us), drawn.view.end_us - 1)
-                points.append(Point(middle, value / 1024, interval.low / 1024, interval.high / 1024))
+                points.append(Point(drawn.inside(at), value / 1024, interval.low / 1024, interval.high / 1024))
         series.append(Series(name, points))
-    return drawn.over_time(
-        "sizes", "Size of a request's inputs, KiB", series, _form("KiB"), note="Of all events, not of the sample."
-    )
+    return over_time(
+        "sizes", "Size of a request's inputs", series, (drawn.view.begin_us, drawn.view.end_us), drawn.zone,
+        _form("KiB"),
+        step_us=max(drawn.seen.steps.step_us, DAY_US), marks=drawn.marks, note="Of all events, not of the sample.",
+    )  # fmt: skip
 
 
 # -- figures --------------------------------------------------------------------------------------------------

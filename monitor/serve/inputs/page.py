@@ -101,10 +101,10 @@ def _mapped(
     nothing: dict[str, Any] = {"map": None, "exemplars": [], "modalities": [], "of": modality or "image"}
     if view.one is None or seen.reference is None or not seen.reference.vectors:
         return nothing
-    before = {kind: vectors_of(seen.before.samples, kind, seen.encoder) for kind in MODALITIES}
-    have = [kind for kind in MODALITIES if len(before[kind])]
+    embedded = {part[0] for sample in seen.before.samples for part in sample.parts if part[1] is not None}
+    have = [kind for kind in MODALITIES if kind in embedded]
     of = modality or (have[0] if have else "image")
-    was, now = before[of], vectors_now(connection, seen, of)
+    was, now = vectors_of(seen.before.samples, of, seen.encoder), vectors_now(connection, seen, of)
     found = mapping.compare(was, now)
     if found is None:
         return {**nothing, "of": of, "modalities": have}

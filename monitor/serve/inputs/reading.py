@@ -23,14 +23,15 @@ from monitor.store.anomalies import AnomalyRow, overlapping
 from monitor.store.evaluation import SampleRow
 from monitor.store.inputs import Copied, Inputs
 from monitor.store.references import ReferenceSample
-from monitor.times import HOUR_US
+from monitor.times import DAY_US, HOUR_US
 
 Float = NDArray[np.float64]
 
 DRIFT: Final = ("image_drift", "text_drift", "agreement")  # the signals of inputs
-MOST_SAMPLES = 1500  # of the range
+MOST_SAMPLES = 1200  # of the range
 MOST_MEASURED = 400  # of the reference, and of now, whose vectors are compared
 MOST_ANOMALIES = 100
+MOST_BY_HOUR_US = 2 * DAY_US  # a range whose sizes are told by step; of longer ones by day
 STEPS: Final = 30  # of a range, at most: a step is to hold enough sessions for a share
 _STEP_HOURS = (1, 2, 3, 6, 12, 24, 48, 96, 168, 336)
 
@@ -87,7 +88,7 @@ class Seen:
     reference: Copied | None
     before: Sessions
     anomalies: list[AnomalyRow]
-    sizes: Mapping[int, Summary]  # by step: bytes of input, over all events
+    sizes: Mapping[int, Summary]  # bytes of input over all events, by the middle of the hours or day they came in
 
     @property
     def embedded(self) -> Sessions:
@@ -110,7 +111,7 @@ def read(connection: Connection, view: View, zone: ZoneInfo) -> Seen:
         reference=copy,
         before=sessions_of([] if copy is None else copy.vectors),
         anomalies=_anomalies(connection, view),
-        sizes=_sizes(connection, view, steps),
+        sizes=_sizes(connection, view, steps, zone),
     )
 
 
@@ -160,16 +161,24 @@ def _drifts(fact: Mapping[str, Any], segment: str | None) -> bool:
     return fact.get("signal") in DRIFT and segment in (None, fact.get("subject"))
 
 
-def _sizes(connection: Connection, view: View, steps: Steps) -> dict[int, Summary]:
-    if view.one is None:  # sums over all segments of every step would take too long
+def _sizes(connection: Connection, view: View, steps: Steps, zone: ZoneInfo) -> dict[int, Summary]:
+    if view.one is None:  # sums over all segments would take too long
         return {}
+    by_day = view.end_us - view.begin_us > MOST_BY_HOUR_US
+
+    def middle(row: reads.Row) -> int:
+        if not by_day:
+            return steps.middle(steps.number(row.window_us))
+        day = datetime.fromtimestamp(row.window_us / 1e6, zone).replace(hour=12, minute=0, second=0, microsecond=0)
+        return round(day.timestamp() * 1e6)
+
     found, _ = reads.merged_by(
         connection,
         view.begin_us,
         view.end_us,
-        lambda row: steps.number(row.window_us),
-        coarsest=coverage.HOUR,
+        middle,
+        coarsest=coverage.DAY if by_day else coverage.HOUR,
         segment=view.one,
         selection=Selection(frozenset({"input_bytes"}), thinned=False, users=False),
     )
-    return {number: merged.summary for number, merged in found.items()}
+    return {at: merged.summary for at, merged in found.items()}
