@@ -82,6 +82,13 @@ def inputs(connection: Connection, segment: str | None, from_us: int, to_us: int
     return Inputs(looked, total, minutes / _OF)
 
 
+def any_sample(connection: Connection, segment: str) -> bool:
+    """Whether any sample of the segment is kept."""
+    return (
+        connection.execute(select(samples.c.sample_id).where(samples.c.segment == segment).limit(1)).first() is not None
+    )
+
+
 def _minute() -> ColumnElement[int]:
     """A window's place in an order of minutes, 0 to `_OF` - 1: of those below k no two lie close."""
     return ((samples.c.window_us // MINUTE_US) % _OF * _STEP) % _OF

@@ -185,7 +185,13 @@ def test_what_to_do_where_there_is_nothing(store: Store, filled: Filled, tmp_pat
     asked = client(store)
     assert "Nothing was sampled here" in asked.get("/inputs?segment=quiet").text
     assert "sampling.per_hour" in asked.get("/inputs?segment=quiet").text
-    assert "is its name right?" in asked.get("/inputs?segment=nobody").text
+    assert asked.get("/inputs?segment=quiet").status_code == 200
+    nobody = asked.get("/inputs?segment=nobody")
+    assert nobody.status_code == 404
+    assert "is its name right?" in nobody.text
+    earlier = asked.get(f"{AT}&from=2025-01-01&to=2025-01-02")
+    assert earlier.status_code == 200
+    assert "Nothing was sampled here" in earlier.text
     opened = open_store(f"sqlite:///{tmp_path / 'd.db'}")
     asked = client(opened)
     assert "No event was read yet." in asked.get("/inputs").text

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from monitor.serve import parameters
 from monitor.serve.access import Caller
+from monitor.serve.anomalies.page import SEES
 from monitor.serve.anomalies.reading import exemplars
 from monitor.serve.anomalies.words import Clock, headline
 from monitor.serve.context import Context
@@ -33,16 +34,20 @@ class InputsQuery(ViewQuery, frozen=True, forbid_unknown_fields=True, rename={"s
 def page(context: Context, request: Request, caller: Caller) -> Response:
     """The page as its address says. Raises BadParameter."""
     query = parameters.read(InputsQuery, request.query_params)
-    clock, sees = Clock(context.config().timezone), caller.role in ("open", "reviewer", "admin")
+    clock, sees = Clock(context.config().timezone), caller.role in SEES
     values: dict[str, Any] = {"found": None}
+    known = True
     with context.store.read() as connection:
         view = asked(connection, query)
         offered = choices(connection, view)
         if not view.empty:
             seen = read(connection, view, clock.zone)
+            known = view.one is None or view.one in offered or bool(seen.read.total) or seen.reference is not None
+            known = known or inputs.any_sample(connection, view.segment)
             values = _values(connection, view, seen, clock, query, sees=sees)
     return framed(
         "inputs.html", context, request, caller, view=view, offered=offered, sees=sees, modality=query.modality,
+        status=200 if known else 404,
         **values,
     )  # fmt: skip
 

@@ -20,6 +20,7 @@ from monitor.evaluate.levels import Level, Line
 from monitor.evaluate.status import Learning, learning
 from monitor.serve import parameters
 from monitor.serve.access import Caller
+from monitor.serve.anomalies.page import SEES
 from monitor.serve.anomalies.words import Clock
 from monitor.serve.cells import Cell, percent, plain, written
 from monitor.serve.context import Context
@@ -63,7 +64,7 @@ def page(context: Context, request: Request, caller: Caller) -> Response:
     query = parameters.read(ReferencesQuery, request.query_params)
     config = context.config()
     clock = Clock(config.timezone)
-    sees = caller.role in ("open", "reviewer", "admin")
+    sees = caller.role in SEES
     status = 200
     with context.store.read() as connection:
         closed = listing.closed_until(connection)

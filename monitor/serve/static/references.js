@@ -1,6 +1,7 @@
 // Deciding about references: a button sends one decision, and the page is read again, which shows what stands.
 
-const TIMEOUT_MS = 15000;
+import { send } from "./sending.js";
+
 const { csrf } = document.body.dataset;
 const $ = (name) => document.getElementById(name);
 const KEPT = "driftline-decided";
@@ -11,27 +12,10 @@ function tell(name, text) {
   for (const each of ["said", "failed"]) { $(each).hidden = each !== name; $(each).textContent = each === name ? text : ""; }
 }
 
-async function send(id, body) {
-  const stop = new AbortController();
-  const timer = setTimeout(() => stop.abort(), TIMEOUT_MS);
-  try {
-    const answer = await fetch(`/api/references/${id}/decisions`, {
-      method: "POST", signal: stop.signal, cache: "no-store", credentials: "same-origin", body: JSON.stringify(body),
-      headers: { "content-type": "application/json", "x-csrf-token": csrf },
-    });
-    if (answer.ok) return "";
-    const found = await answer.json();
-    const again = answer.status === 401 || answer.status === 403 ? " Reload the page, and log in again if it asks." : "";
-    return (found.error || "no reason was given") + again;
-  } catch {
-    return "driftline cannot be reached; nothing was changed: press again when it can";
-  } finally { clearTimeout(timer); }
-}
-
 async function decide(button, action, note) {
   if (button.getAttribute("aria-busy") === "true") return;
   button.setAttribute("aria-busy", "true");
-  const problem = await send(button.dataset.id, { action, note });
+  const problem = await send(`/api/references/${button.dataset.id}/decisions`, csrf, { action, note });
   button.removeAttribute("aria-busy");
   if ($("sure").open) $("sure").close();
   if (problem) { tell("failed", `Nothing was changed: ${problem}`); return; }
