@@ -11,12 +11,18 @@ from monitor.serve.access import Caller
 from monitor.serve.anomalies import index
 from monitor.serve.context import Context
 from monitor.serve.inputs import page as inputs
+from monitor.serve.latency import page as latency
+from monitor.serve.overview import page as overview
 from monitor.serve.references import page as references
+from monitor.serve.segment import page as segment
 
 Show = Callable[[Context, Request, Caller], Response]
 
 VIEWS: Mapping[str, Show] = {
+    "/": overview.page,
     "/anomalies": index.page,
     "/inputs": inputs.page,
     "/references": references.page,
+    "/latency": latency.page,
+    "/segment": segment.page,
 }
