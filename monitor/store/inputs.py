@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, func, select
 
 from monitor.store.evaluation import SampleRow
-from monitor.store.tables import reference_samples, references, sample_content, sample_parts, samples
+from monitor.store.tables import forgotten, reference_samples, references, sample_content, sample_parts, samples
 from monitor.times import MINUTE_US
 
 _AT_ONCE = 500
@@ -80,6 +80,20 @@ def inputs(connection: Connection, segment: str | None, from_us: int, to_us: int
         for r, parts in found.values()
     ]
     return Inputs(looked, total, minutes / _OF)
+
+
+def extent(connection: Connection, segment: str | None, from_us: int, to_us: int) -> tuple[int, int, int]:
+    """(samples of the range, samples of its windows that wait, what was forgotten): another where `inputs` may be
+    another, once the windows of the range are closed."""
+    span = [samples.c.window_us >= from_us, samples.c.window_us < to_us]
+    of_segment = [] if segment is None else [samples.c.segment == segment]
+    queries = (
+        select(func.count()).select_from(samples).where(*span, *of_segment),
+        select(func.count()).select_from(samples).where(*span, samples.c.state == "pending"),
+        select(func.count()).select_from(forgotten),
+    )
+    total, waiting, gone = (int(connection.execute(query).scalar_one()) for query in queries)
+    return total, waiting, gone
 
 
 def any_sample(connection: Connection, segment: str) -> bool:

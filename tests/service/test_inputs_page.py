@@ -17,6 +17,7 @@ from monitor.serve.cells import percent, plain
 from monitor.serve.review.pages import POLICY
 from monitor.store import tokens
 from monitor.store.engine import Store, open_store
+from monitor.store.forget import forget_event
 from monitor.store.tables import references, samples
 from monitor.times import DAY_US, HOUR_US, iso
 from tests.service.inputs_of_page import (
@@ -196,13 +197,16 @@ def test_what_to_do_where_there_is_nothing(store: Store, filled: Filled, tmp_pat
     asked = client(opened)
     assert "No event was read yet." in asked.get("/inputs").text
     fill_inputs(opened)
+    dots = asked.get(AT).text.count("<circle")
+    assert forget_event(opened, "e-1")["samples"] == 1  # and what was kept of the page is no longer shown
+    assert asked.get(AT).text.count("<circle") == dots - 1
     with opened.write() as connection:
         connection.execute(update(references).values(state="retired"))
     assert "The segment has no reference yet" in asked.get(AT).text
     with opened.write() as connection:
         connection.execute(update(samples).values(state="pending", encoder=""))
     page = asked.get(AT).text
-    assert f"All {COUNT + MISSING + PENDING} samples wait." in page
+    assert f"All {COUNT + MISSING + PENDING - 1} samples wait." in page
     assert "driftline run --role embed" in page
     with opened.write() as connection:
         connection.execute(update(samples).values(state="missing", reason="not_found"))

@@ -17,8 +17,10 @@ from monitor.serve.context import Context
 from monitor.serve.inputs import courses, mapping
 from monitor.serve.inputs.courses import Drawn
 from monitor.serve.inputs.reading import Seen, Vectors, marks, read, vectors_now, vectors_of
-from monitor.serve.shell import View, ViewQuery, asked, choices, framed
-from monitor.store import inputs
+from monitor.serve.remembered import state_of
+from monitor.serve.shell import View, ViewQuery, asked, framed, kept_choices
+from monitor.serve.templating import template
+from monitor.store import inputs, references
 
 MODALITIES = ("image", "text")
 MOST_ANOMALIES = 20  # listed
@@ -34,22 +36,42 @@ class InputsQuery(ViewQuery, frozen=True, forbid_unknown_fields=True, rename={"s
 def page(context: Context, request: Request, caller: Caller) -> Response:
     """The page as its address says. Raises BadParameter."""
     query = parameters.read(InputsQuery, request.query_params)
-    clock, sees = Clock(context.config().timezone), caller.role in SEES
-    values: dict[str, Any] = {"found": None}
+    config, sees = context.config(), caller.role in SEES
+    body: str = ""
     known = True
     with context.store.read() as connection:
         view = asked(connection, query)
-        offered = choices(connection, view)
+        state = state_of(connection, view.end_us)
+        offered = kept_choices(context, connection, view, state)
         if not view.empty:
-            seen = read(connection, view, clock.zone)
-            known = view.one is None or view.one in offered or bool(seen.read.total) or seen.reference is not None
-            known = known or inputs.any_sample(connection, view.segment)
-            values = _values(connection, view, seen, clock, query, sees=sees)
+            known = view.one is None or view.one in offered or _known(connection, view.one)
+            sampled = inputs.extent(connection, view.one, view.begin_us, view.end_us)
+            body = context.remembered.html(
+                ("inputs", view.kept_as, query.modality, query.conditions, sees),
+                (*state, sampled, view, config),
+                lambda: _body(connection, view, query, Clock(config.timezone), offered, sees=sees),
+            )
     return framed(
-        "inputs.html", context, request, caller, view=view, offered=offered, sees=sees, modality=query.modality,
+        "inputs.html", context, request, caller, view=view, offered=offered, sees=sees, body=body,
         status=200 if known else 404,
-        **values,
     )  # fmt: skip
+
+
+def _known(connection: Connection, segment: str) -> bool:
+    """Whether anything is kept of a segment that had no event in the range."""
+    return inputs.any_sample(connection, segment) or bool(references.heads(connection, segment=segment, limit=1))
+
+
+def _body(
+    connection: Connection, view: View, query: InputsQuery, clock: Clock, offered: list[str], *, sees: bool
+) -> str:
+    """Everything that is seen of the inputs, by those who may see content or not."""
+    seen = read(connection, view, clock.zone)
+    html: str = template("inputs_body.html").render(
+        here="/inputs", view=view, offered=offered, sees=sees, modality=query.modality,
+        **_values(connection, view, seen, clock, query, sees=sees),
+    )  # fmt: skip
+    return html
 
 
 def _values(
