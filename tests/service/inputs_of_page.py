@@ -60,7 +60,7 @@ def fill_inputs(store: Store, *, hostile: bool = False) -> Filled:
         for i in range(COUNT):
             at = END - 2 * DAY_US + i * EVERY
             new = at >= CHANGED and i % 2 == 0
-            pi, contrast = (0.25 if i % 3 == 0 else 1.0), (0.3 if new else 0.8) + 0.001 * (i % 7)
+            pi, contrast = (0.25 if i % 4 == 0 else 1.0), (0.3 if new else 0.8) + 0.001 * (i % 7)
             agreement = 0.1 + 0.002 * (i % 11) - (0.08 if new else 0.0)
             rows.append((at, pi, word if new else "receipt", agreement, contrast))
             connection.execute(insert(samples).values(_sample(segment, i, at, pi, "embedded", hostile=hostile)))

@@ -35,6 +35,7 @@ from tests.service.inputs_of_page import (
 from tests.service.queue_of_page import NOW_US
 from tests.service.test_web import bearer, client
 
+STEP = 12 * HOUR_US  # of seven days, from midnight on
 AT = f"/inputs?{urlencode({'segment': SEGMENT})}"
 BAD = ("<script>window", "<img src=x", "<svg onload", "<link rel=stylesheet href", "\u202e", "\x1b", "\U000e0041")
 
@@ -73,10 +74,10 @@ def weighted(member: list[bool], pis: list[float]) -> float:
 
 def test_shares_of_words_are_weighted_by_the_chance_of_being_sampled(page: str, filled: Filled) -> None:
     table = table_of(page, "What the images look like: share of the sessions by nearest word")
-    begin = CHANGED + 6 * HOUR_US  # a step of six hours, of midnights
-    mine = [row for row in filled.rows if begin <= row[0] < begin + 6 * HOUR_US]
+    begin = CHANGED  # of a step of half a day
+    mine = [row for row in filled.rows if begin <= row[0] < begin + STEP]
     share = weighted([row[2] == "old scan" for row in mine], [row[1] for row in mine])
-    assert 0.3 < share < 0.7
+    assert 0.6 < share < 0.8
     assert f"<td>{percent(share)} % (" in table
     plainly = sum(row[2] == "old scan" for row in mine) / len(mine)
     assert percent(share) != percent(plainly)
@@ -95,8 +96,8 @@ def test_coverage_and_what_waits(page: str) -> None:
     table = table_of(page, "Share of the sampled inputs that were embedded")
     assert "missing: not_found" in table
     begin = END - DAY_US // 2 + COUNT * 60_000_000  # of the missing ones
-    first = begin - begin % (6 * HOUR_US)
-    embedded = sum(first <= row_at < first + 6 * HOUR_US for row_at in range(END - 2 * DAY_US, END, 24 * 60_000_000))
+    first = begin - begin % (STEP)
+    embedded = sum(first <= row_at < first + STEP for row_at in range(END - 2 * DAY_US, END, 24 * 60_000_000))
     assert f"<td>{percent(embedded / (embedded + MISSING))} %</td>" in table
 
 
@@ -134,7 +135,7 @@ def test_conditions_agreement_and_anomalies(store: Store, page: str, filled: Fil
     everything = client(store).get(told[2].replace("&amp;", "&")).text
     assert re.findall(r'<h3 id="condition-([a-z-]+)">', everything) == ["contrast", "skew", "turned", "characters"]
     table = table_of(page, "Contrast: median")
-    mine = [row for row in filled.rows if END - 2 * DAY_US <= row[0] < END - 2 * DAY_US + 6 * HOUR_US]
+    mine = [row for row in filled.rows if END - 2 * DAY_US <= row[0] < END - 2 * DAY_US + STEP]
     limits = median([row[4] for row in mine], [1 / row[1] for row in mine], 0.95)
     assert f"<td>{plain(limits.value)} ({plain(limits.low)} – {plain(limits.high)})</td>" in table
     assert "Agreement of images with their request&#39;s text: median cosine" in page

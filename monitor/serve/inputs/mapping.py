@@ -19,7 +19,7 @@ from monitor.store.inputs import Kept
 
 Float = NDArray[np.float64]
 
-MOST_DOTS = 400  # of each period
+MOST_DOTS = 300  # of each period
 LEAST = 20  # sessions of each period
 EXEMPLARS = 6  # of each role
 WIDTH: Final = 640.0

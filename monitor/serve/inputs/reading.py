@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from detectors.summaries import Selection, Summary
 from monitor.evaluate.compared import Sessions
-from monitor.evaluate.sampled import most_used_encoder, rank, session_vectors, unpacked
+from monitor.evaluate.sampled import most_used_encoder, session_vectors, unpacked
 from monitor.serve.anomalies.words import headline
 from monitor.serve.charts import Mark
 from monitor.serve.shell import View
@@ -28,11 +28,11 @@ from monitor.times import DAY_US, HOUR_US
 Float = NDArray[np.float64]
 
 DRIFT: Final = ("image_drift", "text_drift", "agreement")  # the signals of inputs
-MOST_SAMPLES = 1200  # of the range
-MOST_MEASURED = 400  # of the reference, and of now, whose vectors are compared
+MOST_SAMPLES = 800  # of the range
+MOST_MEASURED = 300  # of the reference, and of now, whose vectors are compared
 MOST_ANOMALIES = 100
 MOST_BY_HOUR_US = 2 * DAY_US  # a range whose sizes are told by step; of longer ones by day
-STEPS: Final = 30  # of a range, at most: a step is to hold enough sessions for a share
+STEPS: Final = 16  # of a range, at most: a step is to hold enough sessions for a share
 _STEP_HOURS = (1, 2, 3, 6, 12, 24, 48, 96, 168, 336)
 
 
@@ -129,9 +129,9 @@ def vectors_of(samples: Sequence[SampleRow], modality: str, encoder: str) -> Vec
 
 
 def vectors_now(connection: Connection, seen: Seen, modality: str) -> Vectors:
-    """Of now at most `MOST_MEASURED`, a uniform choice that is the same for the same range."""
+    """Of now at most `MOST_MEASURED`: ids are hashes, so that the first are a uniform choice."""
     have = [s for s in seen.embedded.samples if any(part[0] == modality for part in s.parts)]
-    chosen = sorted(have, key=rank)[:MOST_MEASURED]
+    chosen = sorted(have, key=lambda sample: sample.sample_id)[:MOST_MEASURED]
     return vectors_of(inputs.with_vectors(connection, chosen), modality, seen.encoder)
 
 
