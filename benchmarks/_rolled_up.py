@@ -1,8 +1,8 @@
 """A store as eight weeks of 500 segments leave it: hours and days rolled up, references, evidence, samples, labels.
 
-Every state is a real one, of events that the project's own table summarised: some 2,000 hours of traffic, 120 of each of
-16 sizes of segment, are used again and again over segments and weeks, and days are their merged hours. So the store is
-made in minutes, and whoever reads it has as many bytes and cells to work through as in one that took eight weeks.
+Every state is a real one, of events that the project's own table summarised: some 2,000 hours of traffic, 120 of each
+of 16 sizes of segment, are used again and again over segments and weeks, and days are their merged hours. So the store
+is made in minutes, and whoever reads it has as many bytes and cells to work through as in one that took eight weeks.
 
 In the last four days of the last week the requests of every 50th segment are dearer and answers break their schema. One
 more hour after the last week is there in minutes, as a service has it that is still running.
@@ -252,9 +252,7 @@ class _Maker:
             rows = [
                 SummaryRow(START_US + day * DAY_US + hour * HOUR_US, "one", state)
                 for day in days
-                for hour, (_, state) in enumerate(
-                    self.hours[level][WEEKDAYS if day % 7 >= 5 else (day * 3) % WEEKDAYS]
-                )
+                for hour, (_, state) in enumerate(self.hours[level][WEEKDAYS if day % 7 >= 5 else (day * 3) % WEEKDAYS])
             ]
             decoder = Decoder()
             cells = decoder.decode(rows).by_hour()
@@ -296,7 +294,9 @@ class _Maker:
         for i in range(50):
             opened = START_US + (i + 10) * (self.end_us - START_US - 14 * DAY_US) // 60 // HOUR_US * HOUR_US
             closed = story(name_of(i * 7 % self.segments), opened=opened)
-            closed.update(state="resolved", resolved=opened + 30 * HOUR_US, severity=("page", "ticket", "report")[i % 3])
+            closed.update(
+                state="resolved", resolved=opened + 30 * HOUR_US, severity=("page", "ticket", "report")[i % 3]
+            )
             documents.append(closed)
         with self.store.write() as connection:
             connection.execute(anomalies.insert(), [row_of(document) for document in documents])

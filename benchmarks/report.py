@@ -2,10 +2,10 @@
 
     python -m benchmarks.report --json [--store DIR]
 
-The store (`benchmarks._rolled_up`) holds eight weeks of 500 segments with 20 signals each, 10^8 events in hourly and daily
-roll-ups. It is made in ``--store``, and used again where it is there; without it in a folder that goes afterwards. Then
-`driftline report` runs over the last week as a process of its own, as cron or the schedule would have it: ``seconds`` are
-from its start to its end with all three forms written, ``rss_mb`` its peak. The last line is one JSON object.
+The store (`benchmarks._rolled_up`) holds eight weeks of 500 segments with 20 signals each, 10^8 events in hourly and
+daily roll-ups. It is made in ``--store``, and used again where it is there; without it, in one that goes afterwards.
+Then `driftline report` runs over the last week as a process of its own: ``seconds`` are from its start to its end with
+all three forms written, ``rss_mb`` its peak. The last line is one JSON object.
 """
 
 from __future__ import annotations

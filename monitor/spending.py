@@ -21,8 +21,9 @@ from monitor.config.model import Config
 from monitor.config.units import parse_size
 from monitor.evaluate.accounts import NANO, PAID, decomposed
 from monitor.events.prices import PriceBook
-from monitor.serve.projection import MonthProjector
+from monitor.serve.projection import MonthProjector, months_at_midnight
 from monitor.store import coverage, reads
+from monitor.store.days import day_start
 from monitor.store.engine import Store
 from monitor.times import DAY_US, HOUR_US, iso
 
@@ -206,9 +207,11 @@ def _by_segment(
 
 def _months(store: Store, config: Config, until_us: int) -> dict[str, Month]:
     """Projections per segment; those of several routes are left out."""
-    projector = MonthProjector(config.timezone, rows_a_look=10**9)
     with store.read() as connection:
-        found = projector.look(connection, until_us)
+        if day_start(until_us, config.timezone) == until_us:
+            found = months_at_midnight(connection, until_us, config.timezone)
+        else:
+            found = MonthProjector(config.timezone, rows_a_look=10**9).look(connection, until_us)
     names = [name for _, name in found]
     return {
         name: Month(p.spent / NANO, p.projected / NANO, p.low / NANO, p.high / NANO)

@@ -21,6 +21,7 @@ from monitor.evaluate.changes import changes
 from monitor.evaluate.incidents import NEW_SEGMENT
 from monitor.evaluate.streams import Ownership
 from monitor.report import telling
+from monitor.report.ahead import next_weeks_figures
 from monitor.report.model import (
     FORMAT,
     Alarm,
@@ -80,6 +81,10 @@ def read_report(
         promises = _promises(connection, config, from_us, to_us)
         seen = _coverage(connection, from_us, to_us)
         announced = deploys.list_deploys(connection, from_us=from_us, to_us=to_us)
+        ahead = []
+        if done is not None and done >= to_us:
+            currency = config.prices.currency
+            ahead = next_weeks_figures(connection, from_us, to_us, config.timezone, currency, begun)
     if not whole:
         alone = [msgspec.structs.replace(one, change=None) for one in spending.segments]
         spending = msgspec.structs.replace(spending, segments=alone)
@@ -138,6 +143,7 @@ def read_report(
         segments=rows,
         reviewed=_reviewed(rated.get(estimates.ALL) or (next(iter(rated.values())) if len(rated) == 1 else None)),
         deploys=[_deploy(one) for one in announced],
+        ahead=ahead,
         not_measured=telling.not_measured(found, gaps, rows, done, to_us, whole=whole),
     )
 

@@ -87,6 +87,7 @@ def _given(report: Report) -> dict[str, Any]:
         "moved": moved,
         "named": lambda one: signal(one.signal).name.replace("_", " "),
         "count": lambda value: "–" if value is None else f"{value:,}",
+        "coming": lambda one, value: coming(one.unit, value, report.currency),
         "percent": percent,
         "against": against,
         "moving": moving,
@@ -125,6 +126,13 @@ def figure(one: Figure, currency: str) -> str:
     unit = {"1": "", "currency": f" {currency}"}.get(one.unit, f" {one.unit}")
     limits = f" [{shown(one.low)}, {shown(one.high)}]" if one.low is not None and one.high != one.low else ""
     return f"{shown(one.value)}{unit}{limits}"
+
+
+def coming(unit: str, value: float, currency: str) -> str:
+    """A value of next week, with as many digits as it is known to."""
+    if unit != "1":
+        return telling.money(value, currency)
+    return f"{value:,.0f}"
 
 
 def moved(one: Figure) -> str:

@@ -9,6 +9,7 @@ from PIL import Image
 
 from monitor.report.model import (
     FORMAT,
+    Ahead,
     Alarm,
     Bill,
     Change,
@@ -75,4 +76,8 @@ def a_report() -> Report:
         reviewed=reviewed,
         deploys=[Deploy("2026-11-14T06:00:00Z", "v2.4.1", "extract", "ci", "a <new> scanner")],
         not_measured=["No sample was looked at in small."],
+        ahead=[
+            Ahead("spend", "EUR", 1047.33, 930.1, 1180.2, 6, "as last week; the interval is what 6 weeks differed by"),
+            Ahead("labels", "1", None, None, None, 2, "2 whole weeks stored, 4 needed"),
+        ],
     )

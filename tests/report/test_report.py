@@ -20,9 +20,11 @@ from monitor.cli.report import report as command
 from monitor.config.model import Config
 from monitor.evaluate.changes import PeriodError
 from monitor.report import issuing, rendering
+from monitor.report.ahead import next_weeks_figures
 from monitor.report.model import Report, schema
 from monitor.report.period import last_week
 from monitor.report.reading import LARGEST, read_report
+from monitor.serve.projection import MonthProjector, months_at_midnight
 from monitor.store import deploys, reports
 from monitor.store.anomalies import list_anomalies
 from monitor.store.deploys import Deploy
@@ -113,6 +115,36 @@ def test_what_changed_and_the_largest_are_told_in_full_the_others_in_a_row(found
     assert "### forms\n" in text
 
 
+def test_the_next_week_is_told_or_why_it_is_not(found: Report, filled: Store) -> None:
+    """Two weeks are stored: too few. Hours that are no longer kept begin later than the store."""
+    assert [(one.what, one.expected, one.weeks) for one in found.ahead] == [
+        ("spend", None, 2), ("requests", None, 2), ("labels", None, 0)
+    ]  # fmt: skip
+    assert found.ahead[0].basis == "2 whole weeks stored, 4 needed"
+    assert "| spend | not known | – | 2 whole weeks stored, 4 needed |" in rendering.markdown(found)
+    # As if the store had begun two weeks earlier, without a request.
+    with filled.read() as connection:
+        spend, requests, _ = next_weeks_figures(connection, BEGIN, END, "UTC", "USD", START_US - 2 * WEEK)
+        assert next_weeks_figures(connection, BEGIN, END - DAY_US, "UTC", "USD", START_US) == []
+    assert (requests.weeks, requests.expected) == (4, found.requests)
+    assert spend.low is not None
+    assert spend.high is not None
+    assert 0 == spend.low < (spend.expected or 0.0) < spend.high
+
+
+def test_months_at_midnight_are_those_of_their_hours(filled: Store) -> None:
+    with filled.read() as connection:
+        for zone, at in (("UTC", END), ("Europe/Berlin", END - HOUR_US)):
+            days = months_at_midnight(connection, at, zone)
+            hours = MonthProjector(zone, rows_a_look=10**9).look(connection, at)
+            assert days.keys() == hours.keys() != set()
+            for place, one in hours.items():
+                assert days[place].spent == one.spent
+                if zone == "UTC":  # else the first hours lie in a day that is not whole
+                    assert [days[place].low, days[place].high] == pytest.approx([one.low, one.high])
+                assert days[place].projected == pytest.approx(one.projected, rel=0.05)
+
+
 def test_what_was_not_measured_is_said(found: Report) -> None:
     assert any(text.startswith("No sample was looked at in") for text in found.not_measured)
 
@@ -166,7 +198,7 @@ def test_nothing_from_events_is_markup(found: Report) -> None:
     assert rows
     for line in rows:  # a hostile name makes no further column
         cells = len(re.findall(r"(?<!\\)\|", line))
-        assert cells in (4, 6, 8), line
+        assert cells in (4, 5, 6, 8), line
 
 
 def test_the_page_stands_alone(found: Report) -> None:
