@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -18,13 +19,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from monitor.serve import parameters
 from monitor.serve.access import Access, Caller, Need, Refused
-from monitor.serve.anomalies import index as anomaly_index
 from monitor.serve.anomalies import page as anomaly_pages
 from monitor.serve.answers import BadBody, body_of, json_response, plain, problem, refusal
 from monitor.serve.context import Context
 from monitor.serve.endpoint import Endpoint, NotFound, Picture
 from monitor.serve.endpoints import ENDPOINTS, encode
 from monitor.serve.review import pages
+from monitor.serve.views import VIEWS
 from monitor.store.engine import StoreUnavailable
 from monitor.store.review import Declined
 
@@ -111,9 +112,6 @@ def _page_routes(context: Context, access: Access) -> list[Route]:
     def anomaly_page(request: Request, caller: Caller) -> Response:
         return anomaly_pages.page(context, request, caller, asks=access.asks())
 
-    def anomaly_list(request: Request, caller: Caller) -> Response:
-        return anomaly_index.page(context, request, caller)
-
     def static(request: Request, caller: Caller) -> Response:
         return pages.static(request.path_params["name"])
 
@@ -125,8 +123,8 @@ def _page_routes(context: Context, access: Access) -> list[Route]:
 
     return [
         Route("/", _guarded(access, "viewer", lambda request, caller: _page(context, request)), methods=["GET"]),
-        Route("/anomalies", _browsed(access, anomaly_list), methods=["GET"]),
         Route("/anomalies/{id}", _browsed(access, anomaly_page), methods=["GET"]),
+        *(Route(path, _browsed(access, partial(show, context)), methods=["GET"]) for path, show in VIEWS.items()),
         Route("/login", _guarded(access, "nobody", login_page), methods=["GET"]),
         Route("/login", _with_body(pages.FORM, pages.MOST_FORM, log_in), methods=["POST"]),
         Route("/logout", _with_body(pages.FORM, pages.MOST_FORM, log_out), methods=["POST"]),

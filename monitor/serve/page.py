@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from monitor.serve import models, queries
 from monitor.serve.anomalies import words
+from monitor.serve.cells import cell
 from monitor.serve.context import Context
 from monitor.serve.templating import template
 from monitor.status import status_of
@@ -27,14 +27,6 @@ _COLUMNS = (
     ("schema_violation_rate", "schema broken"),
     ("citation_ungrounded_rate", "ungrounded"),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """A figure as it is shown: the value and, below it, its interval or why there is no value."""
-
-    text: str
-    note: str
 
 
 def render(context: Context) -> str:
@@ -70,21 +62,6 @@ def render(context: Context) -> str:
     return html
 
 
-def cell(figure: models.Figure, currency: str) -> Cell:
-    """A figure in words: ``4.21 s`` over ``4.10 – 4.33``."""
-    if figure.value is None:
-        return Cell("–", {"not_enough_data": "not enough data", "not_measured": ""}.get(figure.status, figure.status))
-    rate = figure.unit == "1"
-    note = ""
-    if figure.low is not None and figure.high is not None and figure.low != figure.high:
-        low, high = (_percent(v) if rate else _plain(v) for v in (figure.low, figure.high))
-        note = f"{low} – {high}"
-    if rate:
-        return Cell(f"{_percent(figure.value)} %", note)
-    unit = {"currency": currency}.get(figure.unit, figure.unit)
-    return Cell(f"{_plain(figure.value)} {unit}", note)
-
-
 def _told(rows: Sequence[AnomalyRow]) -> list[tuple[models.AnomalyHead, str, str]]:
     """Each with what changed, which is the link to its page, and what was found out beyond that."""
     return [(queries.anomaly_head(row), *words.headline(row)) for row in rows]
@@ -92,18 +69,6 @@ def _told(rows: Sequence[AnomalyRow]) -> list[tuple[models.AnomalyHead, str, str
 
 def _figure(segment: models.Segment, name: str) -> models.Figure:
     return next(figure for figure in segment.figures if figure.signal == name)
-
-
-def _plain(value: float) -> str:
-    if value and abs(value) < 0.001:
-        return f"{value:.2g}"
-    digits = 0 if abs(value) >= 100 else 2 if abs(value) >= 1 else 4
-    return f"{value:,.{digits}f}".replace(",", "\u202f")
-
-
-def _percent(share: float) -> str:
-    percent = 100 * share
-    return f"{percent:.0f}" if percent in (0, 100) else f"{percent:.2f}" if percent < 10 else f"{percent:.1f}"
 
 
 def _behind(now: float, closed_us: int) -> str:

@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from monitor.serve.review.showing import shown
+from monitor.times import iso
 
 
 def template(name: str) -> Any:
@@ -36,7 +37,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=_harmless,
     )
-    environment.filters.update(clock=clock_text, count=count_text)
+    environment.filters.update(clock=clock_text, count=count_text, iso=iso)
     return environment
 
 

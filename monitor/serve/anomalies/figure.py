@@ -7,18 +7,17 @@ on a time axis of its own since that may be weeks: how firmly the change is stil
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from detectors.evidence.recovery import CAP
+from monitor.serve.axes import Scale, Tick, time_ticks
 from monitor.times import DAY_US, HOUR_US
 
 LOWEST = 1e-3  # of the threshold: below it evidence says nothing, and a logarithm has no end
 MOST_POINTS = 400
-_STEPS_H = (1, 2, 3, 6, 12, 24, 48, 96, 168, 336, 720)
 _LEFT, _RIGHT, _TOP, _STRIP, _GAP, _FOOT = 46.0, 14.0, 14.0, 38.0, 48.0, 30.0
 AFTER_US = 3 * HOUR_US  # of the opening that the upper panel shows
 
@@ -41,14 +40,6 @@ class Moments:
     opened_us: int
     resolved_us: int | None
     deploys_us: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """A place on an axis and what is written there."""
-
-    at: float
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +80,7 @@ def draw(
     bottom = height - _FOOT - (_STRIP + _GAP if ticks else 0.0)
     begin, opened = moments.begin_us, moments.opened_us
     until = max(begin + HOUR_US, opened + AFTER_US)
-    x = _axis(begin, until, left, right)
+    x = Scale(begin, until, left, right)
     hours = [point for point in hours if point.time_us < until]
     greatest = max((point.value for point in hours), default=threshold)
     low = math.floor(math.log10(threshold * LOWEST))
@@ -114,12 +105,12 @@ def draw(
     if ticks:
         strip = (bottom + _GAP, bottom + _GAP + _STRIP)
         end = max(moments.end_us, opened + HOUR_US)
-        x_later = _axis(opened, end, left, right)
+        x_later = Scale(opened, end, left, right)
         runs = _unbroken(thinned(ticks), 2.5 * HOUR_US)
         support = tuple(
             _path([(x_later(p.time_us), _share(p.value, *strip)) for p in run]) for run in runs if len(run) > 1
         )
-        later = _times(opened, end, zone, x_later, (right - left) / 78.0)
+        later = time_ticks(opened, end, zone, x_later, (right - left) / 78.0)
         over = None if moments.resolved_us is None else x_later(moments.resolved_us)
     return Drawing(
         width=width,
@@ -130,7 +121,7 @@ def draw(
         bottom=bottom,
         threshold=y(threshold),
         values=tuple(Tick(y(10.0**level), power(level)) for level in range(low, high + 1, every)),
-        times=_times(begin, until, zone, x, (right - left) / 78.0),
+        times=time_ticks(begin, until, zone, x, (right - left) / 78.0),
         later=later,
         lines=tuple(_path([(x(within(p)), y(p.value)) for p in part]) for part in parts if len(part) > 1),
         dots=tuple((x(within(part[0])), y(part[0].value)) for part in parts if len(part) == 1),
@@ -177,29 +168,8 @@ def _unbroken(points: Sequence[Point], most_us: float) -> list[list[Point]]:
     return found
 
 
-def _axis(begin: int, end: int, left: float, right: float) -> Callable[[float], float]:
-    """Time to x; what lies outside is at the end."""
-    return lambda time_us: round(left + (min(max(time_us, begin), end) - begin) / (end - begin) * (right - left), 1)
-
-
 def _path(points: Sequence[tuple[float, float]]) -> str:
     return "M" + " L".join(f"{x:g} {y:g}" for x, y in points)
-
-
-def _times(begin: int, end: int, zone: ZoneInfo, x: Callable[[float], float], most: float) -> tuple[Tick, ...]:
-    """Full hours or days of the zone, at most ``most`` of them; midnights carry the day."""
-    step = next((h for h in _STEPS_H if (end - begin) / (h * HOUR_US) <= max(2.0, most)), _STEPS_H[-1])
-    first = datetime.fromtimestamp(begin / 1e6, zone)
-    at = first.replace(minute=0, second=0, microsecond=0)
-    at = at.replace(hour=at.hour - at.hour % step if step < 24 else 0)
-    found = []
-    while (time_us := round(at.timestamp() * 1e6)) <= end:
-        if time_us >= begin:
-            text = f"{at:%d %b}" if step >= 24 or at.hour == 0 else f"{at:%H:%M}"
-            found.append(Tick(x(time_us), text))
-        # By the clock on the wall, so that midnights stay midnights when it changes.
-        at = (at.replace(tzinfo=None) + timedelta(hours=step)).replace(tzinfo=zone)
-    return tuple(found)
 
 
 def span(since_low: int, end_us: int) -> tuple[int, int]:

@@ -8,15 +8,14 @@ from urllib.parse import urlencode
 from msgspec import Meta, Struct, structs
 from sqlalchemy import Connection
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 
 from monitor.serve import parameters
 from monitor.serve.access import Caller
 from monitor.serve.anomalies import words
 from monitor.serve.anomalies.words import Clock
 from monitor.serve.context import Context
-from monitor.serve.review.pages import PAGE_HEADERS
-from monitor.serve.templating import template
+from monitor.serve.shell import framed
 from monitor.status import status_of
 from monitor.store.anomalies import AnomalyRow, anomaly_segments, find_anomalies, get_anomalies, list_ids
 from monitor.store.responses import NOTHING, Standing, standing
@@ -53,22 +52,30 @@ def page(context: Context, request: Request, caller: Caller) -> Response:
             segment=query.segment or None,
             severity=query.severity or None,
         )
-        return _rendered(context, connection, ids, query, "", 200)
+        return _rendered(context, request, caller, connection, ids, query, "", 200)
 
 
-def of_prefix(context: Context, connection: Connection, prefix: str) -> Response:
+def of_prefix(context: Context, request: Request, caller: Caller, connection: Connection, prefix: str) -> Response:
     """The list of what an address that names none, or several, may have meant."""
     found = find_anomalies(connection, prefix, limit=MOST_PREFIX)
     ids = [row.anomaly_id for row in sorted(found, key=lambda row: (-row.opened_us, row.anomaly_id))]
     if ids:
-        return _rendered(context, connection, ids, ListQuery(), f"{len(ids)} anomalies begin with {prefix[:64]}.", 200)
+        told = f"{len(ids)} anomalies begin with {prefix[:64]}."
+        return _rendered(context, request, caller, connection, ids, ListQuery(), told, 200)
     ids = list_ids(connection)
     told = f"No anomaly begins with {prefix[:64]}: it may be older than retention.anomalies. These are there."
-    return _rendered(context, connection, ids, ListQuery(), told, 404)
+    return _rendered(context, request, caller, connection, ids, ListQuery(), told, 404)
 
 
 def _rendered(
-    context: Context, connection: Connection, ids: list[str], query: ListQuery, notice: str, status: int
+    context: Context,
+    request: Request,
+    caller: Caller,
+    connection: Connection,
+    ids: list[str],
+    query: ListQuery,
+    notice: str,
+    status: int,
 ) -> Response:
     config, now_us = context.config(), int(context.clock() * 1e6)
     stands = standing(connection, ids)
@@ -81,7 +88,12 @@ def _rendered(
     shown = ids[(query.page - 1) * PER_PAGE : query.page * PER_PAGE]
     clock = Clock(config.timezone)
     rows = get_anomalies(connection, shown)
-    html: str = template("anomalies.html").render(
+    return framed(
+        "anomalies.html",
+        context,
+        request,
+        caller,
+        status=status,
         notice=notice,
         selects=_SELECTS,
         query=structs.asdict(query),
@@ -90,13 +102,11 @@ def _rendered(
         rows=[_row(row, stands.get(row.anomaly_id, NOTHING), now_us, clock) for row in rows],
         total=len(ids),
         snoozed=bool(snoozed & set(ids)),
-        timezone=config.timezone,
         before=_address(query, -1) if query.page > 1 and not notice else None,
         after=_address(query, 1) if query.page < pages and not notice else None,
         pages=pages,
         evaluated=None if ids else status_of(connection, config).evaluated_until,
     )
-    return HTMLResponse(html, status_code=status, headers=PAGE_HEADERS)
 
 
 def _row(row: AnomalyRow, stands: Standing, now_us: int, clock: Clock) -> dict[str, Any]:

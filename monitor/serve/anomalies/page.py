@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 
 from alerts import explained, rendering
 from alerts.anomaly import AnomalyError, from_document, to_document
@@ -20,8 +20,7 @@ from monitor.serve.anomalies import index, reading, tables, words
 from monitor.serve.anomalies.reading import Around
 from monitor.serve.anomalies.words import Clock
 from monitor.serve.context import Context
-from monitor.serve.review.pages import PAGE_HEADERS
-from monitor.serve.templating import template
+from monitor.serve.shell import framed
 from monitor.store.anomalies import AnomalyRow, find_anomalies, get_anomaly
 from monitor.store.deploys import Deploy
 
@@ -41,7 +40,7 @@ def page(context: Context, request: Request, caller: Caller, *, asks: bool) -> R
         if row is None:
             found = find_anomalies(connection, wanted)
             if len(found) != 1:
-                return index.of_prefix(context, connection, wanted)
+                return index.of_prefix(context, request, caller, connection, wanted)
             row = found[0]
         known, document = _document(row)
         allowance = Ownership(config).allowance(row.owner, row.severity)
@@ -49,7 +48,11 @@ def page(context: Context, request: Request, caller: Caller, *, asks: bool) -> R
         around = reading.read(connection, row, document, allowance.period_us, content=sees)
     clock = Clock(config.timezone)
     now_us = int(context.clock() * 1e6)
-    html: str = template("anomaly.html").render(
+    return framed(
+        "anomaly.html",
+        context,
+        request,
+        caller,
         known=known,
         **_head(config, clock, row, document, around, now_us),
         **_sure(row, document, around, allowance),
@@ -59,7 +62,6 @@ def page(context: Context, request: Request, caller: Caller, *, asks: bool) -> R
         learn=format_duration(config.reference.learn),
         sees=sees,
     )
-    return HTMLResponse(html, headers=PAGE_HEADERS)
 
 
 def _document(row: AnomalyRow) -> tuple[bool, dict[str, Any]]:

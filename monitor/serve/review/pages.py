@@ -33,11 +33,12 @@ PAGE_HEADERS = {"content-security-policy": POLICY, "referrer-policy": "same-orig
 _SCRIPTS = ("review.js", "item.js", "parts.js", "picture.js", "server.js", "anomaly.js")
 _STATIC = {
     **dict.fromkeys(_SCRIPTS, "text/javascript"),
+    "app.css": "text/css",
     "review.css": "text/css",
-    "anomalies.css": "text/css",
     "icon.svg": "image/svg+xml",
 }
-_NEXT = re.compile(r"/anomalies(?:/[0-9A-Za-z]{1,64})?(?:\?[\w%&=+.~-]{0,1500})?", re.ASCII)
+# A page of ours alone: never another host, nor what changes something.
+_NEXT = re.compile(r"/(?:[a-z]{1,20}(?:/[0-9A-Za-z]{1,64})?)?(?:\?[\w%&=+.~:-]{0,1500})?", re.ASCII)
 SKIP_REASONS = (
     "Unreadable: picture or text cannot be made out",
     "Something needed is missing here",
