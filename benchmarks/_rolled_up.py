@@ -5,7 +5,7 @@ of 16 sizes of segment, are used again and again over segments and weeks, and da
 is made in minutes, and whoever reads it has as many bytes and cells to work through as in one that took eight weeks.
 
 In the last four days of the last week the requests of every 50th segment are dearer and answers break their schema. One
-more hour after the last week is there in minutes, as a service has it that is still running.
+more hour after the last week is there in minutes, with every signal, as a service has it that is still running.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ WEEKDAYS, WEEKENDS, CHANGED = 3, 1, 1  # different days of each size
 DETAILED_US = 2 * WEEK_US  # before the end: how much evidence and how many samples there are
 SAMPLED_A_HOUR, ITEMS_A_DAY = 1200, 150
 ROUTES = 4
-VERSION = 3  # of what is made here: a store of another one is made anew
+VERSION = 4  # of what is made here: a store of another one is made anew
 # The signals that are left out, so that 20 are measured: stages, first token, tiers and some kinds of tokens.
 LEFT_OUT = (
     "stages", "latency_first_token", "cached_input_tokens", "reasoning_tokens", "audio_tokens", "context_used",
@@ -147,17 +147,19 @@ class _Maker:
             self.days.append(
                 [(sum(n for n, _ in day), Summary.merge_all([s for _, s in day]).to_state()) for day in kinds]
             )
-            self.minutes.append(self._states(1 + self.rng.poisson(an_hour / 60, 12), changed=False))
+            self.minutes.append(self._states(1 + self.rng.poisson(an_hour / 60, 12), whole=True))
 
-    def _states(self, counts: np.ndarray, *, changed: bool) -> list[tuple[int, bytes]]:
+    def _states(self, counts: np.ndarray, *, changed: bool = False, whole: bool = False) -> list[tuple[int, bytes]]:
         table = SummaryTable()
-        table.update(np.repeat(np.arange(counts.size), counts), self._columns(int(counts.sum()), changed))
+        table.update(np.repeat(np.arange(counts.size), counts), self._columns(int(counts.sum()), changed, whole))
         ids = table.row_ids()
         return [(table.events(row), state) for row, state in zip(ids, table.states(ids), strict=True)]
 
-    def _columns(self, n: int, changed: bool) -> EventColumns:
+    def _columns(self, n: int, changed: bool, whole: bool) -> EventColumns:
         nothing = absent(n)
-        found = replace(events(self.rng, n), **{name: nothing[name] for name in LEFT_OUT})
+        found = events(self.rng, n)
+        if not whole:
+            found = replace(found, **{name: nothing[name] for name in LEFT_OUT})
         if changed:
             broken = (self.rng.random(n) < 0.14).astype(np.int8)
             found = replace(found, cost=found.cost * 14 // 10, schema_violation=broken)
