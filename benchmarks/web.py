@@ -4,11 +4,11 @@
 
 The store is that of `benchmarks.report`: eight weeks of 500 segments. A real `driftline run` serves it, with the roles
 evaluate (which leads, and so shows the product's series) and serve. Pages are asked for 10 times a second in open loop,
-one page after another: a request is sent when its time has come, whatever became of those before, and its latency counts
-from that time. Pages are those of the application's own routes that answer a GET with HTML; one that takes a segment is
-asked for a random one each time, and without (``/cost`` and ``/cost?segment``), one of an anomaly for a random one, one of
-another thing for what other pages link to. ``first_ms`` is the first request, before anything is in memory. A scrape
-of /metrics is made once a second, as Prometheus would. The last line is one JSON object.
+one page after another: a request is sent when its time has come, whatever became of those before, and its latency
+counts from that time. Pages are those of the application's own routes that answer a GET with HTML; one that takes a
+segment is asked for a random one each time, and without (``/cost`` and ``/cost?segment``), one of an anomaly for a
+random one, one of another thing for what other pages link to. ``first_ms`` is the first request, before anything is in
+memory. A scrape of /metrics is made once a second. The last line is one JSON object.
 """
 
 from __future__ import annotations

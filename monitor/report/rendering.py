@@ -13,7 +13,7 @@ import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from detectors.summaries.signals import signal
-from monitor.report import telling
+from monitor.report import sending, telling
 from monitor.report.model import Figure, Report, Segment
 from monitor.report.reading import ordered
 
@@ -43,8 +43,7 @@ def written(pages: Mapping[str, str], from_us: int, to_us: int, zone: str, folde
     """A file of each page in ``folder``, which is made: ``report-FROM-TO.FORM``, by the first day and the day after the
     last. Returns them."""
     folder.mkdir(parents=True, exist_ok=True)
-    days = [f"{datetime.fromtimestamp(us / 1e6, ZoneInfo(zone)):%Y-%m-%d}" for us in (from_us, to_us)]
-    paths = [folder / f"report-{'-'.join(days)}.{form}" for form in pages]
+    paths = [folder / f"report-{sending.name(from_us, to_us, zone)}.{form}" for form in pages]
     for path in paths:
         path.write_text(pages[path.suffix[1:]], encoding="utf-8")
     return paths

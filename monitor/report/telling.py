@@ -37,6 +37,11 @@ def money(value: float, currency: str) -> str:
     return f"{text} {currency}"
 
 
+def share(now: float, before: float) -> str:
+    """`` (+10 %)``: how much more or less than before."""
+    return f" ({'+' if now >= before else '−'}{abs(100 * (now - before) / before):.0f} %)"
+
+
 def changed(listed: Sequence[Change], alarms: Sequence[Alarm], judged: int) -> list[str]:
     """Alarms first, each with what is behind it; then changes that were no alarm."""
     told = [
@@ -59,8 +64,8 @@ def cost(spending: Spending) -> list[str]:
     if len(known) == len(spending.segments):
         before = sum(one.change.before for one in known if one.change)
         change = spending.bill - before
-        share = f" ({'+' if change >= 0 else '−'}{abs(100 * change / before):.0f} %)" if before > 0 else ""
-        found.append(f"{money(spending.bill, currency)}, {_signed(change, currency)}{share} against the period before.")
+        part = share(spending.bill, before) if before > 0 else ""
+        found.append(f"{money(spending.bill, currency)}, {_signed(change, currency)}{part} against the period before.")
         added = {name: sum(parts(one.change)[name] for one in known if one.change) for name in PARTS}
         largest = sorted(added, key=lambda name: -abs(added[name]))[:2]
         told = [
