@@ -24,6 +24,7 @@ KEPT_US = 32 * DAY_US  # the history, and whatever of a month lies before it
 ROWS_A_LOOK = 50_000  # a look begins no further hour after this many rows, about two seconds
 
 Place = tuple[str, str]
+TOGETHER: Place = ("", "")  # what `months_at_midnight` says of all places
 Known = Callable[[int, int], dict[Place, int] | None]
 
 _COST = Selection(frozenset({"cost"}), thinned=False, users=False)
@@ -87,7 +88,8 @@ class MonthProjector:
 def months_at_midnight(conn: Connection, until_us: int, zone: str) -> dict[Place, Projection]:
     """Projections at ``until_us`` (event time), a midnight of the zone: as `MonthProjector` makes them, from days.
 
-    They are 24 times as few rows, and of hours that are no longer kept there may be days.
+    They are 24 times as few rows, and of hours that are no longer kept there may be days. Of all places together there
+    is one more: the intervals of theirs do not add up.
     """
     first = conn.execute(select(func.min(summaries.c.window_us))).scalar()
     if first is None:
@@ -105,7 +107,10 @@ def months_at_midnight(conn: Connection, until_us: int, zone: str) -> dict[Place
     )
     spend: dict[Place, dict[int, int]] = {}
     for (route, segment, day), merged in found.items():
-        spend.setdefault((route, segment), {})[day] = merged.summary.total("cost").sum
+        cost = merged.summary.total("cost").sum
+        for place in ((route, segment), TOGETHER):
+            of_place = spend.setdefault(place, {})
+            of_place[day] = of_place.get(day, 0) + cost
     days = list(_days(begin, until_us, zone))
     history_days, remaining = _days_of_week(days, zone), _days_of_week(_days(until_us, following, zone), zone)
     projected: dict[Place, Projection] = {}

@@ -63,7 +63,7 @@ def a_report() -> Report:
         complete=False,
         changed=[story],
         cost=["1,047.33 EUR, +92.19 EUR (+10 %) against the period before."],
-        decide=["1 anomaly is still open (a3c76f61): mend the cause."],
+        decide=["Mend the cause of 1 anomaly that is still open: image drift (a3c76f61)."],
         false_discovery_rate=0.1,
         judged=213,
         requests=16941,
