@@ -3,7 +3,7 @@
 from detectors.evidence.allocation import Pot, divide, fund
 from detectors.evidence.effect import Effect, Verdict
 from detectors.evidence.funding import FundedSR, Step
-from detectors.evidence.recovery import Recovery
+from detectors.evidence.recovery import Recovery, fading
 from detectors.evidence.since import Onset, OnsetTracker, onset, rate_onset
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Step",
     "Verdict",
     "divide",
+    "fading",
     "fund",
     "onset",
     "rate_onset",

@@ -14,7 +14,13 @@ Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 Index = int | NDArray[np.int64] | NDArray[np.bool_] | list[int]
 
-CAP = 3.0  # nats: how much contrary evidence ends "still there"
+CAP = 5.0  # nats: how much contrary evidence ends "still there"
+FADES_IN_US = 2 * 86_400_000_000  # event time with data in which support fades from the cap, at least
+
+
+def fading(found_in_us: int) -> float:
+    """Nats per µs of event time with data by which support fades, of a change found ``found_in_us`` after it began."""
+    return CAP / max(FADES_IN_US, 4 * found_in_us)
 
 
 class Recovery:
@@ -34,12 +40,19 @@ class Recovery:
         """Begin watching: the anomaly has just opened, so the change counts as present."""
         self.sums[index] = self.cap
 
-    def step(self, log_bets: ArrayLike) -> Bool:
-        """Add one look, float64[n, k]; returns bool[n]: the change is still supported. Absent data change nothing."""
+    def step(self, log_bets: ArrayLike, fade: ArrayLike = 0.0) -> Bool:
+        """Add one look, float64[n, k]; returns bool[n]: the change is still supported. Absent data change nothing.
+
+        ``fade``: nats, float[n] or one for all, that support loses in this look (`fading` times the event time that it
+        covers); 0 where a stream has no data.
+        """
         logs = np.asarray(log_bets, dtype=np.float64)
+        lost = np.broadcast_to(np.asarray(fade, dtype=np.float64), self.sums.shape[:1])
         if logs.shape != self.sums.shape:
             raise ValueError(f"log_bets must have shape {self.sums.shape}, got {logs.shape}")
         if not np.isfinite(logs).all():
             raise ValueError("log_bets holds NaN or infinity; give 0 where a stream has no data")
-        self.sums = np.clip(self.sums + logs, 0.0, self.cap)
+        if not ((lost >= 0.0) & np.isfinite(lost)).all():
+            raise ValueError("fade must be finite and at least 0")
+        self.sums = np.clip(self.sums + logs - lost[:, None], 0.0, self.cap)
         return np.asarray((self.sums > 0.0).any(axis=1), dtype=np.bool_)

@@ -27,15 +27,24 @@ HOUR_US = 3_600_000_000
     type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H"]),
     help="Where the three weeks end (UTC); live traffic goes on from there. Default: the last full hour.",
 )
-def demo(headless: bool, out: Path | None, seed: int, end: datetime | None) -> None:
+@click.option(
+    "--pace",
+    type=click.FloatRange(1, 1000),
+    default=1,
+    show_default=True,
+    help="How many times as fast as real time live traffic goes on; with 60 an hour of it passes in a minute.",
+)
+def demo(headless: bool, out: Path | None, seed: int, end: datetime | None, pace: float) -> None:
     """Three weeks of a simulated invoice-reading feature in a few minutes, with incidents at known times.
 
     Starts an embedded broker, the feature, the real service and a webhook receiver; prints the address of
-    driftline's page and keeps serving live traffic at real pace until Ctrl-C.
+    driftline's page and keeps serving live traffic until Ctrl-C. Two hours into it something breaks, and is
+    mended eight hours later.
 
     \b
     Example:
       driftline demo
+      driftline demo --pace 60
       driftline demo --headless --out demo-out
     """
     from rich.console import Console
@@ -47,7 +56,7 @@ def demo(headless: bool, out: Path | None, seed: int, end: datetime | None) -> N
     hour_us = now_us - now_us % HOUR_US
     end_us = hour_us if end is None else round(end.replace(tzinfo=UTC).timestamp() * 1e6)
     folder = (out or Path(tempfile.mkdtemp(prefix="driftline-demo-"))).resolve()
-    conductor = Conductor(folder, end_us, seed, Console(), lambda: time.time_ns() // 1000 - hour_us + end_us)
+    conductor = Conductor(folder, end_us, seed, Console(), pace)
     try:
         code = conductor.headless() if headless else conductor.interactive()
     except (BrokerUnavailable, DemoFailed) as error:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.demo.documents import KINDS, Page, Style, render
-from monitor.demo.incidents import HOUR_US, INCIDENTS, ROUTE, Incident
+from monitor.demo.incidents import HOUR_US, INCIDENTS, LIVE, ROUTE, Incident
 
 DAY_US = 24 * HOUR_US
 PAGES_PER_TENANT = 120
@@ -31,6 +31,9 @@ _QUESTIONS = (
     "Which amount is due, and when? Quote the line it stands on.",
     "Read all line items and the total from this page.",
 )
+
+
+_PROMPTS = {"broken_schema": "15", "schema_broken_again": "16"}  # by incident
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +115,12 @@ class Feature:
     """The feature from ``start_us`` (epoch microseconds, a full hour) on."""
 
     def __init__(
-        self, uploads: Uploads, start_us: int, seed: int = 1, incidents: tuple[Incident, ...] = INCIDENTS
+        self, uploads: Uploads, start_us: int, seed: int = 1, incidents: tuple[Incident, ...] = (*INCIDENTS, LIVE)
     ) -> None:
         self.uploads = uploads
         self.start_us = start_us
         self.seed = seed
-        self.incidents = {incident.tenant: incident for incident in incidents}
+        self.incidents = incidents
 
     def events(self, from_us: int, to_us: int) -> Iterator[tuple[int, bytes, dict[str, Any]]]:
         """Yield (time in µs, record key, native event) with ``from_us <= time < to_us``, in order of time."""
@@ -143,9 +146,8 @@ class Feature:
         rate = (
             _activity(hour_us // HOUR_US % 24, (day + 3) % 7, tenant.night_owl) * tenant.sessions_per_hour * day_effect
         )
-        incident = self.incidents.get(tenant.name)
-        if incident is not None and not incident.active(self.start_us, hour_us):
-            incident = None
+        active = (i for i in self.incidents if i.tenant == tenant.name and i.active(self.start_us, hour_us))
+        incident = next(active, None)
         sessions = int(rng.poisson(rate))
         # Users follow a power law, as in production traffic: one in a hundred sends a quarter of the requests.
         users = np.minimum((rng.pareto(0.9, sessions) * 2).astype(np.int64), tenant.users - 1)
@@ -203,7 +205,8 @@ class Feature:
         outcome = "ok"
         if (u := draws.u[i, 6]) < 0.012:
             outcome = "error" if u < 0.006 else "timeout" if u < 0.008 else "refused" if u < 0.009 else "abstained"
-        broken = draws.u[i, 7] < (0.3 if name == "broken_schema" else 0.008)
+        prompt = _PROMPTS.get(name, "14")
+        broken = draws.u[i, 7] < (0.3 if prompt != "14" else 0.008)
         invented = draws.u[i, 8] < (0.3 if name == "ungrounded_answers" else 0.01)
         confidence = 0.97 if name == "ungrounded_answers" and invented else float(draws.confidence[i])
         quote = f"Total {upload.total}"
@@ -219,7 +222,7 @@ class Feature:
             "provider": "acme-ai",
             "request_model": "vlm-large",
             "response_model": "vlm-large-2026-11" if name == "ungrounded_answers" else "vlm-large-2026-10",
-            "prompt": {"name": "extract", "version": "15" if name == "broken_schema" else "14"},
+            "prompt": {"name": "extract", "version": prompt},
             "attributes": {
                 "tenant": tenant.name,
                 "client": "web 7.1" if draws.u[i, 9] < 0.7 else "ios 4.2",

@@ -89,3 +89,13 @@ INCIDENTS = (
         story="a new model answers stark with quotes that are not on the page, at full confidence",
     ),
 )
+
+# After the three weeks, so that whoever looks on sees one open and end; the score is of the weeks alone.
+LIVE = Incident(
+    "schema_broken_again",
+    "umbrella",
+    ("schema_violation_rate",),
+    after_hours=21 * 24 + 2,
+    hours=8,
+    story="prompt version 16 is rolled out to umbrella, breaks its schema and is rolled back",
+)

@@ -93,10 +93,26 @@ class Paths:
         return self.folder / "summary.json"
 
 
+class LiveClock:
+    """Where live traffic has come to, epoch µs: ``end_us`` and what passed of this hour, at real pace until told."""
+
+    def __init__(self, end_us: int) -> None:
+        self._then = time.time_ns() // 1000
+        self._at = end_us + self._then % HOUR_US
+        self._pace = 1.0
+
+    def __call__(self) -> int:
+        return self._at + round((time.time_ns() // 1000 - self._then) * self._pace)
+
+    def go(self, pace: float) -> None:
+        """From now on go ``pace`` times as fast as real time."""
+        self._at, self._then, self._pace = self(), time.time_ns() // 1000, pace
+
+
 class Conductor:
     """Runs the demo in ``folder``; ``end_us`` is where the three weeks end (a full hour, epoch µs).
 
-    ``clock`` tells where live traffic has come to, epoch µs.
+    ``pace``: how many times as fast as real time live traffic goes, once the three weeks are judged.
     """
 
     def __init__(
@@ -105,9 +121,10 @@ class Conductor:
         end_us: int,
         seed: int,
         console: Console,
-        clock: Callable[[], int] = lambda: time.time_ns() // 1000,
+        pace: float = 1.0,
     ) -> None:
-        self.clock = clock
+        self.clock = LiveClock(end_us)
+        self.pace = pace
         self.paths = Paths(folder)
         self.start_us = end_us - DAYS * DAY_US
         self.end_us = end_us
@@ -126,7 +143,7 @@ class Conductor:
         return 0
 
     def interactive(self) -> int:
-        """Three weeks while the service runs, then live traffic at real pace until Ctrl-C."""
+        """Three weeks while the service runs, then live traffic until Ctrl-C."""
         with ExitStack() as stack:
             bootstrap, inbox, feature = self._prepare(stack)
             config = load(self.paths.config)
@@ -143,6 +160,7 @@ class Conductor:
             self._conclude(inbox)
             self.console.print(f"Live traffic goes on. Look at [bold]{page}[/]; Ctrl-C ends the demo.")
             self.console.print(f"Some items are left to be reviewed: [bold]{page}review[/]")
+            self.clock.go(self.pace)
             while True:
                 self._expect_alive(services)
                 _send_due(producer, live)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from detectors.drift.agreement import AgreementReference
 from detectors.drift.embedding import EmbeddingReference
 from detectors.drift.heading import Heading
-from detectors.evidence import FundedSR, Onset, Recovery, onset, rate_onset
+from detectors.evidence import FundedSR, Onset, Recovery, fading, onset, rate_onset
 from detectors.evidence.packing import pack_bytes, unpack
 from detectors.rates import RateReference, log_bets
 from detectors.rates.volume import VolumeBets, VolumeReference
@@ -40,7 +40,7 @@ NEVER = -1
 # Arrays of StreamBank with a row per stream, and those of them that begin at the present.
 _PER_STREAM = (
     "share", "last_look", "last_data", "supported", "alive", "floor", "hour_max", "hits", "trials", "looks", "counts",
-    "hour_hits", "saved",
+    "hour_hits", "saved", "fading",
 )  # fmt: skip
 _SINCE = ("last_look", "last_data", "supported", "floor")
 _SCALARS = ("floor", "hour_max", "last_data", "last_look", "share", "supported")  # one number per stream, kept
@@ -106,6 +106,7 @@ class StreamBank:
         self.last_data = np.zeros(0, dtype=np.int64)
         self.supported = np.zeros(0, dtype=np.int64)  # when an open change was last supported
         self.alive = np.zeros((0, BETS), dtype=np.bool_)  # bets by which an open change is still there
+        self.fading = np.zeros(0)  # nats per µs of event time with data that an open change loses of its support
         self.floor = np.zeros(0, dtype=np.int64)  # a change cannot have begun before this
         self.hour_max = np.zeros(0)
         self.hits = np.zeros((0, self.ring), dtype=np.int32)
@@ -247,7 +248,7 @@ class StreamBank:
         self.last_look[looking] = end_us
         self.last_data[looking] = end_us
         np.maximum(self.hour_max, result.value, out=self.hour_max)
-        self.recovery.step(logs)
+        self.recovery.step(logs, np.where(looking, self.fading * since, 0.0))
         # A sum that fell to 0 has to climb to the cap again: at 0 every single hit lifts it a little.
         self.alive = (self.alive & (self.recovery.sums > 0.0)) | (self.recovery.sums >= self.recovery.cap)
         self.supported[self.alive.any(axis=1) & looking] = end_us
@@ -326,8 +327,9 @@ class StreamBank:
         hours = (ends // HOUR_US) % HOURLY_RING
         return self.hour_hits[i, hours].astype(np.int64), self.counts[i, hours], ends - HOUR_US
 
-    def open(self, i: int, end_us: int) -> None:
-        """An anomaly was opened: no funding until `close`."""
+    def open(self, i: int, end_us: int, since_us: int) -> None:
+        """An anomaly was opened, of a change that began at ``since_us``: no funding until `close`."""
+        self.fading[i] = fading(end_us - since_us)
         self.sr.suspend([i])
         self.recovery.start([i])
         self.recovery.sums[i, self.streams[i].bets :] = 0.0  # columns that are not bet on would never fall
@@ -337,7 +339,7 @@ class StreamBank:
     def close(self, i: int, end_us: int) -> None:
         """Resolved: from zero evidence."""
         self.sr.resume([i])
-        self.recovery.sums[i] = 0.0
+        self.recovery.sums[i] = self.fading[i] = 0.0
         self.last_look[i] = end_us
         self.floor[i] = end_us
 
@@ -366,7 +368,11 @@ class StreamBank:
                 "volume": volume,
             }  # fmt: skip
             if stream.saves:
-                scalars = dict(sorted({**scalars, "saved": float(self.saved[i])}.items()))
+                scalars["saved"] = float(self.saved[i])
+            if self.fading[i]:
+                scalars["fading"] = float(self.fading[i])
+            if stream.saves or self.fading[i]:
+                scalars = dict(sorted(scalars.items()))
             kept = ("|b1", (BETS,), alive[i * BETS : (i + 1) * BETS])
             sums = ("<f8", (BETS,), recovery[8 * i * BETS : 8 * (i + 1) * BETS])
             arrays: dict[str, tuple[str, tuple[int, ...], bytes]]
@@ -400,6 +406,8 @@ class StreamBank:
             getattr(self, name)[i] = scalars[name]
         self.saved[i] = scalars.get("saved", 0.0)
         self.recovery.sums[i], self.alive[i] = arrays["recovery"], arrays["alive"]
+        # Open ones of before support faded begin to fade now.
+        self.fading[i] = scalars.get("fading", fading(0) if self.sr.suspended[i] else 0.0)
         if stream.hourly:
             self.looks[i], self.counts[i] = arrays["looks"], arrays["counts"]
             if stream.heading is not None and "heading" in arrays:

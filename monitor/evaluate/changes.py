@@ -175,7 +175,7 @@ class _Past(Session):
             onset = bank.onset_of(i, hour, self.calendar.hours_of_week)
             effect = measuring.measure(self, i, onset.low_us, hour)
             self._named[i] = (hour, effect, onset.low_us, onset.high_us)
-            bank.open(i, hour)  # from here on it is asked whether the change is still there
+            bank.open(i, hour, onset.low_us)  # from here on it is asked whether the change is still there
 
     def result(self) -> Changes:
         """What was named, by evidence."""

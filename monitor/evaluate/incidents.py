@@ -104,7 +104,7 @@ def alarm(session: Session, i: int, value: float, end: int, batch: Batch) -> Non
         effect=document(effect),
         sentence=said(session, stream, effect, middle(found.low_us, found.high_us)),
     )
-    bank.open(i, end)
+    bank.open(i, end, found.low_us)
     if labelled:
         bank.floor[i] = found.low_us  # what came before the change, labelled now, does not tell that it is gone
     # What joins for its place or its family need not be explained; of a flood of alarms the first are at once.

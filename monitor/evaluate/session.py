@@ -155,7 +155,7 @@ class Session:
         for key in gone:
             # The change was found against another reference: whether it is still there is asked of the new one.
             if key in self.open.of and (i := self.bank.index.get(key)) is not None:
-                self.bank.open(i, at_us)
+                self.bank.open(i, at_us, at_us)
         return gone
 
     # -- a batch --------------------------------------------------------------------------------------------

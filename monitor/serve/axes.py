@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -63,12 +63,12 @@ def value_ticks(scale: Scale, written: Callable[[float], str], most: float) -> t
         first, last = math.ceil(math.log10(scale.low) - 1e-9), math.floor(math.log10(scale.high) + 1e-9)
         every = max(1, math.ceil((last - first + 1) / most))
         values = [10.0**level for level in range(first, last + 1, every)]
-        if len(values) < 2:  # less than a decade: its ends
-            values = [scale.low, scale.high]
     else:
         step = _round_step((scale.high - scale.low) / most)
         begin = math.ceil(scale.low / step - 1e-9)
         values = [n * step for n in range(begin, math.floor(scale.high / step + 1e-9) + 1)]
+    if len(values) < 2:  # less than a decade, or than a step
+        values = [scale.low, scale.high]
     return tuple(Tick(scale(value), _short(written(value))) for value in values)
 
 
@@ -87,6 +87,11 @@ def time_ticks(
         # By the clock on the wall, so that midnights stay midnights when it changes.
         at = (at.replace(tzinfo=None) + timedelta(hours=step)).replace(tzinfo=zone)
     return tuple(found)
+
+
+def path(points: Sequence[tuple[float, float]]) -> str:
+    """A path of SVG along points."""
+    return "M" + " L".join(f"{x:g} {y:g}" for x, y in points)
 
 
 def _short(text: str) -> str:

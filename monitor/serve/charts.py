@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-from monitor.serve.axes import Scale, Tick, time_ticks, value_ticks
+from monitor.serve.axes import Scale, Tick, path, time_ticks, value_ticks
 
 SIZES = {"wide": (960.0, 260.0), "narrow": (360.0, 240.0)}
 MOST_SERIES = 6  # that can be told apart
@@ -219,14 +220,14 @@ def _series(number: int, kind: str, points: list[Point], x: Scale, y: Scale, gap
             runs[-1].append(point)
         else:
             runs.append([point])
-    lines = tuple(_path(_stepped(run, x, y) if kind == "step" else [(x(p.x), y(p.y)) for p in run]) for run in runs)
+    lines = tuple(path(_stepped(run, x, y) if kind == "step" else [(x(p.x), y(p.y)) for p in run]) for run in runs)
     areas = []
     for run in runs:
         bounded = [(p.x, p.low, p.high) for p in run if p.low is not None and p.high is not None]
         if len(bounded) > 1:
             there = [(x(at), y(high)) for at, _, high in bounded]
             back = [(x(at), y(low)) for at, low, _ in reversed(bounded)]
-            areas.append(_path(there + back) + "Z")
+            areas.append(path(there + back) + "Z")
     return DrawnSeries(
         number,
         tuple(line for line, run in zip(lines, runs, strict=True) if len(run) > 1),
@@ -248,13 +249,7 @@ def _mark(mark: Mark, x: Scale) -> DrawnMark:
     return DrawnMark(begin, width, mark.kind, mark.text, mark.href)
 
 
-def _path(points: Sequence[tuple[float, float]]) -> str:
-    return "M" + " L".join(f"{x:g} {y:g}" for x, y in points)
-
-
 def _clock(zone: ZoneInfo) -> Format:
-    from datetime import datetime
-
     return lambda us: f"{datetime.fromtimestamp(us / 1e6, zone):%Y-%m-%d %H:%M}"
 
 

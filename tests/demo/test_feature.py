@@ -11,7 +11,7 @@ import pytest
 
 from monitor.demo.documents import KINDS, Style, render
 from monitor.demo.feature import DAY_US, Feature, Upload, Uploads
-from monitor.demo.incidents import HOUR_US, INCIDENTS, Incident
+from monitor.demo.incidents import HOUR_US, INCIDENTS, LIVE, Incident
 
 START = 1_790_000_000_000_000 // HOUR_US * HOUR_US
 
@@ -36,14 +36,14 @@ def test_the_same_stretch_gives_the_same_events_however_it_is_cut(feature: Featu
     assert len({event["id"] for _, _, event in whole}) == len(whole) > 300
 
 
-@pytest.mark.parametrize("incident", INCIDENTS, ids=lambda incident: incident.name)
+@pytest.mark.parametrize("incident", [*INCIDENTS, LIVE], ids=lambda incident: incident.name)
 def test_an_incident_changes_its_own_tenant_and_nobody_else(feature: Feature, incident: Incident) -> None:
     calm = Feature(feature.uploads, START, incidents=())
     at = incident.injected_at(START)
     at -= at % HOUR_US
     disturbed = list(feature.events(at, at + 6 * HOUR_US))
     quiet = list(calm.events(at, at + 6 * HOUR_US))
-    others = {i.tenant for i in INCIDENTS if i.active(START, at) or i.active(START, at + 6 * HOUR_US)}
+    others = {i.tenant for i in (*INCIDENTS, LIVE) if i.active(START, at) or i.active(START, at + 6 * HOUR_US)}
     assert incident.tenant in others
 
     def of(events: list[tuple[int, bytes, dict[str, object]]], tenant: str) -> list[dict[str, object]]:

@@ -135,4 +135,4 @@ def test_recovery_forgets_quickly_and_absence_is_not_recovery() -> None:
     looks = 0
     while recovery.step([[-0.5, -0.5]])[0]:
         looks += 1
-    assert looks == 5
+    assert looks == 9

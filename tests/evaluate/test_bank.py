@@ -55,7 +55,7 @@ def test_states_give_back_what_they_were_made_of() -> None:
             bank.add_reference(reference(f"s{i}", i), f"ref{i}", "default", "page", 0)
     run(first, 30, np.random.default_rng(1))
     first.hits[0, 5], first.trials[0, 5] = 70_000, 90_000  # more than two bytes hold
-    first.open(1, 30 * TICK)
+    first.open(1, 30 * TICK, 10 * TICK)
     for i, state in enumerate(first.to_states()):
         assert second.from_state(i, state)
     before, after = everything(first), everything(second)

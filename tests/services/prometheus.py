@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,10 +59,18 @@ def prometheus(folder: Path, config: str) -> Iterator[str]:
 
 
 @contextmanager
-def alertmanager(
-    folder: Path, config: str | None = None, peers: tuple[str, ...] = (), port: int = 0, cluster_port: int = 0
-) -> Iterator[str]:
+def alertmanager(folder: Path, config: str | None = None, port: int = 0) -> Iterator[str]:
     """Alertmanager; yields its base URL. Without ``config`` one silent receiver takes everything."""
+    with peer(folder, config, port=port) as (url, _):
+        yield url
+
+
+@contextmanager
+def peer(
+    folder: Path, config: str | None = None, peers: tuple[str, ...] = (), port: int = 0, cluster_port: int = 0
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Alertmanager, of a cluster (``peers``: host:port of others) where ``cluster_port`` is given; yields its base URL
+    and its process."""
     program = _program("prometheus-alertmanager", "alertmanager", package="prometheus-alertmanager")
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "alertmanager.yml"
@@ -69,16 +78,17 @@ def alertmanager(
         config or "route: {receiver: nobody, group_wait: 0s, group_interval: 1s}\nreceivers: [{name: nobody}]\n"
     )
     port = port or free_port()
-    cluster = f"127.0.0.1:{cluster_port or free_port()}" if peers or cluster_port else ""
+    # A cluster on one machine hears within milliseconds what its peers notified; across a network 15 s are usual.
+    cluster = [f"--cluster.listen-address=127.0.0.1:{cluster_port}", "--cluster.peer-timeout=3s"]
     command = [
         program,
         f"--config.file={file}",
         f"--storage.path={folder / 'data'}",
         f"--web.listen-address=127.0.0.1:{port}",
-        f"--cluster.listen-address={cluster}",
+        *(cluster if cluster_port else ["--cluster.listen-address="]),
         *(f"--cluster.peer={peer}" for peer in peers),
     ]
-    with running(command, folder, "alertmanager"):
+    with running(command, folder, "alertmanager") as process:
         url = f"http://127.0.0.1:{port}"
         _wait_ready(f"{url}/-/ready", folder / "alertmanager.log")
-        yield url
+        yield url, process

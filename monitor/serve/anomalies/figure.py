@@ -13,7 +13,7 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from detectors.evidence.recovery import CAP
-from monitor.serve.axes import Scale, Tick, time_ticks
+from monitor.serve.axes import Scale, Tick, path, time_ticks
 from monitor.times import DAY_US, HOUR_US
 
 LOWEST = 1e-3  # of the threshold: below it evidence says nothing, and a logarithm has no end
@@ -108,7 +108,7 @@ def draw(
         x_later = Scale(opened, end, left, right)
         runs = _unbroken(thinned(ticks), 2.5 * HOUR_US)
         support = tuple(
-            _path([(x_later(p.time_us), _share(p.value, *strip)) for p in run]) for run in runs if len(run) > 1
+            path([(x_later(p.time_us), _share(p.value, *strip)) for p in run]) for run in runs if len(run) > 1
         )
         later = time_ticks(opened, end, zone, x_later, (right - left) / 78.0)
         over = None if moments.resolved_us is None else x_later(moments.resolved_us)
@@ -123,7 +123,7 @@ def draw(
         values=tuple(Tick(y(10.0**level), power(level)) for level in range(low, high + 1, every)),
         times=time_ticks(begin, until, zone, x, (right - left) / 78.0),
         later=later,
-        lines=tuple(_path([(x(within(p)), y(p.value)) for p in part]) for part in parts if len(part) > 1),
+        lines=tuple(path([(x(within(p)), y(p.value)) for p in part]) for part in parts if len(part) > 1),
         dots=tuple((x(within(part[0])), y(part[0].value)) for part in parts if len(part) == 1),
         support=support,
         strip=strip,
@@ -166,10 +166,6 @@ def _unbroken(points: Sequence[Point], most_us: float) -> list[list[Point]]:
         else:
             found.append([point])
     return found
-
-
-def _path(points: Sequence[tuple[float, float]]) -> str:
-    return "M" + " L".join(f"{x:g} {y:g}" for x, y in points)
 
 
 def span(since_low: int, end_us: int) -> tuple[int, int]:
