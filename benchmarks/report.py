@@ -5,7 +5,8 @@
 The store (`benchmarks._rolled_up`) holds eight weeks of 500 segments with 20 signals each, 10^8 events in hourly and
 daily roll-ups. It is made in ``--store``, and used again where it is there; without it, in one that goes afterwards.
 Then `driftline report` runs over the last week as a process of its own: ``seconds`` are from its start to its end with
-all three forms written, ``rss_mb`` its peak. The last line is one JSON object.
+all three forms written, ``rss_mb`` its peak; ``load_average`` says who else used the machine. The last line is one JSON
+object.
 """
 
 from __future__ import annotations
@@ -60,7 +61,13 @@ def main() -> None:
         made = rolled_up(given.store or Path(temporary))
         folder = given.out or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        result = {"benchmark": "report", **run(made, folder), **made.facts, "machine": machine()}
+        result = {
+            "benchmark": "report",
+            **run(made, folder),
+            **made.facts,
+            "load_average": round(os.getloadavg()[0], 1),
+            "machine": machine(),
+        }
     if not given.json:
         for name, value in result.items():
             print(f"{name:16} {value}")

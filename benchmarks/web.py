@@ -8,7 +8,8 @@ one page after another: a request is sent when its time has come, whatever becam
 counts from that time. Pages are those of the application's own routes that answer a GET with HTML; one that takes a
 segment is asked for a random one each time, and without (``/cost`` and ``/cost?segment``), one of an anomaly for a
 random one, one of another thing for what other pages link to. ``first_ms`` is the first request, before anything is in
-memory. A scrape of /metrics is made once a second. The last line is one JSON object.
+memory; ``cpu_ms`` what one took of the server's processors, whoever else uses the machine (``load_average``): ten times
+that must stay well below a second. A scrape of /metrics is made once a second. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -77,20 +78,21 @@ class Server:
         return status == 200 and kind.startswith("text/html")
 
 
+def used_by(process: int) -> float:
+    """Processor seconds that a process has used."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def rest(process: int) -> None:
     """Wait until the server has nothing to do: a page must not wait for what was asked of another one, long given up.
 
     A second of wall time in which it used less than a fifth of a processor; no longer than two minutes.
     """
-
-    def used() -> float:
-        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
     for _ in range(120):
-        before = used()
+        before = used_by(process)
         time.sleep(1)
-        if used() - before < 0.2:
+        if used_by(process) - before < 0.2:
             return
 
 
@@ -133,8 +135,8 @@ def targets(made: Made, server: Server, wanted: str | None) -> dict[str, tuple[l
     return found
 
 
-def ask(server: Server, addresses: Sequence[str]) -> dict[str, Any]:
-    """Latencies of an open loop, ms."""
+def ask(server: Server, addresses: Sequence[str], process: int) -> dict[str, Any]:
+    """Latencies of an open loop, ms, and what a request took of the server's processors."""
     lock, took, statuses = threading.Lock(), [], []
     sizes: list[int] = []
 
@@ -148,6 +150,7 @@ def ask(server: Server, addresses: Sequence[str]) -> dict[str, Any]:
             statuses.append(status)
             sizes.append(len(body))
 
+    before = used_by(process)
     with ThreadPoolExecutor(RATE * SECONDS) as pool:
         begin = time.monotonic() + 0.05
         for i in range(RATE * SECONDS):
@@ -158,6 +161,7 @@ def ask(server: Server, addresses: Sequence[str]) -> dict[str, Any]:
         "p50_ms": round(float(np.median(took)), 1),
         "p95_ms": round(float(np.quantile(took, 0.95)), 1),
         "max_ms": round(max(took), 1),
+        "cpu_ms": round(1000 * (used_by(process) - before) / len(took), 1),
         "failed": sum(status != 200 for status in statuses),
         "kb": round(float(np.mean(sizes)) / 1e3, 1),
     }
@@ -211,7 +215,7 @@ def main() -> None:
             pages = {}
             for name, (addresses, first) in targets(made, server, given.page).items():
                 rest(running.process.pid)
-                pages[name] = {"first_ms": round(first, 1), **ask(server, addresses)}
+                pages[name] = {"first_ms": round(first, 1), **ask(server, addresses, running.process.pid)}
                 if not given.json:
                     print(f"{name:28} {pages[name]}", flush=True)
             rest(running.process.pid)
@@ -227,6 +231,7 @@ def main() -> None:
         "rate": RATE,
         "pages": pages,
         "store": made.facts,
+        "load_average": round(os.getloadavg()[0], 1),
         "machine": machine(),
     }
     print(json.dumps(result))
