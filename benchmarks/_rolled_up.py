@@ -25,6 +25,7 @@ from monitor.config.model import Config
 from monitor.evaluate.calendar import Calendar
 from monitor.evaluate.cells import Decoder, SummaryRow
 from monitor.evaluate.references import Reference, learn
+from monitor.report.issuing import issue
 from monitor.store import coverage, deploys, evaluation, references, responses, review, rollups
 from monitor.store.coverage import Coverage
 from monitor.store.deploys import Deploy
@@ -46,7 +47,7 @@ WEEKDAYS, WEEKENDS, CHANGED = 3, 1, 1  # different days of each size
 DETAILED_US = 2 * WEEK_US  # before the end: how much evidence and how many samples there are
 SAMPLED_A_HOUR, ITEMS_A_DAY = 1200, 150
 ROUTES = 4
-VERSION = 4  # of what is made here: a store of another one is made anew
+VERSION = 5  # of what is made here: a store of another one is made anew
 # The signals that are left out, so that 20 are measured: stages, first token, tiers and some kinds of tokens.
 LEFT_OUT = (
     "stages", "latency_first_token", "cached_input_tokens", "reasoning_tokens", "audio_tokens", "context_used",
@@ -118,6 +119,8 @@ class _Maker:
         self._samples()
         self._review()
         found = self._anomalies(streams)
+        config = Config.model_validate(config_of(self.store.url.render_as_string().replace("+pysqlite", "")))
+        issue(self.store, config, self.end_us - WEEK_US, self.end_us, "ann", self.end_us + HOUR_US)
         with self.store.write() as connection:
             connection.exec_driver_sql("ANALYZE")
         with self.store.read() as connection:
