@@ -43,7 +43,7 @@ def status_of(connection: Connection, config: Config | None = None) -> Status:
     by_state, missing = _samples(connection)
     closed = coverage.closed_until(connection)
     settled = by_state["embedded"] + by_state["missing"]
-    evaluated = connection.execute(select(func.max(evaluation.c.done_until_us))).scalar()
+    evaluated = evaluated_until(connection)
     return Status(
         events=sum(row.events for row in rows),
         duplicates=sum(row.duplicates for row in rows),
@@ -63,6 +63,11 @@ def status_of(connection: Connection, config: Config | None = None) -> Status:
         outbox=_outbox(connection),
         budget=[] if config is None else budget_lines(connection, config, evaluated),
     )
+
+
+def evaluated_until(connection: Connection) -> int | None:
+    """Event time (µs) up to which ticks are evaluated; None before the first."""
+    return connection.execute(select(func.max(evaluation.c.done_until_us))).scalar()
 
 
 def budget_lines(connection: Connection, config: Config, until_us: int | None) -> list[BudgetLine]:
