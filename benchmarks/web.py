@@ -8,8 +8,8 @@ one page after another: a request is sent when its time has come, whatever becam
 counts from that time. Pages are those of the application's own routes that answer a GET with HTML; one that takes a
 segment is asked for a random one each time, and without (``/cost`` and ``/cost?segment``), one of an anomaly for a
 random one, one of another thing for what other pages link to. ``first_ms`` is the first request, before anything is in
-memory; ``cpu_ms`` the processor time of the server by request, whoever else uses the machine (``load_average``): ten times
-that must stay well below a second. A scrape of /metrics is made once a second. The last line is one JSON object.
+memory; ``cpu_ms`` the processor time of the server by request, whoever else uses the machine (``load_average``): ten
+times that must stay well below a second. A scrape of /metrics is made once a second. The last line is one JSON object.
 """
 
 from __future__ import annotations
