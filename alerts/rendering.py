@@ -28,14 +28,15 @@ _CONTEXT_US = 6 * 3_600_000_000  # how much before and after the change a linked
 class Links:
     """Where alerts point: the addresses of Grafana, of driftline's own pages and of the runbooks; any may be missing.
 
-    ``panels``: number of each panel of the dashboard, by its title.
+    ``panels``: the dashboard (uid) and number of each panel, by its title; ``dashboard_uid`` stands for a panel that is
+    none of them.
     """
 
     dashboard_url: str | None = None
     app_url: str | None = None
     runbook_url: str | None = None
     dashboard_uid: str = "driftline-overview"
-    panels: Mapping[str, int] = field(default_factory=dict)
+    panels: Mapping[str, tuple[str, int]] = field(default_factory=dict)
 
     def of(self, document: Mapping[str, Any]) -> dict[str, str]:
         """``app``, ``dashboard`` (the signal's panel, at the segment and the time of the change) and ``runbook_url``;
@@ -60,10 +61,10 @@ class Links:
             query["var-route"] = str(document["route"])
         if document.get("slice") is None:  # a slice is no segment: its route is the nearest that the dashboard has
             query["var-segment"] = segment(document)
-        panel = self.panels.get(_runbook(document).panel)
+        uid, panel = self.panels.get(_runbook(document).panel, (self.dashboard_uid, None))
         if panel is not None:
             query["viewPanel"] = str(panel)
-        return f"{str(self.dashboard_url).rstrip('/')}/d/{quote(self.dashboard_uid)}?{urlencode(query)}"
+        return f"{str(self.dashboard_url).rstrip('/')}/d/{quote(uid)}?{urlencode(query)}"
 
 
 @dataclass(frozen=True, slots=True)

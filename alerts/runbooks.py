@@ -17,8 +17,8 @@ DOCUMENTED: Final = "https://github.com/driftline/driftline/tree/main/docs/runbo
 class Runbook:
     """A page, the signals it is about (by the beginnings of their names), and what is worth knowing before it is open.
 
-    ``usually``: what it mostly turns out to be. ``first``: one concrete step. ``panel``: title of the panel of the
-    overview dashboard that shows it.
+    ``usually``: what it mostly turns out to be. ``first``: one concrete step. ``panel``: title of the panel of
+    dashboards/subjects/ that shows it.
     """
 
     page: str
@@ -56,14 +56,14 @@ RUNBOOKS: Final = (
         ("error_rate", "timeout_rate"),
         "the provider is failing or limiting, a release is broken, or inputs of a kind that nobody expected",
         "look at the provider's status page and at the error types of the last ten minutes in the feature's log",
-        "Quality rates",
+        "Outcomes",
     ),
     Runbook(
         "refusals",
         ("refusal_rate", "abstention_rate"),
         "a new model or prompt version that is more careful, or inputs that it was not made for",
         "see whether a new version began at the same time; then read three refused or withheld answers",
-        "Quality rates",
+        "Outcomes",
     ),
     Runbook(
         "schema-violations",
@@ -119,21 +119,21 @@ RUNBOOKS: Final = (
         ("image_drift",),
         "another scanner or camera, a new sender or template, or images that are resized or turned on the way",
         "open the sampled sessions “typical now” beside “typical before” on the anomaly's page",
-        "Events by version",
+        "Drift of inputs",
     ),
     Runbook(
         "text-drift",
         ("text_drift",),
         "a changed prompt template, another language, a new use of the feature",
         "open the sampled sessions “typical now” beside “typical before” on the anomaly's page",
-        "Events by version",
+        "Drift of inputs",
     ),
     Runbook(
         "agreement",
         ("agreement",),
         "images attached to the wrong request, blank or broken uploads, or a changed prompt template",
         "open three sampled sessions and see whether the image belongs to its text",
-        "Events by version",
+        "Drift of inputs",
     ),
     Runbook(
         "new-segment",

@@ -29,7 +29,7 @@ class RuleSpec:
     severity: str
     summary: str
     description: str
-    panel: str  # title of the dashboard's panel it belongs to
+    panel: str  # title of the panel it belongs to
 
     @property
     def runbook_url(self) -> str:

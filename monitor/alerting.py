@@ -19,7 +19,7 @@ from alerts.sinks.kafka import KafkaSink, KafkaTopic
 from alerts.sinks.slack import SlackSink, SlackTarget
 from alerts.sinks.smtp import SmtpSink, SmtpTarget
 from alerts.sinks.webhook import WebhookSink, WebhookTarget
-from dashboards.panels import panel_numbers
+from dashboards.subjects import panel_places
 
 if TYPE_CHECKING:
     from monitor.config.model import Config
@@ -69,7 +69,7 @@ def links(config: Config) -> Links:
         dashboard_url=config.alerts.dashboard_url,
         app_url=config.alerts.app_url,
         runbook_url=config.alerts.runbook_url,
-        panels=panel_numbers(),
+        panels=panel_places(),
     )
 
 

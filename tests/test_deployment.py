@@ -49,6 +49,14 @@ def test_every_mounted_file_exists() -> None:
                 assert (ROOT / source).exists(), f"{name} mounts {source}, which does not exist"
 
 
+def test_prometheus_loads_the_generated_rules() -> None:
+    from dashboards.generate import GENERATED
+
+    files = YAML(typ="safe").load((ROOT / "deploy" / "prometheus.yml").read_text())["rule_files"]
+    names = [name.removeprefix("/etc/prometheus/driftline/") for name in files]
+    assert sorted(names) == sorted(path.name for path in GENERATED.glob("*.yml"))
+
+
 def test_the_configuration_of_the_containers_loads(monkeypatch: pytest.MonkeyPatch) -> None:
     from monitor.config.load import load
 

@@ -8,13 +8,13 @@ looked for by that tag before another one is made.
 from __future__ import annotations
 
 import html
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
+from alerts.grafana import connect
 from alerts.rendering import Links, Promises, is_resolved, resolved_at, segment, since, summary, told
 from alerts.sinks import Delivery, Outcome, Refused, Retry, Sent
 
@@ -99,23 +99,10 @@ class GrafanaSink:
 
 
 def _connect(target: GrafanaTarget) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of the client's own HTTP library, at import
-        from grafana_client.client import GrafanaClient
-        from grafana_client.elements.annotations import Annotations
+    client = connect(target.url, target.token, target.timeout_s)
+    from grafana_client.elements.annotations import Annotations
 
-        parts = urlsplit(target.url)
-        path = parts.path.strip("/")
-        client = GrafanaClient(
-            auth=target.token,
-            host=parts.hostname or "localhost",
-            port=parts.port,
-            url_path_prefix=f"{path}/" if path else "",
-            protocol=parts.scheme or "http",
-            timeout=target.timeout_s,
-        )
-        client.s.trust_env = False
-        return Annotations(client)
+    return Annotations(client)
 
 
 def _tags(delivery: Delivery) -> list[str]:
@@ -124,7 +111,7 @@ def _tags(delivery: Delivery) -> list[str]:
         places = (("route", document["route"]), ("segment", document["segment"]))
         return ["driftline", "deploy", _tag(delivery), *(f"{name}:{value}" for name, value in places if value)]
     facts = (("segment", segment(document)), ("signal", document.get("signal")), ("severity", document.get("severity")))
-    return ["driftline", _tag(delivery), *(f"{name}:{value}" for name, value in facts if value)]
+    return ["driftline", "anomaly", _tag(delivery), *(f"{name}:{value}" for name, value in facts if value)]
 
 
 def _tag(delivery: Delivery) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from detectors.summaries.histogram import Histogram
+from detectors.summaries.histogram import Histogram, Interval
 
 Float = NDArray[np.float64]
 
@@ -38,6 +38,32 @@ class LoadSplit:
     now: float
     load: Part  # requests came at other concurrencies
     same_load: Part  # requests at the same concurrency were slower
+
+
+@dataclass(frozen=True, slots=True)
+class AtLoad:
+    """Latency in us of the requests that came at a range of concurrency (low to high, both included), with 95 % limits
+    where there are enough of them."""
+
+    low: int
+    high: int
+    events: int
+    p50: float
+    p50_limits: Interval | None
+    p95: float
+    p95_limits: Interval | None
+
+
+def latency_at_load(found: Mapping[tuple[int, int], Histogram]) -> list[AtLoad]:
+    """Latency by concurrency (`Summary.latency_by_concurrency`), from the least; ranges of fewer than 30 are left
+    out."""
+    rows = []
+    for (low, high), h in sorted(found.items()):
+        p50, p95 = h.quantile(0.5), h.quantile(0.95)
+        if h.count >= MIN_EVENTS and p50 is not None and p95 is not None:
+            limits = h.quantile_interval(0.5), h.quantile_interval(0.95)
+            rows.append(AtLoad(low, high, h.count, p50, limits[0], p95, limits[1]))
+    return rows
 
 
 def split_by_load(

@@ -48,11 +48,17 @@ def read_config(path: Path) -> Config:
 
 
 def config_or_defaults(context: click.Context, path: Path) -> Config:
-    """The configuration file, or the defaults where none was named and none is in the folder."""
-    from monitor.config.model import Config
+    """The configuration file, or the defaults where none was named and none is in the folder.
+
+    Secrets are taken from their ``*_FILE`` variables either way.
+    """
+    from monitor.config.load import ConfigError, loads
 
     if context.get_parameter_source("config_path") is ParameterSource.DEFAULT and not path.exists():
-        return Config()
+        try:
+            return loads("{}", file="the environment")
+        except ConfigError as error:
+            raise Failure(str(error)) from None
     return read_config(path)
 
 

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, field_validator, model_validator
 
 from monitor.config.alerts import Alerts
+from monitor.config.dashboards import Dashboards
 from monitor.config.inputs import Encoder, Payloads
 from monitor.config.report import Report
 from monitor.config.review import Review
@@ -343,6 +344,7 @@ class Config(Section):
     alerts: Alerts = Alerts()
     review: Review = Review()
     report: Report = Report()
+    dashboards: Dashboards = Dashboards()
     retention: Retention = Retention()
     privacy: Privacy = Privacy()
     serve: Serve = Serve()

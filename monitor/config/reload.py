@@ -10,7 +10,9 @@ from monitor.config.model import Config
 
 # Read anew by every part at a reload. Everything else is built into connections, windows, samples or detectors
 # that are running: changing it in between would make results depend on when the signal arrived.
-RELOADABLE = frozenset({"routes", "segments", "prices", "budget", "owners", "alerts", "report", "review", "retention"})
+RELOADABLE = frozenset(
+    {"routes", "segments", "prices", "budget", "owners", "alerts", "dashboards", "report", "review", "retention"}
+)
 
 
 def reloadable(old: Config, new: Config) -> list[str]:

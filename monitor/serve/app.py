@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -31,10 +31,7 @@ from monitor.store.review import Declined
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 MOST_BODY = 512 * 1024  # bytes of a JSON body: a label with all its answers and its note is smaller
-_POLICY = (
-    b"default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; "
-    b"frame-ancestors 'none'"
-)
+_POLICY = b"default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -122,7 +119,6 @@ def _page_routes(context: Context, access: Access) -> list[Route]:
         return pages.log_out(access, request, body)
 
     return [
-        Route("/", _guarded(access, "viewer", lambda request, caller: _page(context, request)), methods=["GET"]),
         Route("/anomalies/{id}", _browsed(access, anomaly_page), methods=["GET"]),
         *(Route(path, _browsed(access, partial(show, context)), methods=["GET"]) for path, show in VIEWS.items()),
         Route("/login", _guarded(access, "nobody", login_page), methods=["GET"]),
@@ -211,12 +207,6 @@ def _openapi(request: Request, caller: Caller) -> Response:
     from monitor.serve.openapi import document
 
     return json_response(200, json.dumps(document(), ensure_ascii=False).encode())
-
-
-def _page(context: Context, request: Request) -> Response:
-    from monitor.serve.page import render
-
-    return HTMLResponse(render(context))
 
 
 def _ready(context: Context) -> Response:

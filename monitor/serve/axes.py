@@ -35,8 +35,12 @@ class Scale:
     log: bool = False
 
     def __call__(self, value: float) -> float:
-        low, high, at = (self._level(v) for v in (self.low, self.high, min(max(value, self.low), self.high)))
-        return round(self.begin + (at - low) / (high - low) * (self.end - self.begin), 1)
+        at = min(max(value, self.low), self.high)
+        if self.log:
+            share = math.log(at / self.low) / math.log(self.high / self.low)
+        else:
+            share = (at - self.low) / (self.high - self.low)
+        return round(self.begin + share * (self.end - self.begin), 1)
 
     def takes(self, value: float) -> bool:
         """Whether a value lies on the axis."""
@@ -51,9 +55,6 @@ class Scale:
             )
         step = _round_step((self.high - self.low) / max(1.0, most))
         return replace(self, low=math.floor(self.low / step) * step, high=math.ceil(self.high / step) * step)
-
-    def _level(self, value: float) -> float:
-        return math.log10(value) if self.log else value
 
 
 def value_ticks(scale: Scale, written: Callable[[float], str], most: float) -> tuple[Tick, ...]:

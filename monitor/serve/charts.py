@@ -18,7 +18,7 @@ from monitor.serve.axes import Scale, Tick, path, time_ticks, value_ticks
 SIZES = {"wide": (960.0, 260.0), "narrow": (360.0, 240.0)}
 MOST_SERIES = 6  # that can be told apart
 MOST_ROWS = 500  # of the table
-_LEFT, _RIGHT, _TOP, _FOOT = 62.0, 14.0, 14.0, 30.0
+_LEFT, _RIGHT, _TOP, _FOOT = 68.0, 18.0, 14.0, 30.0
 Format = Callable[[float], str]
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from monitor.config.model import Config
+from monitor.serve.remembered import Remembered
 from monitor.store.engine import Store
 from monitor.supervise import PartState
 
@@ -16,7 +17,7 @@ class Context:
     """``everything`` is False in a process without the role serve: then only the probes and /metrics answer.
 
     ``metrics`` renders /metrics; ``clock`` is the wall clock in seconds; ``lag`` says how many records this process is
-    behind, None without ingest.
+    behind, None without ingest; ``remembered`` keeps parts of pages.
     """
 
     store: Store
@@ -27,3 +28,4 @@ class Context:
     loopback: bool = True
     everything: bool = True
     clock: Callable[[], float] = time.time
+    remembered: Remembered = field(default_factory=Remembered, compare=False)

@@ -42,6 +42,12 @@ ALERTING = (
         ANOMALY_LABELS,
         "1 for each open anomaly. path: how on-call hears of it: push, rules, or none (only recorded).",
     ),
+    Series(
+        "driftline_anomaly_since_seconds",
+        "gauge",
+        ("id",),
+        "Event time (epoch seconds) at which the change of an open anomaly began at the earliest.",
+    ),
     Series("driftline_budget_allowed", "gauge", ("owner", "severity"), "False alarms the budget allows per period."),
     Series("driftline_budget_period_seconds", "gauge", ("owner", "severity"), "Length of the budget's period."),
     Series(
@@ -265,11 +271,16 @@ def _coverage(conn: Connection, from_us: int, to_us: int) -> dict[tuple[str, str
 
 
 def _alerting(conn: Connection, settings: ProductSettings, until_us: int | None) -> list[Family]:
-    values: dict[str, list[tuple[tuple[str, ...], float]]] = {"driftline_anomaly_active": []}
+    values: dict[str, list[tuple[tuple[str, ...], float]]] = {
+        "driftline_anomaly_active": [],
+        "driftline_anomaly_since_seconds": [],
+    }
     for row in active_anomalies(conn):
         route = str(row.document.get("route") or "")
         labels = (row.anomaly_id, row.segment, route, row.signal, row.severity, row.owner, settings.path_of(row))
         values["driftline_anomaly_active"].append((labels, 1))
+        if since := row.document.get("since"):
+            values["driftline_anomaly_since_seconds"].append(((row.anomaly_id,), since["low"] / 1e6))
     for budget in settings.budgets:
         whose = (budget.owner, budget.severity)
         values.setdefault("driftline_budget_allowed", []).append((whose, budget.count))

@@ -20,6 +20,7 @@ from monitor.serve.access import Caller
 from monitor.serve.anomalies.words import Clock
 from monitor.serve.context import Context
 from monitor.serve.parameters import BadParameter, Time
+from monitor.serve.remembered import State
 from monitor.serve.review.pages import PAGE_HEADERS
 from monitor.serve.templating import template
 from monitor.store import listing
@@ -87,6 +88,11 @@ class View:
         """The step of a line over this range: hours up to 8 days, then days."""
         return HOUR_US if self.end_us - self.begin_us <= 8 * DAY_US else DAY_US
 
+    @property
+    def kept_as(self) -> tuple[object, ...]:
+        """What it is in a memory of pages: a range that moves on is the same one, with newer data."""
+        return self.segment, self.preset or (self.begin_us, self.end_us)
+
     def before(self) -> View:
         """The range of the same length just before."""
         return replace(self, begin_us=2 * self.begin_us - self.end_us, end_us=self.begin_us, preset=None)
@@ -130,8 +136,14 @@ def choices(connection: Connection, view: View) -> list[str]:
     """Segments that had events in the range, by name: what a form offers."""
     if view.empty:
         return []
-    names = {row.segment for row in listing.segments(connection, view.begin_us, view.end_us)}
-    return sorted(names)[:MOST_CHOICES]
+    return listing.names(connection, view.begin_us, view.end_us)[:MOST_CHOICES]
+
+
+def kept_choices(context: Context, connection: Connection, view: View, state: State) -> list[str]:
+    """`choices`, read once in a state of the store (`monitor.serve.remembered.state_of`)."""
+    return context.remembered.value(
+        ("choices", view.kept_as), (*state, view), lambda: choices(connection, view), lambda names: sum(map(len, names))
+    )
 
 
 def framed(

@@ -10,9 +10,15 @@ from starlette.responses import Response
 from monitor.serve.access import Caller
 from monitor.serve.anomalies import index
 from monitor.serve.context import Context
+from monitor.serve.latency import page as latency
+from monitor.serve.overview import page as overview
+from monitor.serve.segment import page as segment
 
 Show = Callable[[Context, Request, Caller], Response]
 
 VIEWS: Mapping[str, Show] = {
+    "/": overview.page,
     "/anomalies": index.page,
+    "/latency": latency.page,
+    "/segment": segment.page,
 }

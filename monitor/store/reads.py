@@ -327,6 +327,7 @@ def by_window(
     segment: str | None = None,
     version: str | None = None,
     late: bool | None = None,
+    selection: Selection | None = None,
 ) -> list[tuple[int, Merged]]:
     """A time series: (start, sum) per step that has events, oldest first.
 
@@ -354,6 +355,7 @@ def by_window(
             segment=segment,
             version=version,
             late=late,
+            selection=selection,
         )
     return [(us, replace(sum_, missing=_within(missing, us, step_us))) for us, sum_ in found.items()]
 

@@ -170,7 +170,7 @@ def target() -> Iterator[Target]:
                     self.wfile.write(b" ")
             self.wfile.write(answer.body)
 
-        do_GET = do_POST = do_PATCH = _serve
+        do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = _serve
 
         def handle(self) -> None:
             try:

@@ -11,8 +11,8 @@ import pytest
 
 from alerts.rendering import ALERT_NAME
 from alerts.runbooks import ANY, DOCUMENTED, RUNBOOKS, Runbook, address, of_signal
-from dashboards.panels import panel_numbers
 from dashboards.rules import RULES
+from dashboards.subjects import panel_places
 from detectors.summaries.catalogue import SIGNALS
 from monitor.cli import main
 from monitor.evaluate.incidents import NEW_SEGMENT
@@ -30,7 +30,7 @@ def test_every_signal_has_a_page_of_one_family(signal: str) -> None:
     found = [runbook for runbook in RUNBOOKS if signal.startswith(runbook.signals)]
     assert found == [of_signal(signal)]
     assert f"{found[0].page}.md" in PAGES
-    assert found[0].panel in panel_numbers()
+    assert found[0].panel in panel_places()
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
@@ -83,7 +83,7 @@ def test_its_links_and_commands_exist(page: str) -> None:
     for words in commands:
         assert_exists(words.partition("driftline ")[2] or words)
     for title in re.findall(r"“([A-Z][^”]*)”", text):
-        if title in panel_numbers() or title in {"Targets"} or title.startswith("It "):
+        if title in panel_places() or title in {"Targets"} or title.startswith("It "):
             continue
         pytest.fail(f"no panel {title!r}")
 

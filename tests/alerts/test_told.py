@@ -17,7 +17,7 @@ from alerts.sinks.grafana import GrafanaSink, GrafanaTarget
 from alerts.sinks.slack import SlackSink, SlackTarget
 from alerts.sinks.smtp import SmtpSink, SmtpTarget
 from alerts.sinks.webhook import WebhookSink, WebhookTarget
-from dashboards.panels import panel_numbers
+from dashboards.subjects import panel_places
 from monitor.alerting import links, promises
 from monitor.config.load import ConfigError, loads
 from monitor.config.model import Config
@@ -66,7 +66,7 @@ IMAGES = {
             IMAGES,
             "image_drift in invoice-extract/acme: +8.11 standard deviations",
             "typical before",
-            "Events by version",
+            "Drift of inputs",
         ),
     ],
     ids=["rate", "cost tail", "image drift"],
@@ -82,7 +82,9 @@ def test_a_woken_reader_finds_every_answer(document: dict[str, Any], head: str, 
     assert document["id"][:10] in lines["Look first"]
     found = links(CONFIG).of(document)
     query = parse_qs(urlsplit(found["dashboard"]).query)
-    assert query["viewPanel"] == [str(panel_numbers()[panel])]
+    uid, number = panel_places()[panel]
+    assert urlsplit(found["dashboard"]).path == f"/d/{uid}"
+    assert query["viewPanel"] == [str(number)]
     assert query["var-segment"] == ["invoice-extract/acme"]
     assert query["var-route"] == ["invoice-extract"]
     assert int(query["from"][0]) * 1000 < document["since"]["low"]

@@ -127,6 +127,14 @@ def test_a_long_history_is_read_in_parts(store: Store) -> None:
     assert list(found[-1]) == [("invoice-extract", segment) for segment in SEGMENTS]
 
 
+def test_an_open_anomaly_says_since_when(store: Store) -> None:
+    samples = scrape(render(metrics_of(store)[0]))
+    since = {dict(labels)["id"]: found for (name, labels), found in samples.items() if name.endswith("_since_seconds")}
+    active = {dict(labels)["id"] for (name, labels) in samples if name == "driftline_anomaly_active"}
+    assert set(since) == active
+    assert set(since.values()) == {(END - 15 * MINUTE) / 1e6}, "the earliest that it can have begun"
+
+
 def test_segments_beyond_the_cap_are_counted_under_other(store: Store) -> None:
     found, product = metrics_of(store)
     product.settings = metrics.ProductSettings("USD", (), lambda row: "none", max_segments=1)

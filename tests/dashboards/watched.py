@@ -34,6 +34,8 @@ from tests.summaries.events import batch
 MINUTE = 60_000_000
 END = time.time_ns() // 1000 // MINUTE * MINUTE
 SEGMENTS = ("invoice-extract/acme", "invoice-extract/globex")
+OF_SUBJECTS = ("cost_p99", "image_drift", "input_tokens_p95", "latency_total_p95", "error_rate")
+"""Signals of an open anomaly for each dashboard that shows those of its subject."""
 VERSIONS = ("vlm-large@14", "vlm-large@15")
 
 
@@ -81,7 +83,9 @@ def fill(store: Store, *, events: int = 9000) -> None:
             ],
         )
         for severity in ("page", "ticket"):
-            conn.execute(insert(anomalies), [_anomaly_row(severity)])
+            conn.execute(insert(anomalies), [_anomaly_row(f"{severity}_signal", severity)])
+        for signal in OF_SUBJECTS:
+            conn.execute(insert(anomalies), [_anomaly_row(signal, "report")])
         conn.execute(
             insert(label_partitions),
             [{"topic": "labels", "partition": 0, "next_offset": 9, "counts": '{"labelled": 7, "dead_letter": 2}'}],
@@ -168,8 +172,8 @@ def _dead_letter(number: int) -> dict[str, Any]:
     }
 
 
-def _anomaly_row(severity: str) -> dict[str, Any]:
-    document = anomaly(SEGMENTS[0], f"{severity}_signal", severity=severity, opened=END - 10 * MINUTE)
+def _anomaly_row(signal: str, severity: str) -> dict[str, Any]:
+    document = anomaly(SEGMENTS[0], signal, severity=severity, opened=END - 10 * MINUTE)
     return {
         "anomaly_id": document["id"],
         "owner": "default",

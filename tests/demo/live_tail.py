@@ -20,7 +20,7 @@ from typing import Any
 import httpx
 import pytest
 
-from alerts.rendering import LABELS
+from alerts.rendering import ALERT_NAME, LABELS
 from dashboards.generate import GENERATED
 from monitor.demo.incidents import LIVE
 from tests.alerts.parts import Target, target
@@ -94,7 +94,8 @@ def test_the_rules_fire_when_it_breaks_and_resolve_when_it_is_mended(
 
         def firing() -> list[dict[str, str]]:
             alerts = httpx.get(f"{url}/api/v1/alerts", trust_env=False).json()["data"]["alerts"]
-            return [a["labels"] for a in alerts if a["state"] == "firing" and a["labels"]["segment"] == LIVE.segment]
+            of_segment = [a["labels"] for a in alerts if a["labels"].get("segment") == LIVE.segment]
+            return [labels for labels in of_segment if labels["alertname"] == ALERT_NAME]
 
         def notes(status: str) -> list[dict[str, Any]]:
             found = [alert for note in list(oncall.requests) for alert in note.json["alerts"]]

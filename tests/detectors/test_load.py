@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from detectors.latency import LoadSplit, split_by_load
+from detectors.latency import LoadSplit, latency_at_load, split_by_load
 from detectors.summaries.histogram import Histogram
 
 SLOW_US = 1_000_000.0
@@ -78,3 +78,19 @@ def test_few_events_are_not_split() -> None:
     rng = np.random.default_rng(1)
     assert split_by_load(drawn(rng, 29, CALM, USUAL), drawn(rng, 500, CALM, USUAL), SLOW_US) is None
     assert split_by_load({}, {}, SLOW_US) is None
+
+
+def test_latency_at_load_is_that_of_every_range_with_enough() -> None:
+    rng = np.random.default_rng(5)
+    found = {
+        (1, 1): Histogram.of(rng.integers(1000, 2000, 29)),
+        (2, 3): Histogram.of(rng.integers(1000, 2000, 30)),
+        (4, 7): Histogram.of(rng.integers(10_000, 20_000, 4000)),
+    }
+    few, many = latency_at_load(found)
+    assert [(at.low, at.high, at.events) for at in (few, many)] == [(2, 3, 30), (4, 7, 4000)]
+    assert few.p95_limits is None, "30 requests do not tell a p95"
+    assert many.p95_limits is not None
+    assert many.p50 == found[4, 7].quantile(0.5)
+    assert many.p95_limits.low <= many.p95 <= many.p95_limits.high
+    assert latency_at_load({}) == []

@@ -70,3 +70,25 @@ def reviewing(
         assert errors == []
     finally:
         context.close()
+
+
+def listen(page: Page) -> list[str]:
+    """What the console says, but of policies that only report; it must stay empty."""
+    found: list[str] = []
+    page.on("console", lambda message: found.append(message.text))
+    page.on("dialog", lambda dialog: found.append(dialog.message))
+    return found
+
+
+def expect_usable(page: Page, axe: str, what: str) -> None:
+    """No serious finding of axe, and nothing wider than the window. ``what`` says of which state of the page."""
+    page.evaluate(axe)
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations', 'incomplete']})")
+    bad = [
+        (rule["id"], [node["html"][:200] for node in rule["nodes"]])
+        for rule in found["violations"]
+        if rule["impact"] in ("serious", "critical")
+    ]
+    assert bad == [], what
+    assert {"color-contrast", "label", "button-name", "image-alt"} & {rule["id"] for rule in found["passes"]}
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), what

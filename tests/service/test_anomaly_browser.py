@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,32 +11,11 @@ from playwright.sync_api import Browser, Page, expect
 
 from monitor.store.engine import Store, open_store
 from monitor.store.responses import Said, history
-from tests.conftest import absent
 from tests.service.anomalies_of_page import OPENED, change, fill_story
 from tests.service.queue_of_page import NOW_US
-from tests.service.review_browser import WIDE, reviewing, serving
-from tests.services import Unavailable
-from tests.services import chromium as chromium_service
+from tests.service.review_browser import WIDE, expect_usable, listen, reviewing, serving
 
 pytestmark = pytest.mark.real
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with ExitStack() as stack:
-        try:
-            yield stack.enter_context(chromium_service.chromium())
-        except Unavailable as error:
-            absent(error)
-
-
-@pytest.fixture(scope="module")
-def axe() -> str:
-    try:
-        return chromium_service.axe()
-    except Unavailable as error:
-        absent(error)
-        raise
 
 
 @pytest.fixture
@@ -62,14 +40,6 @@ def press(page: Page, name: str) -> None:
             return
         page.keyboard.press("Tab")
     raise AssertionError(f"the Tab key does not come to {name!r}")
-
-
-def listen(page: Page) -> list[str]:
-    """What the console says, but of policies that only report; it must stay empty."""
-    found: list[str] = []
-    page.on("console", lambda message: found.append(message.text))
-    page.on("dialog", lambda dialog: found.append(dialog.message))
-    return found
 
 
 def test_responding_by_keyboard(store: Store, browser: Browser) -> None:
@@ -156,16 +126,7 @@ def test_everybody_can_use_it(store: Store, browser: Browser, axe: str, hostile:
         complaints = listen(page)
 
         def check(what: str) -> None:
-            page.evaluate(axe)
-            found = page.evaluate("axe.run(document, {resultTypes: ['violations', 'incomplete']})")
-            bad = [
-                (rule["id"], [node["html"][:200] for node in rule["nodes"]])
-                for rule in found["violations"]
-                if rule["impact"] in ("serious", "critical")
-            ]
-            assert bad == [], what
-            assert {"color-contrast", "label", "button-name", "image-alt"} & {rule["id"] for rule in found["passes"]}
-            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), what
+            expect_usable(page, axe, what)
 
         page.goto(f"{served.url}/anomalies/{anomaly}")
         check("the page")
@@ -194,7 +155,7 @@ def test_a_viewer_without_a_script_reads_it(store: Store, browser: Browser) -> N
             page.get_by_role("link", name="Broken schemas rose").click()
             expect(page.get_by_role("heading", level=1)).to_contain_text("Broken schemas rose from 2 % to 14 %.")
             expect(page.get_by_role("link", name="Say who you are")).to_be_visible()
-            assert page.get_by_role("img", name="Evidence of schema_violation_rate").count() == 1
+            expect(page.get_by_role("img", name="Evidence of schema_violation_rate")).to_have_count(1)
             assert page.url.endswith(f"/anomalies/{anomaly}")
         finally:
             context.close()

@@ -73,7 +73,7 @@ def test_it_tells_the_whole_story(store: Store) -> None:
         "refused after 1 attempt;",
         "<b>Ben</b> is at it",
         "on it",
-        "https://graphs.example/d/driftline-overview",
+        "https://graphs.example/d/driftline-quality",
     ):
         assert expected in page, expected
     assert page.count("<svg") == 4  # two facts, two sizes

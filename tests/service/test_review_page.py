@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,31 +17,10 @@ from sqlalchemy import func, select
 from monitor.store import review, tokens
 from monitor.store.engine import Store, open_store
 from monitor.store.tables import labels
-from tests.conftest import absent
 from tests.service.queue_of_page import NOW_US, QUESTIONS, confidence, configured, fill_queue
 from tests.service.review_browser import reviewing, serving
-from tests.services import Unavailable
-from tests.services import chromium as chromium_service
 
 pytestmark = pytest.mark.real
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with ExitStack() as stack:
-        try:
-            yield stack.enter_context(chromium_service.chromium())
-        except Unavailable as error:
-            absent(error)
-
-
-@pytest.fixture(scope="module")
-def axe() -> str:
-    try:
-        return chromium_service.axe()
-    except Unavailable as error:
-        absent(error)
-        raise
 
 
 @pytest.fixture

@@ -47,6 +47,8 @@ REQUESTS: list[tuple[str, Need]] = [
     ("/api/samples/s1", "viewer"),
     ("/api/samples/s1/thumbnail", "reviewer"),
     ("/anomalies", "viewer"),
+    ("/latency", "viewer"),
+    ("/segment", "viewer"),
     (f"/anomalies/{'f' * 24}", "viewer"),
     ("/api/anomalies", "viewer"),
     (f"/api/anomalies/{'f' * 24}", "viewer"),
@@ -239,7 +241,7 @@ def test_not_ready_while_a_part_is_down(store: Store) -> None:
     assert answer.json()["waiting_for"] == {"ingest": "failed"}
 
 
-@pytest.mark.parametrize("path", ["/", "/api/status", "/nothing", "/healthz", "/api/samples?limit=x"])
+@pytest.mark.parametrize("path", ["/api/segments", "/api/status", "/nothing", "/healthz", "/api/samples?limit=x"])
 def test_security_headers_everywhere(store: Store, path: str) -> None:
     headers = client(store).get(path).headers
     assert all(headers[name.decode()] == value.decode() for name, value in HEADERS)
@@ -254,7 +256,7 @@ def test_hostile_content_is_escaped_on_the_page(store: Store) -> None:
 
 def test_the_page_shows_what_there_is(store: Store) -> None:
     page = client(store, lag=lambda: 42).get("/").text
-    for expected in ("Open anomalies", "Errors grew in", "12\u202f345", ">42<", "1 per 30d", "2 per 1w"):
+    for expected in ("Open anomalies", "Errors grew in", "42 records behind", "1 per 30d", "2 per 1w", "1 dead letter"):
         assert expected in page
 
 
@@ -263,7 +265,7 @@ def test_the_page_of_an_empty_store(tmp_path: Path) -> None:
     answer = client(empty).get("/")
     empty.close()
     assert answer.status_code == 200
-    assert "no event read yet" in answer.text
+    assert "No event was read yet." in answer.text
 
 
 @pytest.mark.parametrize(

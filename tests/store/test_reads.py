@@ -3,9 +3,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from sqlalchemy import insert
 
 from monitor.store import listing, reads, rollups
 from monitor.store.engine import Store, open_store
+from monitor.store.tables import summaries
 from monitor.times import HOUR_US, MINUTE_US
 from tests.store.traffic import DAY_US, START, Traffic
 
@@ -73,3 +75,43 @@ def test_windows_are_closed_up_to_the_least_watermark(traffic: Traffic) -> None:
     traffic.watermark(0, START + HOUR_US)
     assert listing.closed_until(traffic.store) == START
     assert [row.watermark_us for row in listing.partition_rows(traffic.store)] == [START + HOUR_US, START]
+
+
+@pytest.mark.parametrize("rolled", [False, True])
+def test_what_pages_list_agrees_with_the_sums(traffic: Traffic, rolled: bool) -> None:
+    store, end = traffic.store, START + 3 * HOUR_US
+    if rolled:
+        traffic.watermark(0, START + 3 * DAY_US)
+        traffic.watermark(1, START + 3 * DAY_US)
+        rollups.run(store, allowed_lateness_us=DAY_US, timezone="UTC")
+    with store.read() as connection:
+        assert listing.names(connection, START, end) == ["a", "other"]
+        assert listing.names(connection, end, end + DAY_US) == []
+        assert listing.route_of(connection, "a") == "r"
+        assert listing.route_of(connection, "b") is None
+        hours = listing.events_by_window(connection, START, end, days=False)
+        days = listing.events_by_window(connection, START, START + DAY_US, days=True)
+        series = reads.by_window(connection, START, end, segment="a")
+    assert hours["r", "a"] == {us: found.events for us, found in series}
+    assert days == {("r", "a"): {START: 10}, ("r", "other"): {START: 18}}
+
+
+def test_a_version_begins_where_it_was_not_seen_before(traffic: Traffic) -> None:
+    store = traffic.store
+
+    def began(from_us: int, segment: str | None = None) -> list[tuple[int, str]]:
+        with store.read() as connection:
+            return listing.versions_began(connection, from_us, START + 9 * HOUR_US, segment)
+
+    assert began(START) == [], "the first that is seen began at a time that nobody knows"
+    with store.write() as connection:
+        for window in (5, 7):
+            connection.execute(
+                insert(summaries).values(
+                    level=0, window_us=START + window * HOUR_US, route="r", segment="a", version="m@2", late=False,
+                    topic="inference", partition=0, events=1, state=b"",
+                )
+            )  # fmt: skip
+    assert began(START) == began(START + HOUR_US, "a") == [(START + 5 * HOUR_US, "m@2")]
+    assert began(START, "other") == []
+    assert began(START + 6 * HOUR_US) == [], "it was there the day before"
