@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-clip lint format types bench dashboards train-encoder clean
+.PHONY: help setup demo test test-clip test-live lint format types bench dashboards train-encoder clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,6 +40,9 @@ $(VENV)-clip/.setup: pyproject.toml constraints.txt
 
 test-clip: $(VENV)-clip/.setup ## The tests of open_clip, of its export and of training, in an environment with the extra clip (6 GB)
 	$(VENV)-clip/bin/python -m pytest tests/embed/test_open_clip.py tests/embed/test_checkpoints.py tests/embed/test_hub_tokenizer.py tests/training/test_towers.py $(ARGS)
+
+test-live: $(VENV)/.setup ## Ten minutes of the demo's live tail: it breaks, real rules fire, it is mended, they resolve
+	$(BIN)/python -m pytest -s tests/demo/live_tail.py $(ARGS)
 
 lint: $(VENV)/.setup ## Lint, formatting and types
 	$(BIN)/ruff check .

@@ -95,8 +95,8 @@ summaries = Table(
 upkeep = Table(
     "upkeep",
     metadata,
-    Column("name", String(40), primary_key=True),  # 'summaries'
-    Column("document", Text, nullable=False),  # JSON (versioned): monitor.store.coverage.Coverage
+    Column("name", String(40), primary_key=True),  # 'summaries', 'report-schedule'
+    Column("document", Text, nullable=False),  # JSON (versioned): monitor.store.coverage, monitor.report.scheduled
 )
 
 samples = Table(
@@ -263,9 +263,11 @@ outbox = Table(
     "outbox",
     metadata,
     Column("id", AutoId, primary_key=True, autoincrement=True),
-    Column("sink", String(60), nullable=False),  # a configured sink's name, 'kafka:dead-letters', 'kafka:review'
+    Column(
+        "sink", String(60), nullable=False
+    ),  # a configured one's name, 'kafka:dead-letters', 'kafka:review', 'file:reports'
     Column("key", String(300), nullable=False),  # idempotency key; one live row per (sink, key)
-    Column("kind", String(20), nullable=False),  # anomaly | dead_letter | review_item
+    Column("kind", String(20), nullable=False),  # anomaly | deploy | dead_letter | review_item | report
     Column("payload", Text, nullable=False),
     Column("state", String(10), nullable=False),  # pending | sent | failed
     Column("attempts", Integer, nullable=False),
