@@ -102,17 +102,17 @@ class Learning:
 def learning(connection: Connection, config: Config) -> list[Learning]:
     """Segments that were seen, and slices that are measured, which have no reference and none that waits, by name.
 
-    Without reading a reference's content.
+    Without reading a reference's content. Slices that the encoder in use cannot measure are left out.
     """
     state = connection.execute(select(evaluation.c.state).where(evaluation.c.name == LEADER)).scalar()
     seen = msgspec.json.decode(state)["segments"] if state else {}
     c = reference_sets.c
     have = set(connection.execute(select(c.segment).where(c.state != "retired").distinct()).scalars())
-    return [
-        Learning(name, period(config, SegmentInfo(*found))[1])
-        for name, found in sorted(seen.items())
-        if name not in have
-    ]
+    names = [name for name in sorted(seen) if name not in have]
+    impossible = {SLICE_PREFIX + name for name in NEED_SHARED_SPACE}
+    if impossible.intersection(names) and not _shared_space(connection):
+        names = [name for name in names if name not in impossible]
+    return [Learning(name, period(config, SegmentInfo(*seen[name]))[1]) for name in names]
 
 
 def _signals(segment: str) -> list[str]:

@@ -20,7 +20,7 @@ from monitor.store import references, tokens
 from monitor.store.engine import Store, open_store
 from monitor.store.references import Decision
 from monitor.store.responses import respond
-from monitor.store.tables import anomalies, evaluation
+from monitor.store.tables import anomalies, evaluation, sample_parts
 from monitor.store.tables import references as table
 from monitor.times import DAY_US, HOUR_US
 from tests.service.anomalies_of_page import row_of, story
@@ -45,6 +45,7 @@ def filled(store: Store) -> Filled:
     found = fill_inputs(store)
     with store.write() as connection:
         learns = {"new": ["r", END - DAY_US], "slow": ["r", END - 30 * DAY_US], SEGMENT: ["r", 0]}
+        learns["slice:domain_notation"] = ["", END - DAY_US]
         state = msgspec.json.encode({"format": 4, "segments": learns})
         connection.execute(
             insert(evaluation).values(
@@ -72,7 +73,23 @@ def test_the_list_says_what_is_in_use_and_what_waits(store: Store, filled: Fille
     assert '>slow</a> <span class="soft">too little traffic so far' in page
     with store.read() as connection:
         found = learning(connection, Config())
-    assert [(one.segment, one.until_us) for one in found] == [("new", END + 6 * DAY_US), ("slow", END - 23 * DAY_US)]
+    assert [(one.segment, one.until_us) for one in found] == [
+        ("new", END + 6 * DAY_US), ("slice:domain_notation", END + 6 * DAY_US), ("slow", END - 23 * DAY_US)
+    ]  # fmt: skip
+
+
+def test_a_slice_that_cannot_be_measured_is_not_said_to_learn(own: Store) -> None:
+    fill_inputs(own)
+    with own.write() as connection:
+        connection.execute(update(sample_parts).values(conditions='{"v":2}'))  # no image was compared with words
+        state = msgspec.json.encode({"format": 4, "segments": {"slice:domain_notation": ["", 0], "new": ["r", 0]}})
+        connection.execute(
+            insert(evaluation).values(
+                name="leader", holder="", generation=1, lease_until_us=0, done_until_us=END, state=state
+            )
+        )
+    with own.read() as connection:
+        assert [one.segment for one in learning(connection, Config())] == ["new"]
 
 
 def test_the_versions_of_a_segment(store: Store, filled: Filled) -> None:
