@@ -197,7 +197,8 @@ def _tell_schedule(config: Config) -> None:
             click.echo(
                 f"due since {_local(due_us, zone)}, and not issued yet: by the leader, once the week is evaluated"
             )
-        click.echo(f"next: {_local(schedule.next_due(wanted, now_us, zone), zone)} ({zone}), the week before it")
+        next_us = schedule.next_due(wanted, now_us, zone)
+        click.echo(f"next: {_local(next_us, zone)} ({zone}), of the last week, Monday to Monday")
         if done_us is None:
             click.echo("no process has seen this schedule yet; it begins when `driftline run` does")
     with opened_store(config) as store, store.read() as connection:
