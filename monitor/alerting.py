@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -12,6 +13,7 @@ from alerts.dispatch import Dispatcher, Transactions
 from alerts.rendering import Links, Promises
 from alerts.sinks import Sink
 from alerts.sinks.alertmanager import AlertmanagerPeers, AlertmanagerSink
+from alerts.sinks.folder import FolderSink
 from alerts.sinks.grafana import GrafanaSink, GrafanaTarget
 from alerts.sinks.kafka import KafkaSink, KafkaTopic
 from alerts.sinks.slack import SlackSink, SlackTarget
@@ -27,10 +29,13 @@ DEAD_LETTERS = "kafka:dead-letters"
 """Outbox name of the dead-letter topic's sink; it is always there."""
 REVIEW = "kafka:review"
 """That of the review topic's, which is there where one is configured."""
+REPORTS = "file:reports"
+"""That of the folder of reports, likewise."""
 
 
 def build_sinks(config: Config) -> dict[str, Sink]:
-    """One sink per entry of ``alerts.sinks``, by its name, and those of the dead-letter and review topics.
+    """One sink per entry of ``alerts.sinks``, by its name, those of the dead-letter and review topics, and the folder
+    of reports.
 
     Connects to nothing yet.
     """
@@ -38,6 +43,8 @@ def build_sinks(config: Config) -> dict[str, Sink]:
     sinks[DEAD_LETTERS] = KafkaSink(_topic(config, config.kafka.dead_letter_topic))
     if config.kafka.review_topic is not None:
         sinks[REVIEW] = KafkaSink(_topic(config, config.kafka.review_topic))
+    if config.report.folder is not None:
+        sinks[REPORTS] = FolderSink(Path(config.report.folder))
     return sinks
 
 
@@ -138,4 +145,6 @@ def describe(config: Config) -> Mapping[str, str]:
     found[DEAD_LETTERS] = f"kafka topic {config.kafka.dead_letter_topic}"
     if config.kafka.review_topic is not None:
         found[REVIEW] = f"kafka topic {config.kafka.review_topic}"
+    if config.report.folder is not None:
+        found[REPORTS] = f"folder {config.report.folder}"
     return found

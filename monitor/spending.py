@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from detectors.cost import Parts, Saving, cap, fit_tail_index, reroute, reroute_by_size, together
+from detectors.cost import Parts, Projection, Saving, cap, fit_tail_index, reroute, reroute_by_size, together
 from detectors.evidence import Verdict
 from detectors.summaries import Selection, Summary
 from detectors.summaries.signals import measure
@@ -21,8 +21,9 @@ from monitor.config.model import Config
 from monitor.config.units import parse_size
 from monitor.evaluate.accounts import NANO, PAID, decomposed
 from monitor.events.prices import PriceBook
-from monitor.serve.projection import MonthProjector
+from monitor.serve.projection import TOGETHER, MonthProjector, months_at_midnight
 from monitor.store import coverage, reads
+from monitor.store.days import day_start
 from monitor.store.engine import Store
 from monitor.store.reads import Source
 from monitor.times import DAY_US, HOUR_US, iso
@@ -141,7 +142,8 @@ class SegmentSpending(msgspec.Struct, frozen=True):
 
 
 class Spending(msgspec.Struct, frozen=True):
-    """Segments by what they cost, the dearest first. ``gaps``: stretches that are no longer kept."""
+    """Segments by what they cost, the dearest first. ``gaps``: stretches that are no longer kept. ``month``: of all
+    together, at a midnight alone."""
 
     since: str
     until: str
@@ -149,6 +151,7 @@ class Spending(msgspec.Struct, frozen=True):
     bill: float
     segments: list[SegmentSpending]
     gaps: list[tuple[str, str]]
+    month: Month | None = None
 
 
 def parse_measure(kind: Literal["cap", "cheaper"], text: str) -> Measure:
@@ -248,7 +251,9 @@ def spending_between(store: Store, config: Config, since: int, until: int, segme
         for name, versions in read.now.items()
     ]
     found.sort(key=lambda one: (-one.bill, one.segment))
-    return Spending(iso(since), iso(until), config.prices.currency, whole / NANO, found, _told_gaps(read.gaps))
+    gaps = _told_gaps(read.gaps)
+    currency = config.prices.currency
+    return Spending(iso(since), iso(until), currency, whole / NANO, found, gaps, months.get(TOGETHER[1]))
 
 
 def read_what_if(
@@ -308,15 +313,17 @@ def _by_segment(
 
 def _months(store: Store, config: Config, until_us: int) -> dict[str, Month]:
     """Projections per segment; those of several routes are left out."""
-    projector = MonthProjector(config.timezone, rows_a_look=10**9)
     with store.read() as connection:
-        found = projector.look(connection, until_us)
+        if day_start(until_us, config.timezone) == until_us:
+            found = months_at_midnight(connection, until_us, config.timezone)
+        else:
+            found = MonthProjector(config.timezone, rows_a_look=10**9).look(connection, until_us)
     names = [name for _, name in found]
-    return {
-        name: Month(p.spent / NANO, p.projected / NANO, p.low / NANO, p.high / NANO)
-        for (_, name), p in found.items()
-        if names.count(name) == 1
-    }
+    return {name: _month(one) for (_, name), one in found.items() if names.count(name) == 1}
+
+
+def _month(one: Projection) -> Month:
+    return Month(one.spent / NANO, one.projected / NANO, one.low / NANO, one.high / NANO)
 
 
 def change_of(before: Mapping[str, Summary], now: Mapping[str, Summary]) -> Change | None:

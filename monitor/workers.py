@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from monitor.embed.worker import EmbedWorker
     from monitor.evaluate.worker import EvaluateWorker
     from monitor.exchange.labels_topic import LabelsWorker
+    from monitor.report.scheduled import ReportSchedule
 
 UPKEEP_SECONDS = 30.0
 
@@ -124,6 +125,17 @@ def evaluate_worker(store: Store, config: Config) -> EvaluateWorker:
     return EvaluateWorker(store, config)
 
 
+def _reports(store: Store, config: Callable[[], Config], leader: Part) -> Part:
+    """The schedule of reports, in the process that leads the evaluation."""
+
+    def made() -> ReportSchedule:
+        from monitor.report.scheduled import ReportSchedule
+
+        return ReportSchedule(store, config, lambda: bool(getattr(leader.worker, "leading", False)))
+
+    return Part("report", made)
+
+
 def parts_of(roles: Iterable[str], store: Store, config: Callable[[], Config]) -> list[Part]:
     """The parts of these roles; ``serve`` has none here, since it needs a listener."""
     parts: list[Part] = []
@@ -138,10 +150,12 @@ def parts_of(roles: Iterable[str], store: Store, config: Callable[[], Config]) -
                 Part("pixels", lambda: _pixels(store, config())),
             ]
         elif role == "evaluate":
+            leader = Part("evaluate", lambda: evaluate_worker(store, config()))
             parts += [
-                Part("evaluate", lambda: evaluate_worker(store, config())),
+                leader,
                 Part("dispatch", lambda: DispatchPart(store, config())),
                 Part("upkeep", lambda: Upkeep(store, config)),
+                _reports(store, config, leader),
             ]
     return parts
 

@@ -16,7 +16,7 @@ class Delivery:
     """One thing to be told. ``revision`` grows when the payload of a key changes, not when it is re-sent."""
 
     key: str
-    kind: str  # anomaly | deploy | dead_letter | review_item | test
+    kind: str  # anomaly | deploy | dead_letter | review_item | report | test
     payload: Mapping[str, Any]
     revision: int = 1
     attempts: int = 0

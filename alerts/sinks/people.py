@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 from alerts.rendering import headline, is_resolved
 from alerts.sinks import Delivery
 
-Occasion = Literal["opened", "worse", "resolved", "test"]
+Occasion = Literal["opened", "worse", "resolved", "test", "report"]
 
 _RANK: Final = {"report": 0, "ticket": 1, "page": 2}
 # A mention, an address that is made a link by itself, or a link of Markdown: a zero-width space goes into each.
@@ -26,6 +26,8 @@ def occasion(delivery: Delivery, already: Mapping[str, Any] | None) -> Occasion 
     """What is to be told to who was told ``already`` (None: nothing), or None where that is all there is to say."""
     if delivery.kind == "test":
         return None if already else "test"
+    if delivery.kind == "report":  # an issue is a delivery of its own, and told once
+        return None if already else "report"
     document = delivery.payload
     if is_resolved(document):
         return None if already and already.get("state") == "resolved" else "resolved"
@@ -37,6 +39,8 @@ def occasion(delivery: Delivery, already: Mapping[str, Any] | None) -> Occasion 
 
 def after(delivery: Delivery) -> dict[str, Any]:
     """What a reader was told once the delivery has arrived."""
+    if delivery.kind == "report":
+        return {"revision": delivery.payload.get("revision")}
     document = delivery.payload
     return {"state": str(document.get("state")), "severity": str(document.get("severity"))}
 
@@ -48,6 +52,8 @@ def inert(text: str) -> str:
 
 def title(document: Mapping[str, Any], found: Occasion) -> str:
     """One line without line breaks or control characters, whatever the data says."""
+    if found == "report":
+        return _line(inert(str(document.get("title"))))
     mark = {
         "opened": f"[{document.get('severity')}] ",
         "worse": f"[now {document.get('severity')}] ",
@@ -55,5 +61,9 @@ def title(document: Mapping[str, Any], found: Occasion) -> str:
         "test": "[test] ",
     }[found]
     what = "This is a test of driftline: nothing changed" if found == "test" else headline(document)
-    text = "".join(c if c.isprintable() else " " for c in mark + what)
+    return _line(mark + what)
+
+
+def _line(told: str) -> str:
+    text = "".join(c if c.isprintable() else " " for c in told)
     return text if len(text) <= _MAX_HEADLINE else text[: _MAX_HEADLINE - 1] + "…"

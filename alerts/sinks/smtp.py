@@ -185,30 +185,37 @@ def groups(delivery: Delivery, recipients: Sequence[str]) -> list[tuple[Occasion
 def compose(delivery: Delivery, found: Occasion, target: SmtpTarget) -> bytes:
     """The message as it goes over the wire: the same bytes for every attempt."""
     document = delivery.payload
-    lines = [(name, inert(text[:_MAX_LINE])) for name, text in told(document, target.promises)]
-    addresses = [(_NAMES.get(name, name), url) for name, url in target.links.of(document).items()]
     mail = EmailMessage()
     mail["From"] = target.sender
     mail["To"] = ", ".join(target.recipients)
     mail["Subject"] = title(document, found)
     # Stable within an occasion: what is sent twice is the same message.
     mail["Date"] = format_datetime(datetime.fromtimestamp(delivery.created_us / 1e6, UTC))
-    domain = target.sender.rpartition("@")[2].rstrip(">")
-    opening = f"<{delivery.key}.{'test' if found == 'test' else 'opened'}@{domain}>"
-    if found in ("opened", "test"):
-        mail["Message-ID"] = opening
-    else:
-        kind = found if found == "resolved" else f"{found}-{document.get('severity')}"
-        mail["Message-ID"] = f"<{delivery.key}.{kind}@{domain}>"
-        mail["In-Reply-To"] = opening
-        mail["References"] = opening
+    _thread(mail, delivery, found, target.sender.rpartition("@")[2].rstrip(">"))
     mail["Auto-Submitted"] = "auto-generated"  # no answers from absent people
-    mail.set_content(_as_text(lines, addresses), cte="quoted-printable")
-    mail.add_alternative(
-        _as_html(inert(title(document, found)), lines, addresses), subtype="html", cte="quoted-printable"
-    )
+    if found == "report":
+        text, page = str(document["pages"]["md"]), str(document["pages"]["html"])
+    else:
+        lines = [(name, inert(told_line[:_MAX_LINE])) for name, told_line in told(document, target.promises)]
+        addresses = [(_NAMES.get(name, name), url) for name, url in target.links.of(document).items()]
+        text = _as_text(lines, addresses)
+        page = _as_html(inert(title(document, found)), lines, addresses)
+    mail.set_content(text, cte="quoted-printable")
+    mail.add_alternative(page, subtype="html", cte="quoted-printable")
     mail.set_boundary(f"driftline-{delivery.key}-{found}")
     return mail.as_bytes(policy=_POLICY)
+
+
+def _thread(mail: EmailMessage, delivery: Delivery, found: Occasion, domain: str) -> None:
+    """Everything of an anomaly is one thread; a test and a report stand alone."""
+    if found in ("opened", "test", "report"):
+        mail["Message-ID"] = f"<{delivery.key}.{found}@{domain}>"
+        return
+    opening = f"<{delivery.key}.opened@{domain}>"
+    kind = found if found == "resolved" else f"{found}-{delivery.payload.get('severity')}"
+    mail["Message-ID"] = f"<{delivery.key}.{kind}@{domain}>"
+    mail["In-Reply-To"] = opening
+    mail["References"] = opening
 
 
 def _as_text(lines: Sequence[tuple[str, str]], addresses: Sequence[tuple[str, str]]) -> str:

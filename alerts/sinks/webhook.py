@@ -1,4 +1,4 @@
-"""Anomalies as signed JSON to any HTTP endpoint.
+"""Anomalies and reports as signed JSON to any HTTP endpoint.
 
 Headers of each request:
 
@@ -70,7 +70,19 @@ class WebhookSink:
 
 
 def encode(delivery: Delivery, links: Links, promises: Promises) -> bytes:
-    """The body: schema, delivery, kind, summary, what other sinks tell people, labels, links, the document whole."""
+    """The body: schema, delivery, kind, summary, what other sinks tell people, labels, links, the document whole; of a
+    report its document and its Markdown."""
+    if delivery.kind == "report":
+        pages = delivery.payload["pages"]
+        report = {
+            "schema": "driftline.webhook/1",
+            "delivery": f"{delivery.key}:{delivery.revision}",
+            "kind": delivery.kind,
+            "summary": delivery.payload["title"],
+            "markdown": pages["md"],
+            "report": json.loads(pages["json"]),
+        }
+        return json.dumps(report, sort_keys=True, ensure_ascii=False, allow_nan=False).encode()
     document = {
         "schema": "driftline.webhook/1",
         "delivery": f"{delivery.key}:{delivery.revision}",

@@ -4,7 +4,7 @@ Tail shares and expected shortfalls are read from `detectors.summaries.Histogram
 """
 
 from detectors.cost.decomposition import Decomposition, Parts, Usage, decompose, tail_threshold, usage
-from detectors.cost.projection import Projection, project_month
+from detectors.cost.projection import Projection, project_days, project_month
 from detectors.cost.savings import Bounded, Saving, cap, reroute, reroute_by_size, together
 from detectors.cost.tail_index import TailIndex, fit_tail_index
 
@@ -19,6 +19,7 @@ __all__ = [
     "cap",
     "decompose",
     "fit_tail_index",
+    "project_days",
     "project_month",
     "reroute",
     "reroute_by_size",

@@ -56,10 +56,38 @@ def project_month(
     base = of_week if history.size >= 2 * _WEEK_HOURS else of_day[np.arange(_WEEK_HOURS) % 24]
     residual = (history - base[history_hours])[history.size - 24 * days :].reshape(days, 24).sum(axis=1)
     freedom = days - 7 if history.size >= 2 * _WEEK_HOURS else days - 1
-    spread = sqrt(float(residual @ residual) / freedom)
-    ahead = remaining_hours.size / 24
     rest = float(expected[remaining_hours].sum())
-    error = spread * sqrt(ahead + ahead * ahead / days)
+    return _projected(spent, rest, residual, freedom, remaining_hours.size / 24, confidence)
+
+
+def project_days(
+    spent: int, history: Int64, history_days: Int64, remaining_days: Int64, *, confidence: float = 0.95
+) -> Projection | None:
+    """`project_month` where a month is left in whole days: all in days, of the week 0..6, Monday first.
+
+    It is what `project_month` says of the same days' hours, since these add up to them, and needs a 24th of the rows.
+    Days of 23 and 25 hours are days.
+    """
+    if history.shape != history_days.shape:
+        raise ValueError(f"history has shape {history.shape}, history_days {history_days.shape}; one day each")
+    days = history.size
+    if days < MIN_DAYS:
+        return None
+    of_week, mean = _means(history, history_days, 7), float(history.mean())
+    expected = np.where(np.isnan(of_week), mean, of_week)
+    weekly = days >= 14
+    usual = of_week[history_days] if weekly else np.full(days, mean)
+    residual = history.astype(np.float64) - usual
+    freedom = days - 7 if weekly else days - 1
+    return _projected(spent, float(expected[remaining_days].sum()), residual, freedom, remaining_days.size, confidence)
+
+
+def _projected(
+    spent: int, rest: float, residual: NDArray[np.float64], freedom: int, ahead: float, confidence: float
+) -> Projection:
+    """``residual``: of whole days; ``ahead``: how many days are left."""
+    spread = sqrt(float(residual @ residual) / freedom)
+    error = spread * sqrt(ahead + ahead * ahead / residual.size)
     half = float(stdtrit(freedom, (1 + confidence) / 2)) * error
     return Projection(spent, spent + rest, spent + max(rest - half, 0.0), spent + rest + half)
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from monitor.cli.alert_responses import user
 from monitor.cli.options import Failure, config_option, opened_store, read_config
+
+if TYPE_CHECKING:
+    from monitor.config.model import Config
+    from monitor.store.references import Decision
 
 
 @click.group()
@@ -50,6 +57,17 @@ def _moment(context: click.Context, parameter: click.Parameter, value: str) -> i
     if found.tzinfo is None:
         found = found.replace(tzinfo=UTC)
     return round(found.timestamp() * 1e6)
+
+
+_by = click.option("--by", default=user, show_default="who runs this", help="Whose name it goes under.")
+_note = click.option("--note", default="", help="Why; shown with the reference.")
+
+
+def _decision(config: Config, by: str, note: str) -> Decision:
+    from monitor.events.redaction import Redactor
+    from monitor.store.references import Decision
+
+    return Decision(by, int(time.time() * 1e6), Redactor(config.privacy.redact).text(note) if note else "")
 
 
 def _time(us: int) -> str:
@@ -133,11 +151,16 @@ def show(config_path: Path, identity: str) -> None:
     with opened_store(config) as store, _told():
         row = references.get(store, identity)
         found = Reference.from_content(row.content)
+        with store.read() as connection:
+            decided = references.decisions(connection, [row.reference_id]).get(row.reference_id, [])
     click.echo(f"reference  {row.reference_id} (version {row.version}, {row.state}, {row.origin})")
     click.echo(f"segment    {row.segment}")
     click.echo(f"stretch    {_time(row.from_us)} to {_time(row.to_us)} UTC, {found.sessions:,} sessions")
     click.echo(f"encoder    {row.encoder or 'none: no embedded samples'} ({row.rows} rows)")
     click.echo(f"digest     sha256 {row.digest}")
+    for one in decided:
+        note = f": {one.note}" if one.note else ""
+        click.echo(f"{one.action + 'd':10} {_time(one.time_us)} UTC by {one.who}{note}")
     for signal, stream in sorted(found.streams.items()):
         text = "" if stream.enough else "not enough data"
         if isinstance(stream.fit, RateReference) and stream.enough:
@@ -148,25 +171,29 @@ def show(config_path: Path, identity: str) -> None:
 @reference.command()
 @config_option
 @click.argument("identity", metavar="ID")
-def approve(config_path: Path, identity: str) -> None:
+@_by
+@_note
+def approve(config_path: Path, identity: str, by: str, note: str) -> None:
     """Approve a draft, so that it may be activated.
 
     \b
     Example:
-      driftline reference approve 3f9c
+      driftline reference approve 3f9c --note "the week after the new scanner"
     """
     from monitor.store import references
 
     config = read_config(config_path)
     with opened_store(config) as store, _told():
-        row = references.approve(store, identity)
+        row = references.approve(store, identity, _decision(config, by, note))
     click.echo(f"{row.reference_id} of {row.segment} is approved; `driftline reference activate` puts it to use")
 
 
 @reference.command()
 @config_option
 @click.argument("identity", metavar="ID")
-def activate(config_path: Path, identity: str) -> None:
+@_by
+@_note
+def activate(config_path: Path, identity: str, by: str, note: str) -> None:
     """Compare with this reference from the next tick on; its segment's streams start from zero evidence.
 
     \b
@@ -178,7 +205,8 @@ def activate(config_path: Path, identity: str) -> None:
     config = read_config(config_path)
     with opened_store(config) as store, _told():
         segment = references.get(store, identity).segment
-        row = references.activate(store, identity, encoder=evaluation.latest_encoder(store, segment) or None)
+        encoder = evaluation.latest_encoder(store, segment) or None
+        row = references.activate(store, identity, encoder=encoder, by=_decision(config, by, note))
     click.echo(f"{row.reference_id} of {row.segment} is active")
 
 

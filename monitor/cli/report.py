@@ -54,8 +54,10 @@ def _moment(context: click.Context, parameter: click.Parameter, value: str | Non
     help="Share of the listed changes that may be expected to be false.",
 )
 @click.option("--issue", is_flag=True, help="Archive it; where it says something else than before, as a revision.")
+@click.option("--send", is_flag=True, help="With --issue: send it to the report's sinks, as the schedule would.")
 @click.option("--as-of", "as_of_us", callback=_moment, metavar="TIME", help="What was issued by then, byte for byte.")
 @click.option("--issued", "list_issued", is_flag=True, help="List what was issued, and do nothing else.")
+@click.option("--schedule", "tell_schedule", is_flag=True, help="Say when it is next issued, and who gets it.")
 @click.option("--by", default=user, show_default="who runs this", help="Whose name it is issued under.")
 def report(
     config_path: Path,
@@ -65,8 +67,10 @@ def report(
     out: Path | None,
     level: float,
     issue: bool,
+    send: bool,
     as_of_us: int | None,
     list_issued: bool,
+    tell_schedule: bool,
     by: str,
 ) -> None:
     """What changed in a week, what it cost, what there is to decide, and the figures behind it.
@@ -80,6 +84,7 @@ def report(
       driftline report --from 2026-01-12 --to 2026-01-19 --format html,md,json --out reports
       driftline report --issue --format html --out reports
       driftline report --from 2026-01-12 --to 2026-01-19 --as-of 2026-01-20
+      driftline report --schedule
     """
     from rich.console import Console
     from rich.progress import Progress
@@ -96,12 +101,19 @@ def report(
         raise click.UsageError("several formats are files: name a folder with --out")
     if (from_us is None) != (to_us is None):
         raise click.UsageError("give both --from and --to, or neither for the last whole week")
+    if send and not issue:
+        raise click.UsageError("only an issued report is sent: give --issue as well")
     if issue and as_of_us is not None:
         raise click.UsageError("--issue makes a new revision, --as-of shows an old one: give one of them")
     config = read_config(config_path)
     if list_issued:
         _list(config)
         return
+    if tell_schedule:
+        _tell_schedule(config)
+        return
+    if send and not _addressees(config):
+        raise Failure("there is nobody to send it to; name report.sinks or report.folder in the configuration")
     bar = Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True)
     with opened_store(config) as store, bar:
         if from_us is None or to_us is None:
@@ -117,7 +129,7 @@ def report(
         task = bar.add_task("Judging", total=1.0)
         try:
             pages = _pages(
-                store, config, begin, end, level, wanted, issue, as_of_us, by,
+                store, config, begin, end, level, wanted, issue, send, as_of_us, by,
                 lambda share: bar.update(task, completed=share),
             )  # fmt: skip
         except PeriodError as error:
@@ -137,6 +149,7 @@ def _pages(
     level: float,
     wanted: Sequence[str],
     issue: bool,
+    send: bool,
     as_of_us: int | None,
     by: str,
     told: Callable[[float], None],
@@ -150,14 +163,56 @@ def _pages(
         found = read_report(store, config, begin, end, level, told)
         return {form: rendering.rendered(found, form) for form in wanted}
     if issue:
-        stands, new = issuing.issue(store, config, begin, end, by, time.time_ns() // 1000, level, told)
+        stands, new = issuing.issue(store, config, begin, end, by, time.time_ns() // 1000, level, told, send=send)
         state = "issued" if new else "says the same as before, and is not issued again:"
         click.echo(f"{state} revision {stands.revision}", err=True)
+        if send:
+            click.echo(f"the service sends it to {', '.join(_addressees(config))}, unless it did before", err=True)
     with store.read() as connection:
         last = reports.newest(connection, begin, end, as_of_us)
         if last is None:
             raise Failure("no report of this period was issued by then; `driftline report --issued` lists them")
         return {form: reports.page(connection, last, form) for form in wanted}
+
+
+def _addressees(config: Config) -> list[str]:
+    from monitor.report import sending
+
+    return sending.addressees(config)
+
+
+def _tell_schedule(config: Config) -> None:
+    from monitor.report import schedule, scheduled
+    from monitor.store import reports
+
+    wanted, zone = config.report.schedule, config.timezone
+    if wanted is None:
+        click.echo("no schedule: write report.schedule into the configuration, or issue with --issue")
+    else:
+        now_us = time.time_ns() // 1000
+        with opened_store(config) as store, store.read() as connection:
+            done_us = scheduled.done_until(connection)
+        due_us = schedule.last_due(wanted, now_us, zone)
+        if done_us is not None and done_us < due_us:
+            click.echo(
+                f"due since {_local(due_us, zone)}, and not issued yet: by the leader, once the week is evaluated"
+            )
+        next_us = schedule.next_due(wanted, now_us, zone)
+        click.echo(f"next: {_local(next_us, zone)} ({zone}), of the last week, Monday to Monday")
+        if done_us is None:
+            click.echo("no process has seen this schedule yet; it begins when `driftline run` does")
+    with opened_store(config) as store, store.read() as connection:
+        last = next((one for one in reports.list_issues(connection, 100) if one.who == ""), None)
+    if last is not None:
+        click.echo(f"last: {_local(last.issued_us, zone)}, revision {last.revision}")
+    click.echo(f"sent to: {', '.join(_addressees(config)) or 'nobody; name report.sinks or report.folder'}")
+
+
+def _local(us: int, zone: str) -> str:
+    from datetime import datetime
+    from zoneinfo import ZoneInfo
+
+    return f"{datetime.fromtimestamp(us / 1e6, ZoneInfo(zone)):%A %Y-%m-%d %H:%M}"
 
 
 def _list(config: Config) -> None:

@@ -17,8 +17,11 @@ _ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9.-]+")
 Severities = tuple[Literal["page", "ticket", "report"], ...]
 
 
-def _severities() -> Any:
-    return Field(("page", "ticket"), min_length=1, description="Which anomalies it is told of.")
+def _severities(*, or_none: bool = False) -> Any:
+    """``or_none``: the sink takes reports as well, and may be told of nothing else."""
+    none = "; [] for none, where it takes reports (`report.sinks`) alone" if or_none else ""
+    least = 0 if or_none else 1
+    return Field(("page", "ticket"), min_length=least, description=f"Which anomalies it is told of{none}.")
 
 
 class AlertmanagerSink(Section):
@@ -47,7 +50,7 @@ class WebhookSink(Section):
     secret: str | None = Field(
         None, description="Key of the HMAC-SHA256 signature header.", repr=False, json_schema_extra=SECRET
     )
-    severities: Severities = _severities()
+    severities: Severities = _severities(or_none=True)
 
 
 class KafkaSink(Section):
@@ -78,7 +81,7 @@ class SmtpSink(Section):
     sender: str = Field(description="Address that mails come from.")
     recipients: tuple[str, ...] = Field(min_length=1, max_length=100, description="Addresses that are written to.")
     ca_file: str | None = Field(None, description="PEM file of its certificate's authority; default: the system's.")
-    severities: Severities = _severities()
+    severities: Severities = _severities(or_none=True)
 
     @field_validator("sender", "recipients")
     @classmethod

@@ -15,6 +15,7 @@ from pydantic import Field, field_validator, model_validator
 from monitor.config.alerts import Alerts
 from monitor.config.dashboards import Dashboards
 from monitor.config.inputs import Encoder, Payloads
+from monitor.config.report import Report
 from monitor.config.review import Review
 from monitor.config.section import SECRET, Section, written
 from monitor.config.units import Budget, Duration, Size, format_duration, parse_allowance, parse_duration
@@ -261,14 +262,6 @@ class Owner(Section):
     )
 
 
-class Report(Section):
-    """The weekly report."""
-
-    day: Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"] = Field(
-        "monday", description="Day on which it is issued."
-    )
-
-
 class Retention(Section):
     """How long each kind of data is kept, in event time."""
 
@@ -385,6 +378,19 @@ class Config(Section):
                 raise ValueError(
                     f"owners.{name}.sinks names {', '.join(map(repr, unknown))}, which alerts.sinks does not have; "
                     f"configured there: {configured}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _reports_sinks(self) -> Config:
+        for name in self.report.sinks:
+            sink = self.alerts.sinks.get(name)
+            if sink is None or sink.kind not in ("smtp", "webhook"):
+                what = "which alerts.sinks does not have" if sink is None else f"which is of the kind {sink.kind}"
+                fit = [known for known, one in self.alerts.sinks.items() if one.kind in ("smtp", "webhook")]
+                raise ValueError(
+                    f"report.sinks names {name!r}, {what}; a report is sent to sinks of the kinds smtp and webhook, "
+                    f"configured: {', '.join(fit) or 'none'}"
                 )
         return self
 

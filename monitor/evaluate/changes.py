@@ -37,7 +37,8 @@ Float = NDArray[np.float64]
 
 KnownFact = tuple[str, tuple[str, str, str], int, int | None]  # anomaly, stream, opened, resolved
 
-BATCH_US = 24 * HOUR_US  # event time read at once
+BATCH_US = 24 * HOUR_US  # event time whose samples are read at once
+CELLS_US = 3 * HOUR_US  # and whose cells: of 500 segments a day of them is a gigabyte
 IN_USE = ("active", "retired")
 
 
@@ -132,17 +133,24 @@ class _Past(Session):
 
     def judge(self, told: Callable[[float], None]) -> None:
         """Every hour of the period."""
-        for at in range(self.begin, self.end, BATCH_US):
-            stop = min(at + BATCH_US, self.end)
-            rows, missing = reads.covering(self.store, at, stop, coarsest=coverage.HOUR, late=False)
-            self.gaps += missing
-            cells = self.decoder.decode(SummaryRow(row.window_us, row.segment, row.state) for row in rows)
-            self.samples = judging.read_samples(self, at, stop)
-            labelled = sorted({s.segment for s in self.bank.streams if s.spec.kind == "calibration"})
-            self._answers = review.answered(self.store, labelled, at, stop)
-            for hour in range(at + HOUR_US, stop + 1, HOUR_US):
-                self._look(cells, hour)
-            told((stop - self.begin) / (self.end - self.begin))
+        labelled = sorted({s.segment for s in self.bank.streams if s.spec.kind == "calibration"})
+        for day in range(self.begin, self.end, BATCH_US):
+            last = min(day + BATCH_US, self.end)
+            self.samples = judging.read_samples(self, day, last)
+            self._answers = review.answered(self.store, labelled, day, last)
+            for at in range(day, last, CELLS_US):
+                stop = min(at + CELLS_US, last)
+                cells = self._cells(at, stop)
+                for hour in range(at + HOUR_US, stop + 1, HOUR_US):
+                    self._look(cells, hour)
+                told((stop - self.begin) / (self.end - self.begin))
+
+    def _cells(self, from_us: int, to_us: int) -> Cells:
+        rows, missing = reads.covering(self.store, from_us, to_us, coarsest=coverage.HOUR, late=False)
+        for low, high in missing:  # one stretch, however many times it was cut to be read
+            begin = self.gaps.pop()[0] if self.gaps and self.gaps[-1][1] >= low else low
+            self.gaps.append((begin, high))
+        return self.decoder.decode(SummaryRow(row.window_us, row.segment, row.state) for row in rows)
 
     def answers_due(self, segments: list[str], hour: int, batch: Batch | None) -> list[Answer]:
         """Answered items of the hour's own events: here all labels are known, whatever was bet on."""

@@ -203,8 +203,8 @@ def _of_parts(samples: Sequence[SampleRow], modality: str, names: Sequence[str],
         rows = [read(parsed(text)) for kind, _, _, text in sample.parts if kind == modality and text]
         for name in names:
             values = [row[name] for row in rows if row.get(name) is not None]
-            if values:
-                found[name][i] = float(np.mean(values))
+            if values:  # of one part, as of most sessions, it is the value itself: np.mean is slow
+                found[name][i] = float(values[0] if len(values) == 1 else np.mean(values))
     return found
 
 

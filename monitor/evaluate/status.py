@@ -10,13 +10,17 @@ from sqlalchemy import Connection, func, select
 
 from alerts.anomaly import from_json
 from detectors.evidence.packing import unpack
+from monitor.config.model import Config
+from monitor.evaluate.learning import period
 from monitor.evaluate.references import Reference, is_slice
+from monitor.evaluate.session import SegmentInfo
 from monitor.evaluate.slices import NEED_SHARED_SPACE
 from monitor.evaluate.streams import CATALOGUE, SLICE_PREFIX
 from monitor.store import references
 from monitor.store.engine import Store
 from monitor.store.evaluation import LEADER
 from monitor.store.tables import anomalies, evaluation, sample_parts, samples, stream_states
+from monitor.store.tables import references as reference_sets
 
 State = Literal["learning", "draft", "ok", "not_enough_data", "open", "encoder_mismatch", "not_measured"]
 
@@ -85,6 +89,30 @@ def streams(store: Store) -> list[StreamStatus]:
                 state = "ok"
             found.append(StreamStatus(owner, segment, signal, state, evidence, row.reference_id))
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Learning:
+    """A segment or slice without a reference. ``until_us``: when its first days are over (event time)."""
+
+    segment: str
+    until_us: int
+
+
+def learning(connection: Connection, config: Config) -> list[Learning]:
+    """Segments that were seen, and slices that are measured, which have no reference and none that waits, by name.
+
+    Without reading a reference's content. Slices that the encoder in use cannot measure are left out.
+    """
+    state = connection.execute(select(evaluation.c.state).where(evaluation.c.name == LEADER)).scalar()
+    seen = msgspec.json.decode(state)["segments"] if state else {}
+    c = reference_sets.c
+    have = set(connection.execute(select(c.segment).where(c.state != "retired").distinct()).scalars())
+    names = [name for name in sorted(seen) if name not in have]
+    impossible = {SLICE_PREFIX + name for name in NEED_SHARED_SPACE}
+    if impossible.intersection(names) and not _shared_space(connection):
+        names = [name for name in names if name not in impossible]
+    return [Learning(name, period(config, SegmentInfo(*seen[name]))[1]) for name in names]
 
 
 def _signals(segment: str) -> list[str]:

@@ -9,18 +9,23 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
+from sqlalchemy import Connection
 
 from monitor.config.model import Config
-from monitor.report import rendering, telling
+from monitor.report import rendering, sending, telling
 from monitor.report.model import Alarm, Report
 from monitor.report.reading import read_report
-from monitor.store import reports
+from monitor.store import outbox, reports
 from monitor.store.engine import Store
 from monitor.store.reports import Issue
 from monitor.times import iso
 
 MOST_TOLD = 12  # sentences about what a revision changed
 TOLD_OF_ALARMS = ("state", "marked", "accepted", "sentence")
+
+
+class NotDue(Exception):
+    """Whoever asked for it did not get its claim: nothing was written."""
 
 
 def issue(
@@ -32,30 +37,42 @@ def issue(
     now_us: int,
     level: float = 0.1,
     told: Callable[[float], None] = telling.silent,
+    *,
+    send: bool = False,
+    claim: Callable[[Connection], bool] | None = None,
 ) -> tuple[Issue, bool]:
     """Issue the report of [from, to): the revision that stands, and whether it is new.
 
-    What says the same as the last revision is not issued again. Raises PeriodError as `read_report` does.
+    What says the same as the last revision is not issued again. ``send``: put what stands into the outbox for the
+    report's sinks, in the same transaction; what was sent before is not sent again. ``claim`` is asked first in that
+    transaction. Raises PeriodError as `read_report` does, NotDue where the claim fails.
     """
     found = _without_pictures(read_report(store, config, from_us, to_us, level, told))
     with store.read() as connection:
         last = reports.newest(connection, from_us, to_us)
         before = None if last is None else _decoded(reports.page(connection, last, "json"))
-    if last is not None and before is not None and _content(before) == _content(found):
-        return last, False
+    same = last is not None and before is not None and _content(before) == _content(found)
     new = Issue(from_us, to_us, 1 if last is None else last.revision + 1, now_us, who)
-    report = msgspec.structs.replace(
-        found,
-        issued=iso(now_us),
-        revision=new.revision,
-        revised=[] if before is None else revised(before, found),
-    )
-    pages = {form: rendering.rendered(report, form) for form in reports.FORMS}
+    pages: dict[str, str] = {}
+    if not same:
+        report = msgspec.structs.replace(
+            found,
+            issued=iso(now_us),
+            revision=new.revision,
+            revised=[] if before is None else revised(before, found),
+        )
+        pages = {form: rendering.rendered(report, form) for form in reports.FORMS}
     with store.write() as connection:
-        written = reports.add(store, connection, new, pages)
-        # Somebody else issued this revision a moment ago: that one stands.
+        if claim is not None and not claim(connection):
+            raise NotDue
+        written = bool(pages) and reports.add(store, connection, new, pages)
+        # Where it says the same, or somebody else issued this revision a moment ago, that one stands.
         stands = new if written else reports.newest(connection, from_us, to_us)
-    return stands or new, written
+        assert stands is not None
+        if send:
+            kept = {form: reports.page(connection, stands, form) for form in reports.FORMS}
+            outbox.enqueue_many(connection, sending.messages(config, stands, kept, now_us))
+    return stands, written
 
 
 def _decoded(document: str) -> Report | None:

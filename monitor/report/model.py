@@ -132,6 +132,18 @@ class Deploy(Struct, frozen=True):
     note: str
 
 
+class Ahead(Struct, frozen=True):
+    """What the next week is expected to bring; no values where there are too few weeks to tell from."""
+
+    what: Annotated[str, Meta(description="spend, requests, or labels: those that items drawn for review want.")]
+    unit: str
+    expected: float | None
+    low: Annotated[float | None, Meta(description="Lower end of the 95 % interval.")]
+    high: Annotated[float | None, Meta(description="Upper end of the 95 % interval.")]
+    weeks: Annotated[int, Meta(description="Whole weeks that it is told from.")]
+    basis: Annotated[str, Meta(description="What it rests on, or why there is none.")]
+
+
 class Report(Struct, frozen=True):
     """Everything that is told of a period."""
 
@@ -158,6 +170,7 @@ class Report(Struct, frozen=True):
     reviewed: Reviewed | None
     deploys: list[Deploy]
     not_measured: Annotated[list[str], Meta(description="What was not measured, and why, a sentence each.")]
+    ahead: Annotated[list[Ahead], Meta(description="The next week; empty where the period is no local week.")] = []
     issued: Annotated[str | None, Meta(description="When it was issued (wall clock); null: it was only read.")] = None
     revision: Annotated[int, Meta(description="1, 2, ... of an issued report; 0: it was only read.")] = 0
     revised: Annotated[list[str], Meta(description="What this revision changed, a sentence each.")] = []

@@ -21,6 +21,7 @@ from monitor.evaluate.changes import changes
 from monitor.evaluate.incidents import NEW_SEGMENT
 from monitor.evaluate.streams import Ownership
 from monitor.report import telling
+from monitor.report.ahead import next_weeks_figures
 from monitor.report.model import (
     FORMAT,
     Alarm,
@@ -80,6 +81,10 @@ def read_report(
         promises = _promises(connection, config, from_us, to_us)
         seen = _coverage(connection, from_us, to_us)
         announced = deploys.list_deploys(connection, from_us=from_us, to_us=to_us)
+        ahead = []
+        if done is not None and done >= to_us:
+            currency = config.prices.currency
+            ahead = next_weeks_figures(connection, from_us, to_us, config.timezone, currency, begun)
     if not whole:
         alone = [msgspec.structs.replace(one, change=None) for one in spending.segments]
         spending = msgspec.structs.replace(spending, segments=alone)
@@ -124,9 +129,9 @@ def read_report(
         currency=config.prices.currency,
         evaluated_until=None if done is None else iso(done),
         complete=done is not None and done >= to_us,
-        changed=telling.changed(listed, alarms, found.streams),
+        changed=telling.changed(listed, alarms, found.streams, config.timezone),
         cost=telling.cost(spending),
-        decide=telling.decide(alarms, promises, found, rated),
+        decide=telling.decide(alarms, promises, found, rated, approved=not config.reference.auto_activate),
         false_discovery_rate=level,
         judged=found.streams,
         requests=sum(_events(one) for one in now.values()),
@@ -138,6 +143,7 @@ def read_report(
         segments=rows,
         reviewed=_reviewed(rated.get(estimates.ALL) or (next(iter(rated.values())) if len(rated) == 1 else None)),
         deploys=[_deploy(one) for one in announced],
+        ahead=ahead,
         not_measured=telling.not_measured(found, gaps, rows, done, to_us, whole=whole),
     )
 
@@ -196,9 +202,10 @@ def _bill(one: SegmentSpending | None) -> Bill:
 
 
 def _whole_bill(spending: Spending) -> Bill:
-    """All segments together: changes add up where each is known; projections of a month do not, so there is none."""
+    """All segments together: changes add up where each is known."""
     known = [one.change for one in spending.segments if one.change is not None]
     whole = bool(known) and len(known) == len(spending.segments)
+    month = spending.month
     added: Counter[str] = Counter()
     for one in known:
         added.update(telling.parts(one))
@@ -208,9 +215,9 @@ def _whole_bill(spending: Spending) -> Bill:
         change=sum(one.change for one in known) if whole else None,
         parts=dict(added) if whole else {},
         top1_share=None,
-        month_projected=None,
-        month_low=None,
-        month_high=None,
+        month_projected=None if month is None else month.projected,
+        month_low=None if month is None else month.low,
+        month_high=None if month is None else month.high,
     )
 
 
@@ -245,7 +252,8 @@ def _alarms(connection: Connection, from_us: int, to_us: int) -> list[Alarm]:
     ]
     stands = responses.standing(connection, [row.anomaly_id for row in rows])
     rank = {"page": 0, "ticket": 1, "report": 2}
-    rows.sort(key=lambda row: (rank.get(row.severity, 3), row.opened_us, row.anomaly_id))
+    # What is new comes first, and has the pictures.
+    rows.sort(key=lambda row: (row.opened_us < from_us, rank.get(row.severity, 3), row.opened_us, row.anomaly_id))
     found = []
     for position, row in enumerate(rows):
         said = stands.get(row.anomaly_id, responses.NOTHING)

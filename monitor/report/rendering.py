@@ -12,12 +12,12 @@ from zoneinfo import ZoneInfo
 import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from detectors.summaries.signals import signal
-from monitor.report import telling
+from monitor.report import sending, telling
 from monitor.report.model import Figure, Report, Segment
 from monitor.report.reading import ordered
 
 LEAST_PART = 0.005  # of a bill: a smaller part of its change is not worth a reader's time
+STRIKING = 1.5
 _SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_[]<>|~&"})
 
 
@@ -43,8 +43,7 @@ def written(pages: Mapping[str, str], from_us: int, to_us: int, zone: str, folde
     """A file of each page in ``folder``, which is made: ``report-FROM-TO.FORM``, by the first day and the day after the
     last. Returns them."""
     folder.mkdir(parents=True, exist_ok=True)
-    days = [f"{datetime.fromtimestamp(us / 1e6, ZoneInfo(zone)):%Y-%m-%d}" for us in (from_us, to_us)]
-    paths = [folder / f"report-{'-'.join(days)}.{form}" for form in pages]
+    paths = [folder / f"report-{sending.name(from_us, to_us, zone)}.{form}" for form in pages]
     for path in paths:
         path.write_text(pages[path.suffix[1:]], encoding="utf-8")
     return paths
@@ -57,7 +56,8 @@ def markdown(report: Report) -> str:
 
 def html(report: Report) -> str:
     """One self-contained file: no script, nothing that is fetched."""
-    return _environment(escaped=True).get_template("report.html").render(**_given(report))
+    page = _environment(escaped=True).get_template("report.html").render(**_given(report))
+    return page.replace(" %", "\N{NO-BREAK SPACE}%")  # a figure is not parted from its unit at a line's end
 
 
 def _given(report: Report) -> dict[str, Any]:
@@ -84,15 +84,20 @@ def _given(report: Report) -> dict[str, Any]:
         "local": local,
         "money": money,
         "figure": lambda one: figure(one, report.currency),
-        "moved": moved,
-        "named": lambda one: signal(one.signal).name.replace("_", " "),
+        "moved": lambda one: moved(one, report.currency),
+        "striking": striking,
+        "signed": lambda value: telling.signed(value, report.currency),
+        "others_changed": [one for one in report.changes if one.anomaly is None],
+        "alarmed": [one for one in report.changes if one.anomaly is not None],
+        "known_ahead": [one for one in report.ahead if one.expected is not None],
+        "named": lambda one: one.signal.replace("_", " "),
         "count": lambda value: "–" if value is None else f"{value:,}",
+        "coming": lambda one, value: coming(one.unit, value, report.currency),
         "percent": percent,
         "against": against,
         "moving": moving,
         "parts": telling.PARTS,
         "told": lambda segment: [one for one in segment.figures if one.value is not None],
-        "changes_of": lambda segment: [one for one in report.changes if one.segment == segment.segment],
     }
 
 
@@ -127,13 +132,27 @@ def figure(one: Figure, currency: str) -> str:
     return f"{shown(one.value)}{unit}{limits}"
 
 
-def moved(one: Figure) -> str:
+def coming(unit: str, value: float, currency: str) -> str:
+    """A value of next week, with as many digits as it is known to."""
+    if unit != "1":
+        return telling.money(value, currency)
+    return f"{value:,.0f}"
+
+
+def moved(one: Figure, currency: str) -> str:
     """What it was before, where it was known."""
     if one.value is None or one.before is None:
         return "–"
-    if one.unit == "1":
-        return percent(one.before)
-    return against(one.value, one.before)
+    return figure(msgspec.structs.replace(one, value=one.before, low=None, high=None), currency)
+
+
+def striking(one: Figure) -> bool:
+    """Whether what it was before lies outside the interval, and half as much away again: worth a look in a long table.
+    Nothing is judged by it."""
+    if one.before is None or not one.value or one.low is None or one.high is None:
+        return False
+    outside = one.before < one.low or one.before > one.high
+    return outside and not one.value / STRIKING < one.before < one.value * STRIKING
 
 
 def plain(segment: Segment) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 from monitor.estimates import ALL, Estimate
 from monitor.evaluate.changes import Changes
@@ -13,9 +15,11 @@ from monitor.times import iso
 
 MOST_TOLD = 8  # sentences of one kind on the first page
 NOTABLE = 0.05  # of a bill: less is not told on the first page
+OWN = 0.1  # of a segment's own bill, and
+OF_ALL = 0.01  # of the whole: its change is told from there on
 PARTS = {
-    "traffic": "more or less traffic",
-    "mix": "another mix of models and prompts",
+    "traffic": "traffic",
+    "mix": "the mix of models and prompts",
     "units": "tokens per request",
     "tail": "the largest requests",
     "price": "prices",
@@ -37,16 +41,51 @@ def money(value: float, currency: str) -> str:
     return f"{text} {currency}"
 
 
-def changed(listed: Sequence[Change], alarms: Sequence[Alarm], judged: int) -> list[str]:
-    """Alarms first, each with what is behind it; then changes that were no alarm."""
-    told = [
-        (alarm.short, alarm.opened_before) for alarm in alarms if alarm.severity != "report" and alarm.marked != "false"
-    ]
-    found = [f"{text} (Open since the period before.)" if since else text for text, since in told]
+def share(now: float, before: float) -> str:
+    """`` (+10 %)``: how much more or less than before."""
+    return f" ({'+' if now >= before else '−'}{abs(100 * (now - before) / before):.0f} %)"
+
+
+def changed(listed: Sequence[Change], alarms: Sequence[Alarm], judged: int, zone: str) -> list[str]:
+    """Alarms that opened, each with what is behind it; changes that were no alarm; and what became of alarms from
+    before, which were told when they opened."""
+    counted = [one for one in alarms if one.severity != "report" and one.marked != "false"]
+    new = [one for one in counted if not one.opened_before]
+    found = [f"{one.short} {_stands(one, zone)}" for one in new]
     others = [one.sentence for one in listed if one.anomaly is None]
-    if not judged and not found:
-        return ["Nothing could be judged: no segment had a reference to be held against."]
-    return _cut([*found, *others], "changes") or ["Nothing changed that could be told from chance."]
+    if not judged and not counted:
+        return ["Nothing could be judged yet: no segment had a reference, which is learned from its first days."]
+    told = _cut([*found, *others], "changes")
+    carried = [one for one in counted if one.opened_before]
+    open_, over = ([one for one in carried if (one.state == "open") is still] for still in (True, False))
+    if open_:
+        told.append(f"Still there from before: {_listed(open_, zone)}.")
+    if over:
+        told.append(f"Over, from before: {_listed(over, zone)}.")
+    if not found and not others:
+        told.insert(0, "Nothing new changed that could be told from chance.")
+    return told
+
+
+def alarm(one: Alarm) -> str:
+    """``image drift in invoices``."""
+    return f"{one.signal.replace('_', ' ')} in {one.segment}"
+
+
+def _stands(one: Alarm, zone: str) -> str:
+    if one.resolved is not None:
+        return f"(Over since {_local(one.resolved, zone)}.)"
+    return "(Still there, accepted as the new normal.)" if one.accepted else "(Still there.)"
+
+
+def _listed(alarms: Sequence[Alarm], zone: str) -> str:
+    told = [f"{alarm(one)} (opened {_local(one.opened, zone)[:10]})" for one in alarms[:MOST_TOLD]]
+    more = len(alarms) - len(told)
+    return ", ".join(told) + (f" and {more} more" if more else "")
+
+
+def _local(text: str, zone: str) -> str:
+    return f"{datetime.fromisoformat(text).astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M %Z}"
 
 
 def cost(spending: Spending) -> list[str]:
@@ -59,28 +98,34 @@ def cost(spending: Spending) -> list[str]:
     if len(known) == len(spending.segments):
         before = sum(one.change.before for one in known if one.change)
         change = spending.bill - before
-        share = f" ({'+' if change >= 0 else '−'}{abs(100 * change / before):.0f} %)" if before > 0 else ""
-        found.append(f"{money(spending.bill, currency)}, {_signed(change, currency)}{share} against the period before.")
+        part = share(spending.bill, before) if before > 0 else ""
+        found.append(f"{money(spending.bill, currency)}, {signed(change, currency)}{part} against the period before.")
         added = {name: sum(parts(one.change)[name] for one in known if one.change) for name in PARTS}
         largest = sorted(added, key=lambda name: -abs(added[name]))[:2]
         told = [
-            f"{PARTS[name]} {_signed(added[name], currency)}" for name in largest if abs(added[name]) > NOTABLE * before
+            f"{PARTS[name]} {signed(added[name], currency)}" for name in largest if abs(added[name]) > NOTABLE * before
         ]
         if told:
             found.append(f"Of the change: {', '.join(told)}.")
     else:
         of_all = " of every segment" if known else ""
         found.append(f"{money(spending.bill, currency)}; the period before is not known{of_all}.")
-    movers = [
-        one for one in known if one.change and abs(one.change.change) > NOTABLE * max(spending.bill, one.change.before)
-    ]
+    if spending.month is not None:
+        month = spending.month
+        found.append(
+            f"The month is expected to end at {money(month.projected, currency)} (95 % interval "
+            f"{money(month.low, currency)} to {money(month.high, currency)}); {money(month.spent, currency)} are spent."
+        )
+    movers = [one for one in known if one.change and _moved_enough(one.change, spending.bill)]
     movers.sort(key=lambda one: -abs(one.change.change if one.change else 0.0))
     for one in movers[:3]:
         assert one.change is not None
         why = max(parts(one.change).items(), key=lambda entry: abs(entry[1]))[0]
+        before = one.change.before
+        part = share(before + one.change.change, before) if before > 0 else ""
         found.append(
-            f"{one.segment}: {_signed(one.change.change, currency)}, mostly by {PARTS[why]} "
-            f"({_signed(parts(one.change)[why], currency)})."
+            f"{one.segment}: {signed(one.change.change, currency)}{part}, mostly by {PARTS[why]} "
+            f"({signed(parts(one.change)[why], currency)})."
         )
     heavy = [one for one in spending.segments if (one.tail.top1_share or 0) >= 0.2 and one.share >= NOTABLE]
     found += [
@@ -90,18 +135,29 @@ def cost(spending: Spending) -> list[str]:
     return found
 
 
+def _moved_enough(change: SpendingChange, bill: float) -> bool:
+    moved = abs(change.change)
+    return moved > OF_ALL * bill and moved > (OWN if moved < NOTABLE * bill else 0.0) * change.before
+
+
 def decide(
-    alarms: Sequence[Alarm], promises: Sequence[Promise], found: Changes, rated: Mapping[str, Estimate]
+    alarms: Sequence[Alarm],
+    promises: Sequence[Promise],
+    found: Changes,
+    rated: Mapping[str, Estimate],
+    *,
+    approved: bool,
 ) -> list[str]:
-    """What only a person can settle."""
+    """What only a person can settle. ``approved``: whether a learned reference waits for somebody's approval."""
     told = []
     waiting = [one for one in alarms if one.state == "open" and not one.accepted and one.severity != "report"]
     if waiting:
-        listed = ", ".join(one.id[:8] for one in waiting[:5])
-        what = "anomaly is" if len(waiting) == 1 else "anomalies are"
+        listed = "; ".join(f"{alarm(one)} ({one.severity}, {one.id[:8]})" for one in waiting[:5])
+        more = f"; and {len(waiting) - 5} more" if len(waiting) > 5 else ""
+        what = "1 anomaly that is" if len(waiting) == 1 else f"{len(waiting)} anomalies that are"
         told.append(
-            f"{len(waiting)} {what} still open ({listed}): mend the cause, or accept the new normal "
-            "(driftline alerts accept ID)."
+            f"Mend the cause, or accept the new normal (driftline alerts accept ID), of {what} still open: "
+            f"{listed}{more}."
         )
     unmarked = [one for one in alarms if one.marked is None and one.severity != "report"]
     if unmarked:
@@ -121,7 +177,7 @@ def decide(
             f"{queue.waiting:,} items wait for review, {queue.labels:,} are labelled: label more, or draw fewer "
             "(review.labels)."
         )
-    if found.without_reference:
+    if found.without_reference and approved:
         told.append(
             f"{len(found.without_reference)} segments are not judged for want of a reference: "
             f"{_names(found.without_reference)}. What waits for approval is in driftline reference list."
@@ -147,7 +203,10 @@ def not_measured(
             "The end of the period was not evaluated yet" + ("." if done is None else f", from {iso(done)} on.")
         )
     if found.without_reference:
-        told.append(f"Not judged for want of a reference: {_names(found.without_reference)}.")
+        told.append(
+            f"Not judged for want of a reference, which is learned from a segment's first days: "
+            f"{_names(found.without_reference)}."
+        )
     for low, high in (*found.gaps, *((iso(low), iso(high)) for low, high in gaps)):
         told.append(f"Hours that are no longer kept: {low} to {high}.")
     partly = [row.segment for row in rows if row.coverage is not None and row.coverage < 0.9]
@@ -164,10 +223,11 @@ def _names(names: Sequence[str]) -> str:
     return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"
 
 
-def _signed(value: float, currency: str) -> str:
+def signed(value: float, currency: str) -> str:
+    """``+2.85 USD``, ``−1.99 USD``."""
     return ("+" if value >= 0 else "−") + money(abs(value), currency)
 
 
 def _cut(sentences: list[str], what: str) -> list[str]:
     more = len(sentences) - MOST_TOLD
-    return sentences if more <= 0 else [*sentences[:MOST_TOLD], f"And {more} more {what}, listed below."]
+    return list(sentences) if more <= 0 else [*sentences[:MOST_TOLD], f"And {more} more {what}, listed below."]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 from zoneinfo import ZoneInfo
@@ -18,7 +18,8 @@ from monitor.serve.axes import Scale, Tick, path, time_ticks, value_ticks
 SIZES = {"wide": (960.0, 260.0), "narrow": (360.0, 240.0)}
 MOST_SERIES = 6  # that can be told apart
 MOST_ROWS = 500  # of the table
-_LEFT, _RIGHT, _TOP, _FOOT = 68.0, 18.0, 14.0, 30.0
+_LEFT, _RIGHT, _TOP, _FOOT = 46.0, 18.0, 14.0, 30.0  # the left margin at least: it holds what is written beside it
+_CHARACTER = 6.4  # width of one on an axis
 Format = Callable[[float], str]
 
 
@@ -133,8 +134,11 @@ def over_time(
     inside = [mark for mark in marks if mark.x < span[1] and (mark.end if mark.end is not None else mark.x) >= span[0]]
     sizes = {}
     for size, (width, height) in SIZES.items():
+
+        def ticks(x: Scale) -> tuple[Tick, ...]:
+            return time_ticks(span[0], span[1], zone, x, (x.end - x.begin) / 78.0)
+
         x = Scale(span[0], span[1], _LEFT, width - _RIGHT)
-        ticks = time_ticks(span[0], span[1], zone, x, (width - _LEFT - _RIGHT) / 78.0)
         sizes[size] = _drawing(series, x, ticks, width, height, written, inside, limits, log, zero, 2.5 * step_us)
     return _chart(key, title, series, sizes, "time", _clock(zone), written, inside, note)
 
@@ -163,8 +167,11 @@ def curve(
         if low == high:
             low, high = (low / 2, high * 2) if log_x else (low - 1.0, high + 1.0)
         for size, (width, height) in SIZES.items():
+
+            def ticks(x: Scale) -> tuple[Tick, ...]:
+                return value_ticks(x, x_written, (x.end - x.begin) / 90.0)
+
             x = Scale(low, high, _LEFT, width - _RIGHT, log=log_x)
-            ticks = value_ticks(x, x_written, (width - _LEFT - _RIGHT) / 90.0)
             sizes[size] = _drawing(series, x, ticks, width, height, written, marks, limits, log_y, zero, math.inf)
     return _chart(key, title, series, sizes, x_name, x_written, written, marks, note)
 
@@ -172,7 +179,7 @@ def curve(
 def _drawing(
     series: Sequence[Series],
     x: Scale,
-    x_ticks: tuple[Tick, ...],
+    x_ticks: Callable[[Scale], tuple[Tick, ...]],
     width: float,
     height: float,
     written: Format,
@@ -196,15 +203,17 @@ def _drawing(
     if low == high:
         low, high = (low / 2, high * 2) if log else (low, high + (abs(high) or 1.0))
     y = Scale(low, high, bottom, top, log=log).rounded((bottom - top) / 42.0)
+    y_ticks = value_ticks(y, written, (bottom - top) / 42.0)
+    x = replace(x, begin=max(_LEFT, 12.0 + _CHARACTER * max(len(tick.text) for tick in y_ticks)))
     return Drawing(
         width=width,
         height=height,
-        left=_LEFT,
+        left=x.begin,
         right=width - _RIGHT,
         top=top,
         bottom=bottom,
-        x_ticks=x_ticks,
-        y_ticks=value_ticks(y, written, (bottom - top) / 42.0),
+        x_ticks=x_ticks(x),
+        y_ticks=y_ticks,
         series=tuple(_series(n, one.kind, points, x, y, gap) for n, one, points in shown if points),
         marks=tuple(_mark(mark, x) for mark in marks),
         limits=tuple((y(value), text) for value, text in limits),

@@ -12,6 +12,7 @@ from monitor.serve.context import Context
 from monitor.serve.endpoint import Endpoint, NotFound, Picture
 from monitor.serve.letters import LETTER_ENDPOINTS
 from monitor.serve.parameters import BadParameter
+from monitor.serve.references.api import REFERENCE_ENDPOINTS
 from monitor.serve.responses import RESPONSE_ENDPOINTS, standing_of
 from monitor.serve.review.endpoints import REVIEW_ENDPOINTS
 from monitor.store import outbox
@@ -140,6 +141,7 @@ ENDPOINTS = (
         "What the false-alarm budget buys: its division, what is spent, and what each stream would find.",
         budget,
     ),
+    *REFERENCE_ENDPOINTS,
     *RESPONSE_ENDPOINTS,
     *REVIEW_ENDPOINTS,
 )

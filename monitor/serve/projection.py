@@ -1,8 +1,9 @@
-"""What the calendar month will cost, per segment: hourly spend, kept so that each look reads only finished hours."""
+"""What the calendar month will cost, per segment: from hourly spend, kept so that each look reads only finished hours;
+at midnight from days."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
@@ -11,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, func, select
 
-from detectors.cost.projection import Projection, project_month
+from detectors.cost.projection import Projection, project_days, project_month
 from detectors.summaries import Selection
 from monitor.store import reads
 from monitor.store.coverage import HOUR
+from monitor.store.days import day_start, next_day
 from monitor.store.tables import summaries
 from monitor.times import DAY_US, HOUR_US
 
@@ -23,6 +25,7 @@ KEPT_US = 32 * DAY_US  # the history, and whatever of a month lies before it
 ROWS_A_LOOK = 50_000  # a look begins no further hour after this many rows, about two seconds
 
 Place = tuple[str, str]
+TOGETHER: Place = ("", "")  # what `months_at_midnight` says of all places
 Known = Callable[[int, int], dict[Place, int] | None]
 
 _COST = Selection(frozenset({"cost"}), thinned=False, users=False)
@@ -82,12 +85,62 @@ class MonthProjector:
                 yield place, projection
 
 
+def months_at_midnight(conn: Connection, until_us: int, zone: str) -> dict[Place, Projection]:
+    """Projections at ``until_us`` (event time), a midnight of the zone: as `MonthProjector` makes them, from days.
+
+    They are 24 times as few rows, and of hours that are no longer kept there may be days. Of all places together there
+    is one more: the intervals of theirs do not add up.
+    """
+    first = conn.execute(select(func.min(summaries.c.window_us))).scalar()
+    if first is None:
+        return {}
+    month, following = month_of(until_us, zone)
+    # The first day is left out where it did not begin within what is stored.
+    first_day = first if day_start(first, zone) == first else next_day(first, zone)
+    begin = max(day_start(until_us - HISTORY_US, zone), first_day)
+    found, _ = reads.merged_by(
+        conn,
+        min(begin, max(month, first)),
+        until_us,
+        lambda row: (row.route, row.segment, day_start(row.window_us, zone)),
+        selection=_COST,
+    )
+    spend: dict[Place, dict[int, int]] = {}
+    for (route, segment, day), merged in found.items():
+        cost = merged.summary.total("cost").sum
+        for place in ((route, segment), TOGETHER):
+            of_place = spend.setdefault(place, {})
+            of_place[day] = of_place.get(day, 0) + cost
+    days = list(_days(begin, until_us, zone))
+    history_days, remaining = _days_of_week(days, zone), _days_of_week(_days(until_us, following, zone), zone)
+    projected: dict[Place, Projection] = {}
+    for place, of_day in sorted(spend.items()):
+        history = np.array([of_day.get(day, 0) for day in days], dtype=np.int64)
+        spent = sum(value for day, value in of_day.items() if day >= month)
+        one = project_days(spent, history, history_days, remaining)
+        if one is not None:
+            projected[place] = one
+    return projected
+
+
 def month_of(at_us: int, zone: str) -> tuple[int, int]:
     """[from, to) of the calendar month (µs) that a moment lies in."""
     now = datetime.fromtimestamp(at_us / 1e6, ZoneInfo(zone))
     month = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     following = (month + timedelta(days=32)).replace(day=1)
     return round(month.timestamp() * 1e6), round(following.timestamp() * 1e6)
+
+
+def _days(begin_us: int, end_us: int, zone: str) -> Iterator[int]:
+    """Starts of the days in [begin, end), both midnights."""
+    while begin_us < end_us:
+        yield begin_us
+        begin_us = next_day(begin_us, zone)
+
+
+def _days_of_week(days: Iterable[int], zone: str) -> NDArray[np.int64]:
+    moments = (datetime.fromtimestamp(day / 1e6, ZoneInfo(zone)) for day in days)
+    return np.array([moment.weekday() for moment in moments], dtype=np.int64)
 
 
 def projected(spend: Mapping[int, int], begin_us: int, end_us: int, zone: str) -> Projection | None:

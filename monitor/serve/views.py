@@ -13,9 +13,11 @@ from monitor.serve.anomalies import index
 from monitor.serve.context import Context
 from monitor.serve.cost import page as cost
 from monitor.serve.health import page as health
+from monitor.serve.inputs import page as inputs
 from monitor.serve.latency import page as latency
 from monitor.serve.overview import page as overview
 from monitor.serve.quality import page as quality
+from monitor.serve.references import page as references
 from monitor.serve.segment import page as segment
 
 Show = Callable[[Context, Request, Caller], Response]
@@ -28,6 +30,8 @@ VIEWS: Mapping[str, Show] = {
     "/quality": quality.page,
     "/reports": archive.page,
     "/reports/{id}": archive.one,
+    "/inputs": inputs.page,
+    "/references": references.page,
     "/latency": latency.page,
     "/segment": segment.page,
 }

@@ -79,6 +79,17 @@ def list_anomalies(
     return [_row(found) for found in conn.execute(query).mappings()]
 
 
+def overlapping(conn: Connection, segment: str | None, from_us: int, to_us: int, *, limit: int) -> list[AnomalyRow]:
+    """Anomalies (of a segment or any) that began before ``to_us`` and were not over before ``from_us``, newest first.
+
+    An anomaly is opened after its change began: what began in the stretch and was opened later is not among them.
+    """
+    query = _matching(select(anomalies), segment=segment, to_us=to_us)
+    query = query.where((anomalies.c.state == "open") | (anomalies.c.resolved_us >= from_us))
+    query = query.order_by(anomalies.c.opened_us.desc(), anomalies.c.anomaly_id).limit(limit)
+    return [_row(found) for found in conn.execute(query).mappings()]
+
+
 def list_ids(
     conn: Connection,
     *,

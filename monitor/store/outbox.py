@@ -26,6 +26,7 @@ from monitor.store.tables import outbox
 NEVER: Final = 2**62
 """A ``due_us`` that does not come: the row needs no further delivery."""
 
+_KEPT = ("anomaly", "report")  # kinds whose sent rows stay for a while, so that the same is not sent again
 _MAX_ERROR = 500  # characters of an error kept; a whole HTML page of a proxy helps nobody
 
 
@@ -38,7 +39,7 @@ class Message:
 
     sink: str
     key: str
-    kind: str  # anomaly | deploy | dead_letter | review_item | test
+    kind: str  # anomaly | deploy | dead_letter | review_item | report | test
     payload: Mapping[str, Any]
     created_us: int
     due_us: int
@@ -172,8 +173,8 @@ def mark_sent(conn: Connection, sent: Sequence[tuple[OutboxRow, Mapping[str, Any
     A row that was enqueued again meanwhile stays pending and keeps the answer. A delivered dead letter or
     review item is deleted: the store has a table of its own for it, and the outbox must not grow without bound.
     """
-    finished = [row for row, _, again_us in sent if row.kind != "anomaly" and again_us is None]
-    kept = [entry for entry in sent if entry[0].kind == "anomaly" or entry[2] is not None]
+    finished = [row for row, _, again_us in sent if row.kind not in _KEPT and again_us is None]
+    kept = [entry for entry in sent if entry[0].kind in _KEPT or entry[2] is not None]
     if finished:
         conn.execute(
             delete(outbox).where(_MINE, outbox.c.revision == bindparam("b_revision")),

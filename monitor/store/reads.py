@@ -241,6 +241,22 @@ def merged_by(
     return found, missing
 
 
+def places(source: Source) -> set[tuple[str, str]]:
+    """Every (route, segment) that has had an event, from as few rows as there are: days where there are days."""
+    found: set[tuple[str, str]] = set()
+    with snapshot(source) as connection:
+        state = coverage.load(connection)
+        excluded = excluded_partitions(connection, state)
+        for late in (False, True):
+            for piece in state.pieces(EARLIEST, LATEST, late):
+                if piece.excluded and not excluded:
+                    continue
+                rows = filtered(rows_of(piece, excluded), None, None, None, late)
+                query = rows.with_only_columns(summaries.c.route, summaries.c.segment).distinct()
+                found.update((route, segment) for route, segment in connection.execute(query))
+    return found
+
+
 def excluded_partitions(connection: Connection, state: Coverage) -> list[coverage.Partition]:
     """Partitions that have events and are not in the roll-ups yet."""
     return [(b.topic, b.partition) for b in coverage.begun(connection) if (b.topic, b.partition) not in state.included]

@@ -1,19 +1,25 @@
 """Reference sets: immutable, versioned per segment; at most one of a segment is active.
 
 States: draft -> approved -> active -> retired. The content never changes once written; its digest is kept beside it.
+What people decide (approve, activate) is kept in rows that are only added.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import json
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, Literal
 
 from sqlalchemy import Connection, func, insert, select, update
 
 from monitor.store.engine import Store
-from monitor.store.tables import reference_samples, references
+from monitor.store.tables import reference_decisions, reference_samples, references
+
+MOST_NAME: Final = 100
+MOST_NOTE: Final = 1000
+_AT_ONCE = 500
 
 
 class ReferenceFault(Exception):
@@ -35,6 +41,41 @@ class ReferenceSet:
     rows: int
     content: bytes
     digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceHead:
+    """A reference without its content, which is large. ``rows``: the embedded sessions that it keeps."""
+
+    reference_id: str
+    segment: str
+    version: int
+    state: str
+    encoder: str
+    from_us: int
+    to_us: int
+    origin: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What somebody decides: who, when (wall clock, µs) and why (redacted by the caller)."""
+
+    who: str
+    time_us: int
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A decision of the past. ``replaced``: id of the reference that was active before, '' where none was."""
+
+    action: Literal["approve", "activate"]
+    who: str
+    time_us: int
+    note: str
+    replaced: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,16 +206,66 @@ def sample_rows(store: Store, identity: str, limit: int | None = None) -> list[R
         ]
 
 
-def approve(store: Store, identity: str) -> ReferenceSet:
-    """draft -> approved. Raises ReferenceFault for another state."""
-    return _move(store, identity, ("draft",), "approved")
+def heads(
+    connection: Connection,
+    *,
+    segment: str | None = None,
+    segments: Collection[str] | None = None,
+    states: Collection[str] | None = None,
+    limit: int | None = None,
+    offset: int = 0,
+) -> list[ReferenceHead]:
+    """References by segment, the newest version of each first, without their contents."""
+    columns = [references.c[name] for name in ReferenceHead.__dataclass_fields__]
+    query = select(*columns).order_by(references.c.segment, references.c.version.desc())
+    if segment is not None:
+        query = query.where(references.c.segment == segment)
+    if segments is not None:
+        query = query.where(references.c.segment.in_(segments))
+    if states is not None:
+        query = query.where(references.c.state.in_(states))
+    return [ReferenceHead(*row) for row in connection.execute(query.limit(limit).offset(offset)).all()]
 
 
-def activate(store: Store, identity: str, *, encoder: str | None = None) -> ReferenceSet:
+def segments_with(connection: Connection, *, limit: int, offset: int = 0) -> list[tuple[str, int]]:
+    """(segment, how many versions) of those that have references, in the order of names."""
+    c = references.c
+    query = select(c.segment, func.count()).group_by(c.segment).order_by(c.segment).limit(limit).offset(offset)
+    return [(segment, int(count)) for segment, count in connection.execute(query)]
+
+
+def count_segments(connection: Connection) -> int:
+    """How many segments (and slices) have references."""
+    return int(connection.execute(select(func.count(references.c.segment.distinct()))).scalar_one())
+
+
+def decisions(connection: Connection, identities: Collection[str]) -> dict[str, list[Decided]]:
+    """What was decided of each of these references, oldest first."""
+    found: dict[str, list[Decided]] = {}
+    wanted = sorted(set(identities))
+    for start in range(0, len(wanted), _AT_ONCE):
+        query = (
+            select(reference_decisions)
+            .where(reference_decisions.c.reference_id.in_(wanted[start : start + _AT_ONCE]))
+            .order_by(reference_decisions.c.id)
+        )
+        for row in connection.execute(query):
+            detail = json.loads(row.detail)
+            decided = Decided(row.action, row.who, row.time_us, str(detail["note"]), str(detail.get("replaced", "")))
+            found.setdefault(row.reference_id, []).append(decided)
+    return found
+
+
+def approve(store: Store, identity: str, by: Decision | None = None) -> ReferenceSet:
+    """draft -> approved. ``by``: what is recorded of the decision. Raises ReferenceFault for another state."""
+    return _move(store, identity, ("draft",), "approved", "approve", by)
+
+
+def activate(store: Store, identity: str, *, encoder: str | None = None, by: Decision | None = None) -> ReferenceSet:
     """approved (or retired) -> active; the one before is retired, and its streams start again from zero evidence.
 
     ``encoder`` is the identity of the encoder in use: a reference made with another one is refused, since its
-    vectors cannot be compared.
+    vectors cannot be compared. ``by``: what is recorded of the decision.
     """
     found = get(store, identity)
     if encoder is not None and found.encoder and found.encoder != encoder:
@@ -182,22 +273,52 @@ def activate(store: Store, identity: str, *, encoder: str | None = None) -> Refe
             f"reference {found.reference_id} was made with encoder {found.encoder}, in use is {encoder}: vectors of "
             "different encoders cannot be compared; build a reference from samples embedded with the present one"
         )
-    return _move(store, identity, ("approved", "retired"), "active")
+    return _move(store, identity, ("approved", "retired"), "active", "activate", by)
 
 
-def _move(store: Store, identity: str, states: tuple[str, ...], state: str) -> ReferenceSet:
+def _move(
+    store: Store,
+    identity: str,
+    states: tuple[str, ...],
+    state: str,
+    action: Literal["approve", "activate"],
+    by: Decision | None,
+) -> ReferenceSet:
+    if by is not None and not 0 < len(by.who) <= MOST_NAME:
+        raise ReferenceFault(f"a name has 1 to {MOST_NAME} characters, got {len(by.who)}; say who decides")
+    if by is not None and len(by.note) > MOST_NOTE:
+        raise ReferenceFault(f"a note has at most {MOST_NOTE} characters, got {len(by.note)}; shorten it")
     found = get(store, identity)
-    if found.state not in states:
-        raise ReferenceFault(
-            f"reference {found.reference_id} is {found.state}; "
-            f"only one that is {' or '.join(states)} can become {state}"
-        )
+    c = references.c
     with store.write() as connection:
+        replaced = ""
+        if state == "active":
+            in_use = select(c.reference_id).where(c.segment == found.segment, c.state == "active")
+            replaced = connection.execute(in_use).scalar() or ""
+        now = connection.execute(select(c.state).where(c.reference_id == found.reference_id)).scalar()
+        if now not in states:
+            raise ReferenceFault(
+                f"reference {found.reference_id} is {now}; only one that is {' or '.join(states)} can become {state}"
+            )
         if state == "active":
             _retire(connection, found.segment)
-        connection.execute(
-            update(references).where(references.c.reference_id == found.reference_id).values(state=state)
-        )
+        moved = connection.execute(
+            update(references).where(c.reference_id == found.reference_id, c.state.in_(states)).values(state=state)
+        ).rowcount
+        if not moved:
+            raise ReferenceFault(f"somebody else moved reference {found.reference_id} just now; look at it again")
+        if by is not None:
+            connection.execute(
+                insert(reference_decisions).values(
+                    time_us=by.time_us,
+                    who=by.who,
+                    action=action,
+                    reference_id=found.reference_id,
+                    detail=json.dumps(
+                        {"v": 1, "note": by.note, "replaced": replaced}, sort_keys=True, ensure_ascii=False
+                    ),
+                )
+            )
     return get(store, found.reference_id)
 
 

@@ -95,8 +95,8 @@ summaries = Table(
 upkeep = Table(
     "upkeep",
     metadata,
-    Column("name", String(40), primary_key=True),  # 'summaries'
-    Column("document", Text, nullable=False),  # JSON (versioned): monitor.store.coverage.Coverage
+    Column("name", String(40), primary_key=True),  # 'summaries', 'report-schedule'
+    Column("document", Text, nullable=False),  # JSON (versioned): monitor.store.coverage, monitor.report.scheduled
 )
 
 samples = Table(
@@ -216,6 +216,18 @@ reference_samples = Table(
     Index(None, "user_key"),
 )
 
+reference_decisions = Table(
+    "reference_decisions",  # append-only: who approved or activated which reference
+    metadata,
+    Column("id", AutoId, primary_key=True, autoincrement=True),
+    Column("time_us", BigInteger, nullable=False),  # wall clock
+    Column("who", String(100), nullable=False),
+    Column("action", String(10), nullable=False),  # approve | activate
+    Column("reference_id", String(64), nullable=False),
+    Column("detail", Text, nullable=False),  # JSON (versioned): note, redacted; the reference it took the place of
+    Index(None, "reference_id"),
+)
+
 stream_states = Table(
     "stream_states",
     metadata,
@@ -272,9 +284,11 @@ outbox = Table(
     "outbox",
     metadata,
     Column("id", AutoId, primary_key=True, autoincrement=True),
-    Column("sink", String(60), nullable=False),  # a configured sink's name, 'kafka:dead-letters', 'kafka:review'
+    Column(
+        "sink", String(60), nullable=False
+    ),  # a configured one's name, 'kafka:dead-letters', 'kafka:review', 'file:reports'
     Column("key", String(300), nullable=False),  # idempotency key; one live row per (sink, key)
-    Column("kind", String(20), nullable=False),  # anomaly | dead_letter | review_item
+    Column("kind", String(20), nullable=False),  # anomaly | deploy | dead_letter | review_item | report
     Column("payload", Text, nullable=False),
     Column("state", String(10), nullable=False),  # pending | sent | failed
     Column("attempts", Integer, nullable=False),

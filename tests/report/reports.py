@@ -9,6 +9,7 @@ from PIL import Image
 
 from monitor.report.model import (
     FORMAT,
+    Ahead,
     Alarm,
     Bill,
     Change,
@@ -62,7 +63,7 @@ def a_report() -> Report:
         complete=False,
         changed=[story],
         cost=["1,047.33 EUR, +92.19 EUR (+10 %) against the period before."],
-        decide=["1 anomaly is still open (a3c76f61): mend the cause."],
+        decide=["Mend the cause of 1 anomaly that is still open: image drift (a3c76f61)."],
         false_discovery_rate=0.1,
         judged=213,
         requests=16941,
@@ -75,4 +76,8 @@ def a_report() -> Report:
         reviewed=reviewed,
         deploys=[Deploy("2026-11-14T06:00:00Z", "v2.4.1", "extract", "ci", "a <new> scanner")],
         not_measured=["No sample was looked at in small."],
+        ahead=[
+            Ahead("spend", "EUR", 1047.33, 930.1, 1180.2, 6, "as last week; the interval is what 6 weeks differed by"),
+            Ahead("labels", "1", None, None, None, 2, "2 whole weeks stored, 4 needed"),
+        ],
     )

@@ -19,10 +19,12 @@ from jsonschema import Draft202012Validator
 from monitor.cli.report import report as command
 from monitor.config.model import Config
 from monitor.evaluate.changes import PeriodError
-from monitor.report import issuing, rendering
-from monitor.report.model import Report, schema
+from monitor.report import issuing, rendering, telling
+from monitor.report.ahead import next_weeks_figures
+from monitor.report.model import Figure, Report, schema
 from monitor.report.period import last_week
 from monitor.report.reading import LARGEST, read_report
+from monitor.serve.projection import TOGETHER, MonthProjector, months_at_midnight
 from monitor.store import deploys, reports
 from monitor.store.anomalies import list_anomalies
 from monitor.store.deploys import Deploy
@@ -76,12 +78,66 @@ def test_it_says_what_changed_and_what_there_is_to_decide(found: Report) -> None
     alarm = next(one for one in found.alarms if one.signal == "schema_violation_rate")
     assert (alarm.segment, alarm.severity, alarm.state, alarm.marked) == ("forms", "page", "open", "real")
     assert ("forms", "schema_violation_rate") in {(one.segment, one.signal) for one in found.changes}
-    assert any("still open" in text and alarm.id[:8] in text for text in found.decide)
+    assert found.changed[0].endswith("(Still there.)")
+    assert any(
+        "still open: schema violation rate in forms (page, " in text and alarm.id[:8] in text for text in found.decide
+    )
     page = next(one for one in found.promises if one.severity == "page")
     assert page.opened == len([one for one in found.alarms if not one.opened_before])
     assert (page.marked_real, page.marked_false) == (1, 0)
     assert page.allowed == pytest.approx(7 / 30)
     assert [(one.version, one.where) for one in found.deploys] == [("v2 <b>", "extract")]
+
+
+def test_what_opened_before_is_told_in_a_line_and_what_is_over_says_since_when() -> None:
+    (one,) = a_report().alarms
+    before = msgspec.structs.replace(one, opened_before=True, opened="2026-11-07T08:00:00Z", marked=None)
+    over = msgspec.structs.replace(one, state="resolved", resolved="2026-11-15T12:00:00Z")
+    told = telling.changed([], [over, before], 3, "Europe/Berlin")
+    assert told == [
+        f"{one.short} (Over since 2026-11-15 13:00 CET.)",
+        f"Still there from before: image drift in {NAME} (opened 2026-11-07).",
+    ]
+    assert telling.changed([], [before], 3, "UTC")[0] == "Nothing new changed that could be told from chance."
+    assert telling.changed([], [msgspec.structs.replace(one, marked="false")], 3, "UTC") == [
+        "Nothing new changed that could be told from chance."
+    ]
+    assert "Nothing could be judged yet" in telling.changed([], [], 0, "UTC")[0]
+    text = rendering.markdown(msgspec.structs.replace(a_report(), alarms=[before]))
+    assert "began with scanner" not in text, "its causes were told when it opened"
+
+
+def test_changes_that_are_an_alarms_are_a_row_and_others_a_sentence(found: Report) -> None:
+    text = rendering.markdown(found)
+    for one in found.changes:
+        row = f"| {one.segment} | {one.signal.replace('_', ' ')} |"
+        assert (row in text) == (one.anomaly is not None and one.segment != HOSTILE)
+    alone = msgspec.structs.replace(found, changes=[msgspec.structs.replace(found.changes[0], anomaly=None)])
+    assert "- The " in rendering.markdown(alone).split("## Changes")[1].split("## Segments")[0]
+
+
+def test_a_row_stands_out_where_what_was_before_is_far_away() -> None:
+    near = Figure("error_rate", "1", 0.10, 0.08, 0.12, 0.13, "measured")
+    assert not rendering.striking(near), "outside the interval, and hardly another value"
+    assert rendering.striking(msgspec.structs.replace(near, before=0.3))
+    assert rendering.striking(msgspec.structs.replace(near, before=0.02))
+    wide = msgspec.structs.replace(near, low=0.01, high=0.5, before=0.3)
+    assert not rendering.striking(wide), "within the interval"
+    assert not rendering.striking(msgspec.structs.replace(near, before=None))
+
+
+def test_the_month_of_all_together_is_told(found: Report) -> None:
+    """Two whole weeks of traffic; January has 31 days, 5 to 18 are stored."""
+    bill = found.bill
+    assert bill.month_projected is not None
+    assert bill.month_low is not None
+    assert bill.month_high is not None
+    assert bill.spent < bill.month_low < bill.month_projected < bill.month_high
+    parts = sum(one.bill.month_projected or 0.0 for one in found.segments)
+    assert bill.month_projected == pytest.approx(parts)
+    width = sum((one.bill.month_high or 0.0) - (one.bill.month_low or 0.0) for one in found.segments)
+    assert bill.month_high - bill.month_low < width
+    assert any(text.startswith("The month is expected to end at") for text in found.cost)
 
 
 def test_figures_are_those_of_the_week_and_of_the_week_before(found: Report) -> None:
@@ -111,6 +167,38 @@ def test_what_changed_and_the_largest_are_told_in_full_the_others_in_a_row(found
         assert f"| {name} |" in text
         assert f"### {name}" not in text
     assert "### forms\n" in text
+
+
+def test_the_next_week_is_told_or_why_it_is_not(found: Report, filled: Store) -> None:
+    """Two weeks are stored: too few. Hours that are no longer kept begin later than the store."""
+    assert [(one.what, one.expected, one.weeks) for one in found.ahead] == [
+        ("spend", None, 2), ("requests", None, 2), ("labels", None, 0)
+    ]  # fmt: skip
+    assert found.ahead[0].basis == "2 whole weeks stored, 4 needed"
+    assert "Not known yet: 2 whole weeks stored, 4 needed." in rendering.markdown(found)
+    assert "| labels | not known | – | 2 whole weeks stored, 4 needed |" in rendering.markdown(a_report())
+    # As if the store had begun two weeks earlier, without a request.
+    with filled.read() as connection:
+        spend, requests, _ = next_weeks_figures(connection, BEGIN, END, "UTC", "USD", START_US - 2 * WEEK)
+        assert next_weeks_figures(connection, BEGIN, END - DAY_US, "UTC", "USD", START_US) == []
+    assert (requests.weeks, requests.expected) == (4, found.requests)
+    assert spend.low is not None
+    assert spend.high is not None
+    assert 0 == spend.low < (spend.expected or 0.0) < spend.high
+
+
+def test_months_at_midnight_are_those_of_their_hours(filled: Store) -> None:
+    with filled.read() as connection:
+        for zone, at in (("UTC", END), ("Europe/Berlin", END - HOUR_US)):
+            days = months_at_midnight(connection, at, zone)
+            hours = MonthProjector(zone, rows_a_look=10**9).look(connection, at)
+            assert days.keys() - {TOGETHER} == hours.keys() != set()
+            assert days[TOGETHER].spent == sum(one.spent for one in hours.values())
+            for place, one in hours.items():
+                assert days[place].spent == one.spent
+                if zone == "UTC":  # else the first hours lie in a day that is not whole
+                    assert [days[place].low, days[place].high] == pytest.approx([one.low, one.high])
+                assert days[place].projected == pytest.approx(one.projected, rel=0.05)
 
 
 def test_what_was_not_measured_is_said(found: Report) -> None:
@@ -166,7 +254,7 @@ def test_nothing_from_events_is_markup(found: Report) -> None:
     assert rows
     for line in rows:  # a hostile name makes no further column
         cells = len(re.findall(r"(?<!\\)\|", line))
-        assert cells in (4, 6, 8), line
+        assert cells in (4, 5, 6, 8), line
 
 
 def test_the_page_stands_alone(found: Report) -> None:

@@ -12,7 +12,7 @@ from tests.evaluate.traffic import DAY_US, HOUR_US, columns, set_watermark
 from tests.service.queue_of_page import HOSTILE
 
 FROM_US = 1_767_571_200_000_000  # Monday 2026-01-05 00:00 UTC
-END_US = FROM_US + 14 * DAY_US
+END_US = FROM_US + 14 * DAY_US + 4 * HOUR_US  # no midnight
 NAMED = "receipts"
 EVIL = f"bills/{HOSTILE}"[:200]
 PER_STEP = 12

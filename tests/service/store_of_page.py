@@ -8,7 +8,8 @@ from typing import Any
 from sqlalchemy import insert
 
 from alerts.anomaly import anomaly_id
-from monitor.store import review
+from monitor.evaluate.references import Reference
+from monitor.store import references, review
 from monitor.store.engine import Store
 from monitor.store.reports import Issue
 from monitor.store.reports import add as add_report
@@ -19,12 +20,14 @@ HOSTILE = "<script>alert('x')</script>\"&{{ 7*7 }}\x1b[31m"
 NOON = 1_762_084_800_000_000  # 2025-11-02T12:00Z
 MINUTE = 60_000_000
 DAY = 86_400_000_000
+CONTENT = Reference(HOSTILE, "extract", NOON - 7 * DAY, NOON).to_content()
+REFERENCE = references.reference_id(HOSTILE, 1, CONTENT)
 JPEG = b"\xff\xd8\xff\xe0 as far as anybody looks"
 
 
 def fill(store: Store, state: bytes) -> str:
     """One partition, one segment, an open and a resolved anomaly, a sample, which is an item of the review queue, a
-    dead letter and a report. Returns an anomaly's id.
+    reference, a dead letter and a report. Returns an anomaly's id.
     """
     chosen = anomaly_id("default", HOSTILE, "error_rate", NOON)
     with store.write() as connection:
@@ -48,6 +51,10 @@ def fill(store: Store, state: bytes) -> str:
                 thumbnail=JPEG,
             )
         )
+        references.add(
+            connection, segment=HOSTILE, encoder="", from_us=NOON - 7 * DAY, to_us=NOON, origin="built", rows=0,
+            content=CONTENT, samples=[],
+        )  # fmt: skip
         connection.execute(insert(dead_letters).values(_letter()))
         week = Issue(NOON - DAY // 2, NOON - DAY // 2 + 7 * DAY, 1, NOON, HOSTILE[:100])
         add_report(store, connection, week, {"json": "{}", "md": "#", "html": "<!doctype html>"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +29,7 @@ from monitor.store.engine import Store, open_store
 from monitor.store.review import item_id
 from monitor.store.tables import anomalies
 from monitor.supervise import PartState
-from tests.service.store_of_page import HOSTILE, fill
+from tests.service.store_of_page import HOSTILE, REFERENCE, fill
 
 ROOT = Path(__file__).resolve().parents[2]
 NOW_US = 1_762_090_000_000_000
@@ -52,11 +53,16 @@ REQUESTS: list[tuple[str, Need]] = [
     ("/quality", "viewer"),
     ("/reports", "viewer"),
     ("/reports/1762041600-1762646400-1", "viewer"),
+    ("/inputs", "viewer"),
+    ("/references", "viewer"),
     ("/latency", "viewer"),
     ("/segment", "viewer"),
     (f"/anomalies/{'f' * 24}", "viewer"),
     ("/api/anomalies", "viewer"),
     (f"/api/anomalies/{'f' * 24}", "viewer"),
+    ("/api/references", "viewer"),
+    (f"/api/references/{REFERENCE}", "viewer"),
+    (f"/api/references/{REFERENCE}/compare?with={REFERENCE}", "viewer"),
     ("/api/dead-letters", "admin"),
     ("/api/dead-letters/a/b/0/9", "admin"),
     ("/api/status", "viewer"),
@@ -77,6 +83,7 @@ CHANGES: list[tuple[str, Need]] = [
     ("/api/deploys", "reviewer"),
     ("/api/anomalies/{id}/responses", "reviewer"),
     ("/api/dead-letters/retries", "admin"),
+    ("/api/references/{id}/decisions", "reviewer"),
 ]
 FORMS = ("/login", "/logout")
 MAY = {
@@ -396,10 +403,9 @@ def test_answers_match_the_document(store: Store) -> None:
     described = document()
     asked = client(store)
     for path, _ in REQUESTS:
-        template = next(
-            (e.path for e in ENDPOINTS if e.path == path or ("{" in e.path and path.startswith(e.path.split("{")[0]))),
-            None,
-        )
+        asked_for = path.partition("?")[0]
+        shapes = {e.path: re.sub(r"{\w+}", "[^/]+", e.path.replace("{topic}", ".+")) for e in ENDPOINTS}
+        template = next((found for found, shape in shapes.items() if re.fullmatch(shape, asked_for)), None)
         if template is None or "/images/" in path or path.endswith("/thumbnail"):
             continue
         shape = described["paths"][template]["get"]["responses"]["200"]["content"]["application/json"]["schema"]

@@ -40,6 +40,7 @@ def test_segments_windows_and_versions_are_parts_of_the_same_sum(traffic: Traffi
         hours = reads.by_window(connection, START, end)
         versions, _ = reads.merged_by(connection, START, end, lambda row: row.version, segment="a")
         listed = listing.segments(connection)
+        assert {segment for _, segment in reads.places(connection)} == {"a", "other"}
     assert (everything.events, everything.late_events, everything.other_events) == (28, 1, 18)
     assert everything.missing == ()
     assert list(segments) == ["a", "other"]

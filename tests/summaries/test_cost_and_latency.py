@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, norm
 
-from detectors.cost import project_month
+from detectors.cost import project_days, project_month
 from detectors.latency import stages_in_tail, tail_ratio, waterfall
 from detectors.summaries import Histogram, Ragged, Summary, SummaryTable
 from tests.summaries.events import nothing
@@ -73,6 +73,24 @@ def test_the_stage_that_makes_the_tail_is_named() -> None:
     assert first.slow > 8e6 > 1e5 > first.usual
     assert second.stage == "model"
     assert stages_in_tail(Summary().stage_by_latency()) == []
+
+
+def test_whole_days_say_what_their_hours_say() -> None:
+    rng = np.random.default_rng(4)
+    for days in (3, 10, 14, 28):
+        spend = hourly(rng, days * 24)
+        week = np.arange(spend.size + 12 * 24) % 168
+        of_hours = project_month(7, spend, week[: spend.size], week[spend.size :])
+        daily, weekday = spend.reshape(-1, 24).sum(axis=1), np.arange(days + 12) % 7
+        of_days = project_days(7, daily, weekday[:days], weekday[days:])
+        assert of_hours is not None
+        assert of_days is not None
+        assert [of_days.projected, of_days.low, of_days.high] == pytest.approx(
+            [of_hours.projected, of_hours.low, of_hours.high], rel=1e-9
+        )
+    assert project_days(0, np.full(2, 5), np.arange(2), np.arange(2)) is None
+    with pytest.raises(ValueError, match="one day each"):
+        project_days(0, np.full(7, 5), np.arange(5), np.arange(5))
 
 
 @pytest.mark.parametrize("wait_us", [0, 9_000_000])

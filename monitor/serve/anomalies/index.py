@@ -16,7 +16,7 @@ from monitor.serve.anomalies import words
 from monitor.serve.anomalies.words import Clock
 from monitor.serve.context import Context
 from monitor.serve.shell import framed
-from monitor.status import status_of
+from monitor.status import evaluated_until
 from monitor.store.anomalies import AnomalyRow, anomaly_segments, find_anomalies, get_anomalies, list_ids
 from monitor.store.responses import NOTHING, Standing, standing
 from monitor.times import iso
@@ -88,6 +88,7 @@ def _rendered(
     shown = ids[(query.page - 1) * PER_PAGE : query.page * PER_PAGE]
     clock = Clock(config.timezone)
     quiet = silences.told(context, clock)
+    done_us = evaluated_until(connection)
     rows = get_anomalies(connection, shown)
     return framed(
         "anomalies.html",
@@ -106,7 +107,7 @@ def _rendered(
         before=_address(query, -1) if query.page > 1 and not notice else None,
         after=_address(query, 1) if query.page < pages and not notice else None,
         pages=pages,
-        evaluated=None if ids else status_of(connection, config).evaluated_until,
+        evaluated=None if ids or done_us is None else iso(done_us),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,7 +83,8 @@ def read(
     route = str(document.get("route") or "")
     found = list_deploys(connection, from_us=low - BEFORE_US, to_us=high + AFTER_US, limit=200)
     before, since = _versions(connection, route, row.segment, low, min(end, high + DAY_US))
-    exemplars, left_out = _exemplars(connection, document, content=content)
+    entries = (document.get("explanation") or {}).get("exemplars") or ()
+    found_exemplars, left_out = exemplars(connection, entries, content=content)
     return Around(
         courses=tuple(
             _course(connection, str(fact["subject"]), str(fact["signal"]), begin, end) for fact in facts[:MOST_FIGURES]
@@ -103,7 +104,7 @@ def read(
             from_us=row.opened_us - period_us,
             to_us=row.opened_us + 1,
         ),
-        exemplars=exemplars,
+        exemplars=found_exemplars,
         left_out=left_out,
     )
 
@@ -147,11 +148,13 @@ def _versions(
     return seen(hour - DAY_US, hour), seen(hour, until)
 
 
-def _exemplars(
-    connection: Connection, document: Mapping[str, Any], *, content: bool
+def exemplars(
+    connection: Connection, entries: Iterable[Mapping[str, Any]], *, content: bool
 ) -> tuple[dict[str, tuple[Exemplar, ...]], int]:
+    """By role the sessions that entries {role, sample_id, window} name, as far as they are kept, and how many of them
+    are left out. ``content``: the caller may see what users sent."""
     by_role: dict[str, list[Mapping[str, Any]]] = {}
-    for entry in (document.get("explanation") or {}).get("exemplars") or ():
+    for entry in entries:
         by_role.setdefault(str(entry["role"]), []).append(entry)
     left_out = sum(max(0, len(entries) - MOST_EXEMPLARS) for entries in by_role.values())
     chosen = {role: entries[:MOST_EXEMPLARS] for role, entries in by_role.items()}

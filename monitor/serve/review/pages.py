@@ -30,7 +30,18 @@ POLICY = (
 )
 # With `no-referrer` browsers would send `Origin: null` with the forms here.
 PAGE_HEADERS = {"content-security-policy": POLICY, "referrer-policy": "same-origin"}
-_SCRIPTS = ("review.js", "item.js", "parts.js", "picture.js", "server.js", "anomaly.js", "health.js")
+_SCRIPTS = (
+    "review.js",
+    "item.js",
+    "parts.js",
+    "picture.js",
+    "server.js",
+    "anomaly.js",
+    "health.js",
+    "map.js",
+    "references.js",
+    "sending.js",
+)
 _STATIC = {
     **dict.fromkeys(_SCRIPTS, "text/javascript"),
     "app.css": "text/css",

@@ -1,6 +1,7 @@
 // Responding to one anomaly: each button sends one response, and the page is read again, which shows what stands.
 
-const TIMEOUT_MS = 15000;
+import { send } from "./sending.js";
+
 const { id, csrf } = document.body.dataset;
 const $ = (name) => document.getElementById(name);
 const KEPT = "driftline-said";
@@ -14,23 +15,6 @@ function tell(name, text) {
   for (const each of ["said", "failed"]) { $(each).hidden = each !== name; $(each).textContent = each === name ? text : ""; }
 }
 
-async function send(body) {
-  const stop = new AbortController();
-  const timer = setTimeout(() => stop.abort(), TIMEOUT_MS);
-  try {
-    const answer = await fetch(`/api/anomalies/${id}/responses`, {
-      method: "POST", signal: stop.signal, cache: "no-store", credentials: "same-origin", body: JSON.stringify(body),
-      headers: { "content-type": "application/json", "x-csrf-token": csrf },
-    });
-    if (answer.ok) return "";
-    const found = await answer.json();
-    const again = answer.status === 401 || answer.status === 403 ? " Reload the page, and log in again if it asks." : "";
-    return (found.error || "no reason was given") + again;
-  } catch {
-    return "driftline cannot be reached; nothing was lost: press again when it can";
-  } finally { clearTimeout(timer); }
-}
-
 async function respond(button) {
   const form = $("answers");
   if (form.getAttribute("aria-busy") === "true") return;
@@ -38,7 +22,7 @@ async function respond(button) {
   const { action } = button.dataset;
   const body = { action, note: $("remark").value.trim() };
   if (button.dataset.for) body.for = button.dataset.for;
-  const problem = await send(body);
+  const problem = await send(`/api/anomalies/${id}/responses`, csrf, body);
   form.setAttribute("aria-busy", "false");
   if ($("sure").open) $("sure").close();
   if (problem) { tell("failed", `Not recorded: ${problem}`); return; }

@@ -1,6 +1,7 @@
 // Having dead letters read again: each button asks for one, or for all of a reason, and the page is read again.
 
-const TIMEOUT_MS = 15000;
+import { send } from "./sending.js";
+
 const KEPT = "driftline-letters";
 const { csrf } = document.body.dataset;
 const $ = (name) => document.getElementById(name);
@@ -10,28 +11,13 @@ function tell(name, text) {
   for (const each of ["said", "failed"]) { $(each).hidden = each !== name; $(each).textContent = each === name ? text : ""; }
 }
 
-async function ask(body) {
-  const stop = new AbortController();
-  const timer = setTimeout(() => stop.abort(), TIMEOUT_MS);
-  try {
-    const answer = await fetch("/api/dead-letters/retries", {
-      method: "POST", signal: stop.signal, cache: "no-store", credentials: "same-origin", body: JSON.stringify(body),
-      headers: { "content-type": "application/json", "x-csrf-token": csrf },
-    });
-    const found = await answer.json();
-    if (answer.ok) return { asked: found.asked };
-    const again = answer.status === 401 || answer.status === 403 ? " Reload the page, and log in again if it asks." : "";
-    return { problem: (found.error || "no reason was given") + again };
-  } catch {
-    return { problem: "driftline cannot be reached; nothing was lost: press again when it can" };
-  } finally { clearTimeout(timer); }
-}
-
 async function press(button) {
   if (busy) return;
   busy = true;
   const { record, reason } = button.dataset;
-  const { asked, problem } = await ask(record ? { record } : { reason });
+  let asked = 0;
+  const heard = (found) => { asked = found.asked; };
+  const problem = await send("/api/dead-letters/retries", csrf, record ? { record } : { reason }, heard);
   busy = false;
   if (problem) { tell("failed", `Not asked for: ${problem}`); return; }
   const text = asked
