@@ -141,8 +141,12 @@ def choices(connection: Connection, view: View) -> list[str]:
 
 def kept_choices(context: Context, connection: Connection, view: View, state: State) -> list[str]:
     """`choices`, read once in a state of the store (`monitor.serve.remembered.state_of`)."""
+    span = view.begin_us, view.end_us  # the same whichever segment is shown
     return context.remembered.value(
-        ("choices", view.kept_as), (*state, view), lambda: choices(connection, view), lambda names: sum(map(len, names))
+        ("choices", view.preset or span),
+        (*state, *span),
+        lambda: choices(connection, view),
+        lambda names: sum(map(len, names)),
     )
 
 
