@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 from monitor.serve.axes import Scale, Tick, path, time_ticks, value_ticks
 
 SIZES = {"wide": (960.0, 260.0), "narrow": (360.0, 240.0)}
+HALF = {"half": (440.0, 240.0)}
 MOST_SERIES = 6  # that can be told apart
 MOST_ROWS = 500  # of the table
 _LEFT, _RIGHT, _TOP, _FOOT = 46.0, 18.0, 14.0, 30.0  # the left margin at least: it holds what is written beside it
@@ -125,15 +126,16 @@ def over_time(
     log: bool = False,
     zero: bool = True,
     note: str = "",
+    half: bool = False,
 ) -> Chart:
     """Lines over event time [span), in the zone's hours and days. A line breaks where more than 2.5 steps lie between.
 
     ``written`` writes a value with its unit; ``limits``: horizontal lines (value, what it is); ``zero``: whether the
-    value axis begins at 0 (never with ``log``).
+    value axis begins at 0 (never with ``log``); ``half``: drawn once, for half a page, where charts stand side by side.
     """
     inside = [mark for mark in marks if mark.x < span[1] and (mark.end if mark.end is not None else mark.x) >= span[0]]
     sizes = {}
-    for size, (width, height) in SIZES.items():
+    for size, (width, height) in (HALF if half else SIZES).items():
 
         def ticks(x: Scale) -> tuple[Tick, ...]:
             return time_ticks(span[0], span[1], zone, x, (x.end - x.begin) / 78.0)

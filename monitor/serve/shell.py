@@ -140,12 +140,12 @@ def choices(connection: Connection, view: View) -> list[str]:
 
 
 def kept_choices(context: Context, connection: Connection, view: View, state: State) -> list[str]:
-    """`choices`, read once in a state of the store, whichever segment is looked at."""
-    every = replace(view, segment=ALL)
+    """`choices`, read once in a state of the store (`monitor.serve.remembered.state_of`)."""
+    span = view.begin_us, view.end_us  # the same whichever segment is shown
     return context.remembered.value(
-        ("choices", every.kept_as),
-        (*state, every),
-        lambda: choices(connection, every),
+        ("choices", view.preset or span),
+        (*state, *span),
+        lambda: choices(connection, view),
         lambda names: sum(map(len, names)),
     )
 

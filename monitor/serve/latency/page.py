@@ -32,6 +32,7 @@ READ = Selection(
     thinned=False,
     users=False,
 )
+_FIRST = "latency"  # the chart that stands alone
 MOST_ROWS_BEFORE = 5_000  # rows of the stretch before that the sum of all segments may be held against
 _FACTS = (
     ("latency_total_p50", "p50"),
@@ -80,7 +81,10 @@ def _body(connection: Connection, config: Config, view: View) -> str:
     against = _against(connection, view, levels, clock)
     charts, lacking = {}, []
     for panel in PANELS_HERE:
-        chart, counted = lines.drawn(panel, coarse, whole, marked, levels, clock.zone, config.prices.currency)
+        half = panel.key != _FIRST
+        chart, counted = lines.drawn(
+            panel, coarse, whole, marked, levels, clock.zone, config.prices.currency, half=half
+        )
         if chart is not None:
             charts[panel.key] = chart
         else:

@@ -25,11 +25,11 @@ _LEAST_EVIDENCE = 1e-3  # what is less is drawn, and written, as this
 
 @dataclass(slots=True)
 class Section:
-    """A part of the page: charts drawn at once, more of them, and what there is nothing of."""
+    """A part of the page: charts, the names of those left for later, and what there is nothing of."""
 
     title: str
-    first: list[Chart] = field(default_factory=list)
-    more: list[Chart] = field(default_factory=list)
+    charts: list[Chart] = field(default_factory=list)
+    later: list[str] = field(default_factory=list)
     unmeasured: list[str] = field(default_factory=list)
     too_few: list[str] = field(default_factory=list)
 
@@ -50,19 +50,36 @@ def fact(whole: Summary, name: str, text: str, currency: str) -> tuple[str, str,
     return write(found.value), text, f"{write(found.low)} to {write(found.high)}" if found.low != found.high else ""
 
 
-def sections(timeline: Timeline, marked: Marked, levels: Levels | None, zone: ZoneInfo, currency: str) -> list[Section]:
-    """Every panel in its section."""
+def sections(
+    timeline: Timeline,
+    coarse: Timeline,
+    whole: Summary,
+    marked: Marked,
+    levels: Levels | None,
+    zone: ZoneInfo,
+    currency: str,
+    *,
+    lesser: bool = True,
+) -> list[Section]:
+    """Every panel in its section; without ``lesser`` those that are not looked at first are named alone.
+
+    ``coarse`` is the timeline in steps that shares and percentiles can be told of, ``whole`` its sum.
+    """
     found = {title: Section(title) for title in SECTIONS}
-    whole, coarse = timeline.whole(), timeline.coarse()
     for panel in PANELS:
         section = found[panel.section]
         steps = timeline if panel.totals else coarse
+        title = panel.title.format(every=steps.every)
+        named = title[0].lower() + title[1:]
+        if not (panel.first or lesser):
+            counted = any(chosen(line.signal, whole) for line in panel.lines)
+            (section.later if counted else section.unmeasured).append(named)
+            continue
         chart, counted = drawn(panel, steps, whole, marked, levels, zone, currency)
         if chart is not None:
-            (section.first if panel.first else section.more).append(chart)
+            section.charts.append(chart)
         else:
-            title = panel.title.format(every=steps.every)
-            (section.too_few if counted else section.unmeasured).append(title[0].lower() + title[1:])
+            (section.too_few if counted else section.unmeasured).append(named)
     return list(found.values())
 
 
@@ -74,13 +91,15 @@ def drawn(
     levels: Levels | None,
     zone: ZoneInfo,
     currency: str,
+    *,
+    half: bool = True,
 ) -> tuple[Chart | None, bool]:
     """(the chart, None where there is nothing to draw; whether any event had what it shows). ``whole``: the sum of
-    all steps."""
+    all steps; ``half``: for half a page."""
     lines, counted = _series(panel, timeline, whole)
     if not any(line.points for line in lines):
         return None, counted
-    return _chart(panel, lines, timeline, marked, levels, zone, currency), True
+    return _chart(panel, lines, timeline, marked, levels, zone, currency, half), True
 
 
 def _series(panel: Panel, timeline: Timeline, whole: Summary) -> tuple[list[Series], bool]:
@@ -126,6 +145,7 @@ def _chart(
     levels: Levels | None,
     zone: ZoneInfo,
     currency: str,
+    half: bool,
 ) -> Chart:
     write = written(signal(panel.lines[0].signal), currency)
     shown = [line for line in lines if line.points]
@@ -152,6 +172,7 @@ def _chart(
         limits=[(value, f"reference: {name} {write(value)}") for value, name in bounds],
         log=panel.log,
         note=" ".join(notes),
+        half=half,
     )
 
 
@@ -199,6 +220,7 @@ def drift(connection: Connection, segment: str, timeline: Timeline, marked: Mark
         log=True,
         note="Evidence over its threshold, on a logarithmic scale; dashed across: 1, at which an anomaly opens. While "
         "an anomaly is open none is gathered.",
+        half=True,
     )
 
 

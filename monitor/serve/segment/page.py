@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
 
 from alerts.anomaly import SLICE_PREFIX
-from detectors.summaries import Selection
+from detectors.summaries import Selection, Summary
 from monitor.config.model import Config
 from monitor.evaluate.streams import Ownership
 from monitor.serve import marks, parameters, reference_levels, timeline
@@ -27,6 +27,13 @@ from monitor.serve.timeline import Timeline
 from monitor.store import listing
 from monitor.store.anomalies import list_anomalies
 
+
+class SegmentQuery(ViewQuery, frozen=True, forbid_unknown_fields=True):
+    """``more=1`` draws the signals as well that are not looked at first."""
+
+    more: Literal["", "1"] = ""
+
+
 READ = Selection(METRICS_READ, thinned=False, users=False)
 MOST_OPEN = 20
 _FACTS = (
@@ -39,7 +46,7 @@ _FACTS = (
 
 def page(context: Context, request: Request, caller: Caller) -> Response:
     """The page as its address says. Raises BadParameter."""
-    query = parameters.read(ViewQuery, request.query_params)
+    query = parameters.read(SegmentQuery, request.query_params)
     config = context.config()
     with context.store.read() as connection:
         view = asked(connection, query)
@@ -49,7 +56,9 @@ def page(context: Context, request: Request, caller: Caller) -> Response:
         if view.empty or not known:
             return _lacking(context, request, caller, view, offered)
         body = context.remembered.html(
-            ("segment", view.kept_as), (*state, view, config), lambda: _body(connection, config, view)
+            ("segment", view.kept_as, query.more),
+            (*state, view, config),
+            lambda: _body(connection, config, view, lesser=bool(query.more)),
         )
         waiting = [
             {
@@ -93,24 +102,26 @@ def _lacking(context: Context, request: Request, caller: Caller, view: View, off
     )
 
 
-def _body(connection: Connection, config: Config, view: View) -> str:
+def _body(connection: Connection, config: Config, view: View, *, lesser: bool) -> str:
     """Everything that is measured; it does not depend on who asks."""
     clock = Clock(config.timezone)
     read = timeline.read(connection, view, READ)
     levels = reference_levels.read(connection, view.one)
     route = "" if view.one is None else listing.route_of(connection, view.one) or ""
     marked = marks.read(connection, view, read.begin_us, route)
-    found = lines.sections(read, marked, levels, clock.zone, config.prices.currency)
+    whole, coarse = read.whole(), read.coarse()
+    found = lines.sections(read, coarse, whole, marked, levels, clock.zone, config.prices.currency, lesser=lesser)
     if view.one is not None:
         drift = lines.drift(connection, view.one, read, marked, clock.zone)
         if drift is not None:
-            found[-1].first.insert(0, drift)
+            found[-1].charts.insert(0, drift)
     html: str = template("segment_body.html").render(
         view=view,
+        lesser=lesser,
         timeline=read,
-        coarse=read.coarse().every,
+        coarse=coarse.every,
         sections=found,
-        facts=_facts(read, config),
+        facts=_facts(read, whole, config),
         place=_place(config, view, route, levels, clock),
         marked=marked,
         clock=clock,
@@ -120,9 +131,8 @@ def _body(connection: Connection, config: Config, view: View) -> str:
     return html
 
 
-def _facts(read: Timeline, config: Config) -> list[tuple[str, str, str]]:
+def _facts(read: Timeline, whole: Summary, config: Config) -> list[tuple[str, str, str]]:
     """(value, what it is, its interval) of the whole range."""
-    whole = read.whole()
     late = f"{count_text(read.late_events)} came late" if read.late_events else ""
     return [(count_text(whole.events()), "events", late)] + [
         lines.fact(whole, name, text, config.prices.currency) for name, text in _FACTS
