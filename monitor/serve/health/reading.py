@@ -8,7 +8,7 @@ from sqlalchemy import Connection, func, select
 
 from monitor.config.model import Config
 from monitor.serve.models import BudgetLine
-from monitor.status import budget_lines
+from monitor.status import budget_lines, evaluated_until
 from monitor.store import letters, listing, outbox, retries
 from monitor.store.anomalies import list_ids
 from monitor.store.letters import LetterRow
@@ -16,8 +16,8 @@ from monitor.store.listing import PartitionRow
 from monitor.store.outbox import OutboxRow
 from monitor.store.responses import Marks, marks
 from monitor.store.retries import Retry
-from monitor.store.tables import evaluation, samples
 from monitor.store.tables import outbox as outbox_table
+from monitor.store.tables import samples
 from monitor.times import DAY_US
 
 PER_PAGE = 50  # dead letters
@@ -86,7 +86,7 @@ class Health:
 
 def read(connection: Connection, config: Config) -> Health:
     """Everything but dead letters one by one."""
-    evaluated = connection.execute(select(func.max(evaluation.c.done_until_us))).scalar()
+    evaluated = evaluated_until(connection)
     return Health(
         partitions=listing.partition_rows(connection),
         closed_us=listing.closed_until(connection),

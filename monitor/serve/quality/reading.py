@@ -17,7 +17,8 @@ from monitor.serve.context import Context
 from monitor.serve.hours import changes, in_hours
 from monitor.serve.shell import View
 from monitor.serve.timeline import Timeline
-from monitor.store import evaluation, reads, review
+from monitor.status import evaluated_until
+from monitor.store import reads, review
 from monitor.store.days import day_start, next_day
 from monitor.store.engine import Store
 from monitor.times import DAY_US, HOUR_US
@@ -84,7 +85,8 @@ class Advised:
 def rated(context: Context, view: View) -> Rated | None:
     """Error rates; None before anything is evaluated."""
     zone = context.config().timezone
-    done = evaluation.standing(context.store).done_until_us
+    with context.store.read() as connection:
+        done = evaluated_until(connection)
     if done is None:
         return None
     span = day_start(view.begin_us, zone), min(view.end_us, done + 1)
