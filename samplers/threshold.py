@@ -14,6 +14,10 @@ is unbiased whatever the prediction m is, under Poisson sampling in two phases. 
 null depend on which items are wrong. They are those of alpha N wrong items like the wrong ones found and one more with
 the greatest weight there is, as Fay and Feuer (1997) do for sums of weighted Poisson counts: where no error was found,
 the heaviest items are the wrong ones. The p-value is the lower tail of a Pearson III law with these three moments.
+
+No such law tells one wrong item from none. Where the error would exceed alpha by few wrong items already, they are
+counted: k wrong items, each labelled with the least probability that any label had, show as few as were found with the
+chance that a binomial law gives, and the p-value is not below that.
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
-from scipy.special import ndtri
+from scipy.special import bdtr, ndtri
 
 from detectors.explain.weighted import Limits, Share
 from samplers.calibration import PlattMap
@@ -36,6 +40,7 @@ Float = NDArray[np.float64]
 STEPS = 100  # thresholds tried: traffic in steps of 1 %
 POINTS = 20  # of the curve
 PILOT = 0.2  # share of the labels that calibrates confidence where no predicted errors are given
+FEW = 20  # wrong items with which the error exceeds the target: up to so many are counted
 POWER = 0.8  # that "labels needed" is told for
 
 
@@ -197,6 +202,7 @@ class _Tests:
         if (labels.predicted is None) != (traffic.predicted is None):
             raise ValueError("give predicted errors for the labels and the traffic, or for neither")
         self.size = labels.size
+        self._level = 1.0 - confidence
         predicted, over = labels.predicted, traffic.predicted
         if predicted is None or over is None:
             pilot = rng.random(labels.size) < PILOT
@@ -273,12 +279,27 @@ class _Tests:
         """How far below the target, in standard deviations, the labels are expected to be: from predicted errors and
         the labels' weights, not from what they say."""
         z, _ = self._standardised(threshold, target, self._m, unseen=True)
-        return -np.inf if np.isnan(z) else -z
+        hopeless = np.isnan(z) or self._counted(threshold, target, 0.0) > self._level
+        return -np.inf if hopeless else -z
 
     def p_value(self, threshold: float, rate: float) -> float:
         """Of "the error exceeds ``rate``"; 1 without labels."""
         z, skewness = self._standardised(threshold, rate, self._y, unseen=True)
-        return 1.0 if np.isnan(z) else lower_tail(z, skewness)
+        if np.isnan(z):
+            return 1.0
+        found = float(self._y[: self._passing(threshold)[0]].sum())
+        return max(lower_tail(z, skewness), self._counted(threshold, rate, found))
+
+    def _counted(self, threshold: float, rate: float, found: float) -> float:
+        """The chance of at most ``found`` wrong labels if the error just exceeds ``rate``; 0 where that takes more than
+        `FEW` wrong items."""
+        n, items, _ = self._passing(threshold)
+        wrong = int(np.floor(rate * items * (1.0 + 1e-12))) + 1
+        if n == 0 or wrong > FEW:
+            return 0.0
+        if found >= wrong:
+            return 1.0
+        return float(bdtr(np.floor(found), wrong, float(self._pi[:n].min())))
 
     def _p_above(self, threshold: float, rate: float) -> float:
         z, skewness = self._standardised(threshold, rate, self._y, unseen=False)

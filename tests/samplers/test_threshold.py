@@ -44,7 +44,7 @@ def few_errors(
 
 @pytest.mark.parametrize("worth", ["good", "none", "reversed"])
 @pytest.mark.parametrize("uniform", [1.0, 0.5, 0.2])
-@pytest.mark.parametrize("expected", [4.0, 12.0])
+@pytest.mark.parametrize("expected", [0.5, 4.0, 12.0])
 def test_the_test_holds_its_level_whatever_predictions_are_worth(worth: Worth, uniform: float, expected: float) -> None:
     rng = np.random.default_rng([int(expected), int(uniform * 10), len(worth)])
     rate, predicted, pi, wrong = few_errors(rng, expected, worth, uniform)
@@ -55,6 +55,21 @@ def test_the_test_holds_its_level_whatever_predictions_are_worth(worth: Worth, u
         labels = Labelled.of(np.full(int(i.sum()), 0.5), wrong[i], pi[i], predicted=predicted[i])
         rejected += _Tests(labels, traffic, rng, 0.95).p_value(0.5, rate) <= 0.05
     assert rejected <= most(runs)
+
+
+@pytest.mark.parametrize(("size", "target"), [(20_000, 1e-4), (3_000, 1e-3), (600, 1e-3)])
+def test_a_target_of_less_than_a_wrong_item_is_not_shown_by_its_absence(size: int, target: float) -> None:
+    """240 labels, one answer in twenty wrong whatever its confidence: none found among the few of the first threshold
+    does not say that there is none."""
+    runs, violations = 200, 0
+    for seed in range(runs):
+        rng = np.random.default_rng([seed, size])
+        confidence, wrong = rng.beta(8.0, 1.5, size), (rng.random(size) < 0.05).astype(float)
+        labels, traffic = draw(rng, confidence, wrong, None, np.full(size, 240 / size))
+        advice = advise(labels, traffic, target, rng=rng)
+        if advice.threshold is not None:
+            violations += wrong[confidence >= advice.threshold].mean() > target
+    assert violations <= most(runs)
 
 
 def world(rng: np.random.Generator, size: int, rise: float = 3.0) -> tuple[Float, Float, Float]:
