@@ -54,7 +54,7 @@ def shown(page: str) -> str:
 def test_it_says_how_driftline_is_doing(asked: Client) -> None:
     page = shown(asked.get("/health").text)
     for expected in (
-        "Records behind 1,234",
+        "Records behind 1 234",
         "3 min behind the clock until Sun 02 Nov 2025 13:23 UTC",
         "10 min behind those until Sun 02 Nov 2025 13:13 UTC",
         "Events 800 14 duplicates left out, 6 came late",

@@ -16,6 +16,7 @@ from monitor import advice
 from monitor.estimates import Estimate, Interval, estimates
 from monitor.serve.cells import percent
 from monitor.serve.quality.page import needed
+from monitor.serve.templating import count_text
 from monitor.store import reads, tokens
 from monitor.store.engine import Store, open_store
 from samplers.calibration import reliability
@@ -50,8 +51,9 @@ def test_error_rates_are_those_of_the_command_line(store: Store, asked: Client) 
     (one,) = estimates(store, *SPAN, "UTC")
     assert one.rate is not None
     assert f"{percent(one.rate)} % of answers are wrong" in page
-    assert f"95 % interval {percent(one.once.low)} to {percent(one.once.high)} %, {one.labels:,} labels" in page
-    assert f"{one.labels} {one.waiting} {needed(one)}" in page
+    labels = shown(count_text(one.labels))
+    assert f"95 % interval {percent(one.once.low)} to {percent(one.once.high)} %, {labels} labels" in page
+    assert f"{labels} {one.waiting} {shown(needed(one))}" in page
     assert "Wrong answers by week" in page
     assert "items that several label come from review.overlap" in page
 

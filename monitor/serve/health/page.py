@@ -18,6 +18,7 @@ from monitor.serve.health import reading
 from monitor.serve.health.reading import LETTER_BYTES, Health, Letters
 from monitor.serve.parameters import BadParameter
 from monitor.serve.shell import framed
+from monitor.serve.templating import count_text
 from monitor.store import letters, retries
 from monitor.store.letters import LetterRow
 from monitor.store.outbox import NEVER, OutboxRow
@@ -106,7 +107,7 @@ def _facts(found: Health, lag: int | None, now_us: int, clock: Clock) -> list[tu
     return [
         (
             "Records behind",
-            "–" if lag is None else f"{lag:,}",
+            "–" if lag is None else count_text(lag),
             "not known: this process reads none" if lag is None else "",
         ),
         (
@@ -119,8 +120,8 @@ def _facts(found: Health, lag: int | None, now_us: int, clock: Clock) -> list[tu
             "nothing yet" if evaluated is None else f"{ago((closed or evaluated) - evaluated)} behind those",
             "" if evaluated is None else f"until {clock.at(evaluated)}",
         ),
-        ("Events", f"{sum(p.events for p in found.partitions):,}", _of_events(found)),
-        ("Dead letters", f"{sum(found.reasons.values()):,}", "kept, and no event by now"),
+        ("Events", count_text(sum(p.events for p in found.partitions)), _of_events(found)),
+        ("Dead letters", count_text(sum(found.reasons.values())), "kept, and no event by now"),
     ]
 
 
@@ -138,7 +139,7 @@ def _partitions(found: Health, lags: dict[str, int], now_us: int, clock: Clock) 
         rows.append(
             {
                 "name": f"{p.topic}/{p.partition}",
-                "lag": "–" if lag is None else f"{lag:,}",
+                "lag": "–" if lag is None else count_text(lag),
                 "watermark": "holds nothing" if mark is None else "holds everything" if not mark else clock.at(mark),
                 "behind": "" if not mark else f"{ago(now_us - mark)} behind the clock",
                 # What keeps all windows open: far behind the furthest.
@@ -214,7 +215,7 @@ def _covered(found: Health) -> str:
     lost = sum(s.missing.values())
     if not s.embedded + lost:
         return "none in the last day"
-    return f"{percent(s.embedded / (s.embedded + lost))} % of {s.embedded + lost:,}"
+    return f"{percent(s.embedded / (s.embedded + lost))} % of {count_text(s.embedded + lost)}"
 
 
 def _undelivered(row: OutboxRow, clock: Clock) -> dict[str, Any]:

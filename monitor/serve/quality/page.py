@@ -26,6 +26,7 @@ from monitor.serve.parameters import BadParameter
 from monitor.serve.quality.reading import CHECKS, DRAWN, Agreed, Checked, Rated, advised, agreed, checked, rated
 from monitor.serve.remembered import state_of
 from monitor.serve.shell import View, ViewQuery, asked, framed, kept_choices
+from monitor.serve.templating import count_text
 from monitor.store import listing
 from monitor.times import DAY_US
 from samplers.calibration import Reliability
@@ -163,7 +164,7 @@ def needed(one: Estimate) -> str:
         return "none"
     more = one.labels * ((half / AIM) ** 2 - 1)
     rounded = 10 ** max(0, math.floor(math.log10(max(1.0, more))) - 1)  # two digits are all that is known
-    return f"about {math.ceil(more / rounded - 1e-6) * rounded:,}"
+    return f"about {count_text(math.ceil(more / rounded - 1e-6) * rounded)}"
 
 
 def _head(found: Rated, view: View) -> tuple[str, str] | None:
@@ -173,7 +174,10 @@ def _head(found: Rated, view: View) -> tuple[str, str] | None:
     if one is None or one.rate is None:
         return None
     interval = f"95 % interval {percent(one.once.low)} to {percent(one.once.high)} %"
-    return f"{percent(one.rate)} % of answers are wrong", f"{interval}, {one.labels:,} labels of {one.days} days"
+    return (
+        f"{percent(one.rate)} % of answers are wrong",
+        f"{interval}, {count_text(one.labels)} labels of {one.days} days",
+    )
 
 
 def _weeks(found: Rated, zone: ZoneInfo) -> Chart | None:
