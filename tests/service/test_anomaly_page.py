@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pytest
 from sqlalchemy import delete, insert
@@ -23,6 +24,7 @@ from monitor.store.anomalies import list_anomalies, list_ids
 from monitor.store.engine import Store, open_store
 from monitor.store.responses import respond
 from monitor.store.tables import anomalies, sample_content
+from monitor.times import parse_time
 from tests.service.anomalies_of_page import HOUR, OPENED, SEGMENT, change, fill_story, row_of, story
 from tests.service.queue_of_page import HOSTILE, NOW_US, receipt
 from tests.service.test_review_access import Browser
@@ -385,3 +387,15 @@ def test_hostile_names_are_cut_nowhere_but_shown(store: Store) -> None:
     assert address is not None
     assert listed(store, address[1]) == [found]
     assert unquote(address[1].removeprefix("?segment=")) == f"invoice/{HOSTILE}"[:200]
+
+
+def test_the_pages_that_show_what_changed_are_linked_at_its_time(store: Store) -> None:
+    asked = client(store)
+    page = asked.get(f"/anomalies/{fill_story(store)}").text
+    links = dict(re.findall(r'href="(/(?:segment|quality|cost)\?[^"]+)">([A-Z]\w+)</a>', page))
+    assert set(links.values()) == {"Segment", "Quality", "Cost"}, "of the signal, and of the one that joined it"
+    for address in links:
+        given = dict(parse_qsl(urlsplit(html.unescape(address)).query))
+        assert given["segment"] == SEGMENT
+        assert parse_time(given["from"]) < OPENED < parse_time(given["to"])
+        assert asked.get(html.unescape(address)).status_code in (200, 404), "404: the story has no summaries"

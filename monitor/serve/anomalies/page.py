@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from alerts import explained, rendering
-from alerts.anomaly import AnomalyError, from_document, to_document
+from alerts.anomaly import SLICE_PREFIX, AnomalyError, from_document, to_document
 from monitor.alerting import links
 from monitor.config.model import Config
 from monitor.config.units import Allowance, format_duration
@@ -21,12 +21,16 @@ from monitor.serve.anomalies import index, reading, tables, words
 from monitor.serve.anomalies.reading import Around
 from monitor.serve.anomalies.words import Clock
 from monitor.serve.context import Context
-from monitor.serve.shell import framed
+from monitor.serve.segment.panels import COST, INPUT, LATENCY, PANELS, QUALITY, SAMPLED, belongs
+from monitor.serve.shell import MOST_DAYS, View, framed
 from monitor.store.anomalies import AnomalyRow, find_anomalies, get_anomaly
 from monitor.store.deploys import Deploy
+from monitor.times import DAY_US, HOUR_US, MINUTE_US
 
 SEES = frozenset({"open", "reviewer", "admin"})  # who may see content, and respond
 MOST_FACTS = 100
+_PAGES = {COST: "Cost", LATENCY: "Latency", QUALITY: "Quality", INPUT: "Inputs"}
+_ELSEWHERE = {**{name: INPUT for name, _ in SAMPLED}, "calibration": QUALITY}  # signals that no panel of counts has
 
 
 def page(context: Context, request: Request, caller: Caller, *, asks: bool) -> Response:
@@ -107,10 +111,28 @@ def _head(
             "stands": [*words.stands(around.standing, now_us, clock), *quiet],
             "sure": words.sure(document["evidence"]) if "evidence" in document else "",
         },
+        "look": _look(row, document, now_us),
         "more": max(0, len(document.get("facts") or ()) - 1),
         "sends_historic": config.alerts.send_historic,
         "dashboard": _web(links(config).of(document).get("dashboard")) if "effect" in document else None,
     }
+
+
+def _look(row: AnomalyRow, document: Mapping[str, Any], now_us: int) -> list[tuple[str, str]]:
+    """(name, address) of the pages that show what changed, from the day before to the day after it was found."""
+    since = rendering.since(document)
+    end = min(now_us, max(row.updated_us, row.opened_us) + DAY_US)
+    begin = max(since - DAY_US, end - (MOST_DAYS - 1) * DAY_US)
+    if row.segment.startswith(SLICE_PREFIX) or begin >= end:
+        return []  # a slice is part of many segments
+    view = View(row.segment, begin - begin % HOUR_US, end - end % MINUTE_US, None)
+    found = {"Segment": view.at("/segment")}
+    for signal in dict.fromkeys([row.signal, *(str(fact["signal"]) for fact in document.get("facts") or ())]):
+        section = next((panel.section for panel in PANELS if belongs(signal, panel)), _ELSEWHERE.get(signal, ""))
+        if section in _PAGES:
+            name = _PAGES[section]
+            found.setdefault(name, view.at(f"/{name.lower()}"))
+    return list(found.items())
 
 
 def _sure(row: AnomalyRow, document: Mapping[str, Any], around: Around, allowance: Allowance) -> dict[str, Any]:
