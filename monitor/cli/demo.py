@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import tempfile
 import time
 from datetime import UTC, datetime
@@ -57,6 +58,9 @@ def demo(headless: bool, out: Path | None, seed: int, end: datetime | None, pace
     end_us = hour_us if end is None else round(end.replace(tzinfo=UTC).timestamp() * 1e6)
     folder = (out or Path(tempfile.mkdtemp(prefix="driftline-demo-"))).resolve()
     conductor = Conductor(folder, end_us, seed, Console(), pace)
+    # However it is ended, its broker and its services end with it; a shell's background job is deaf to Ctrl-C.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         code = conductor.headless() if headless else conductor.interactive()
     except (BrokerUnavailable, DemoFailed) as error:

@@ -55,7 +55,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
         until(lambda: (tmp_path / "summary.json").exists(), "the three weeks", 1800)
         yield tmp_path
     finally:
-        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0, (tmp_path / "output.txt").read_text()[-3000:]
 
 
