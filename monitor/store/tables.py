@@ -90,6 +90,7 @@ summaries = Table(
     Column("events", BigInteger, nullable=False),
     Column("state", LargeBinary, nullable=False),  # detectors.summaries.Summary.to_state()
     Index(None, "topic", "partition", "level", "window_us"),
+    Index(None, "segment", "level", "window_us"),
 )
 
 upkeep = Table(
