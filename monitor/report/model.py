@@ -144,6 +144,17 @@ class Ahead(Struct, frozen=True):
     basis: Annotated[str, Meta(description="What it rests on, or why there is none.")]
 
 
+class Day(Struct, frozen=True):
+    """A local day, over all segments."""
+
+    day: Annotated[str, Meta(description="As 2026-11-02.")]
+    requests: int
+    spent: float
+    latency_p95: Annotated[float | None, Meta(description="Seconds.")]
+    latency_low: Annotated[float | None, Meta(description="Lower end of its 95 % interval.")]
+    latency_high: Annotated[float | None, Meta(description="Upper end of its 95 % interval.")]
+
+
 class Report(Struct, frozen=True):
     """Everything that is told of a period."""
 
@@ -171,6 +182,8 @@ class Report(Struct, frozen=True):
     deploys: list[Deploy]
     not_measured: Annotated[list[str], Meta(description="What was not measured, and why, a sentence each.")]
     ahead: Annotated[list[Ahead], Meta(description="The next week; empty where the period is no local week.")] = []
+    days: Annotated[list[Day], Meta(description="The period's days; empty where they cannot be told apart.")] = []
+    days_before: Annotated[list[Day], Meta(description="Those of the period before.")] = []
     issued: Annotated[str | None, Meta(description="When it was issued (wall clock); null: it was only read.")] = None
     revision: Annotated[int, Meta(description="1, 2, ... of an issued report; 0: it was only read.")] = 0
     revised: Annotated[list[str], Meta(description="What this revision changed, a sentence each.")] = []

@@ -20,7 +20,7 @@ from monitor.config.model import Config
 from monitor.evaluate.changes import changes
 from monitor.evaluate.incidents import NEW_SEGMENT
 from monitor.evaluate.streams import Ownership
-from monitor.report import telling
+from monitor.report import daily, telling
 from monitor.report.ahead import next_weeks_figures
 from monitor.report.model import (
     FORMAT,
@@ -81,6 +81,8 @@ def read_report(
         promises = _promises(connection, config, from_us, to_us)
         seen = _coverage(connection, from_us, to_us)
         announced = deploys.list_deploys(connection, from_us=from_us, to_us=to_us)
+        by_day = daily.days(connection, from_us, end, config.timezone)
+        by_day_before = daily.days_before(connection, from_us, len(by_day), config.timezone) if whole and by_day else []
         ahead = []
         if done is not None and done >= to_us:
             currency = config.prices.currency
@@ -144,6 +146,8 @@ def read_report(
         reviewed=_reviewed(rated.get(estimates.ALL) or (next(iter(rated.values())) if len(rated) == 1 else None)),
         deploys=[_deploy(one) for one in announced],
         ahead=ahead,
+        days=by_day,
+        days_before=by_day_before,
         not_measured=telling.not_measured(found, gaps, rows, done, to_us, whole=whole),
     )
 

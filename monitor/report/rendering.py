@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from monitor.report import sending, telling
+from monitor.report import daily, sending, telling
 from monitor.report.model import Figure, Report, Segment
 from monitor.report.reading import ordered
 
@@ -75,6 +75,7 @@ def _given(report: Report) -> dict[str, Any]:
     last = f"{end - timedelta(days=1):%Y-%m-%d}"
     return {
         "report": report,
+        "drawn": daily.figures,
         "period": f"{begin:%Y-%m-%d} to {last}" if whole else f"{begin:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}",
         "notable": lambda bill: {
             name: value for name, value in bill.parts.items() if abs(value) >= LEAST_PART * max(bill.spent, 1e-9)

@@ -19,7 +19,7 @@ from jsonschema import Draft202012Validator
 from monitor.cli.report import report as command
 from monitor.config.model import Config
 from monitor.evaluate.changes import PeriodError
-from monitor.report import issuing, rendering, telling
+from monitor.report import daily, issuing, rendering, telling
 from monitor.report.ahead import next_weeks_figures
 from monitor.report.model import Figure, Report, schema
 from monitor.report.period import last_week
@@ -255,6 +255,38 @@ def test_nothing_from_events_is_markup(found: Report) -> None:
     for line in rows:  # a hostile name makes no further column
         cells = len(re.findall(r"(?<!\\)\|", line))
         assert cells in (4, 5, 6, 8), line
+
+
+def test_days_add_up_to_the_period_and_are_drawn_over_those_before(found: Report) -> None:
+    assert [len(found.days), len(found.days_before)] == [7, 7]
+    assert sum(day.requests for day in found.days) == found.requests
+    assert sum(day.spent for day in found.days) == pytest.approx(found.bill.spent)
+    assert sum(day.requests for day in found.days_before) == found.requests_before
+    assert all(before.day < found.days[0].day for before in found.days_before)
+    assert all(day.latency_low <= day.latency_p95 <= day.latency_high for day in found.days)  # type: ignore[operator]
+    page = rendering.html(found)
+    assert page.count('<svg class="figure chart half"') == 2
+    assert "the period before" in page
+    assert f"| {found.days[3].day} |" in rendering.markdown(found)
+
+
+def test_days_are_those_of_the_zone_when_clocks_change(filled: Store) -> None:
+    """25 hours long, and the week before by the clock on the wall."""
+    zone = ZoneInfo("Europe/Berlin")
+    begin, end = (round(datetime(2026, 10, day, tzinfo=zone).timestamp() * 1e6) for day in (19, 26))
+    with filled.read() as connection:
+        week = daily.days(connection, begin, end, "Europe/Berlin")
+        before = daily.days_before(connection, begin, 7, "Europe/Berlin")
+    assert [day.day for day in week] == [f"2026-10-{day}" for day in range(19, 26)]
+    assert [day.day for day in before] == [f"2026-10-{day}" for day in range(12, 19)]
+
+
+def test_a_period_of_hours_or_of_years_is_not_drawn_by_day(filled: Store) -> None:
+    with filled.read() as connection:
+        assert daily.days(connection, BEGIN, BEGIN + DAY_US, "UTC") == []
+        assert daily.days(connection, BEGIN, BEGIN + 400 * DAY_US, "UTC") == []
+        half = daily.days(connection, BEGIN + 12 * HOUR_US, END, "UTC")
+    assert len(half) == 6, "a day that is not whole is left out"
 
 
 def test_the_page_stands_alone(found: Report) -> None:
