@@ -23,7 +23,7 @@ from detectors.explain.attributes import MISSING, POOLED, attribute
 from detectors.explain.coincidence import MIN_BEFORE, began_with
 from detectors.explain.concepts import Concept, concepts
 from detectors.explain.conditions import MIN_SESSIONS as CONDITIONS_NEED
-from detectors.explain.conditions import Condition, conditions
+from detectors.explain.conditions import Condition, Moved, conditions
 from detectors.explain.direction import MIN_SESSIONS
 from detectors.explain.exemplars import most_changed, typical
 from detectors.explain.holm import LEVEL
@@ -318,14 +318,25 @@ def _conditions(
     found = conditions(have, was, is_, rng=rng, before_weights=before.weights, now_weights=now.weights)
     told = [
         {
-            "name": moved.condition.name, "unit": moved.condition.unit, "told": moved.condition.told,
-            "before": six(moved.before.value), "now": six(moved.now.value), "change": six(moved.change.value),
-            "low": six(moved.change.low), "high": six(moved.change.high), "above": six(moved.above),
-            "p": six(moved.adjusted),
+            "name": moved.condition.name, **_shown(moved), "told": moved.condition.told,
+            "change": six(moved.change.value), "low": six(moved.change.low), "high": six(moved.change.high),
+            "above": six(moved.above), "p": six(moved.adjusted),
         }
         for moved in found.named
     ]  # fmt: skip
     return told, len(found.moved)
+
+
+def _shown(moved: Moved) -> dict[str, Any]:
+    """Medians before and now with their unit: times are kept in microseconds, and told in milliseconds."""
+    name, unit = moved.condition.name, moved.condition.unit
+    time = name.startswith(STAGE_PREFIX) or name == "latency_total"
+    per = 1000.0 if time else 1.0
+    return {
+        "before": six(moved.before.value / per),
+        "now": six(moved.now.value / per),
+        "unit": "ms" if time else unit,
+    }
 
 
 def _concepts(stream: Stream, before: Sessions, now: Sessions) -> tuple[list[dict[str, Any]], int]:

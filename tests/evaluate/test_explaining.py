@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -195,6 +196,9 @@ def test_the_stage_behind_slow_requests_is_among_the_conditions() -> None:
 
     found = explained("latency_total_p95", slow, threshold=3_000_000.0)
     assert [c["name"] for c in found.conditions] == ["stage queue"]
+    (queue,) = found.conditions
+    assert queue["unit"] == "ms"
+    assert queue["before"] == pytest.approx(math.exp(10) / 1000, rel=0.1), "kept in microseconds"
     assert "stage queue rose 3.94-fold" in why(found, "EUR").lower()
 
 
