@@ -11,14 +11,20 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
+from playwright.sync_api import ConsoleMessage, Page
 
 from dashboards.generate import GENERATED, dashboards_in
 from dashboards.queries import asked_by
 from monitor.demo.incidents import INCIDENTS
+from monitor.serve.shell import PAGES
+from tests.conftest import absent
 from tests.dashboards.test_queries import all_have_data, ask, until
+from tests.service.review_browser import expect_usable
+from tests.services import Unavailable, chromium
 
 END = "2026-11-19T14"  # a Thursday afternoon: at night an hour has too few requests for a p95, and says so
 DEADLINE_SECONDS = 1500  # a bound on a hung demo; nothing is asserted about speed
@@ -112,6 +118,46 @@ def test_the_page_shows_segments_and_anomalies(demo: Demo) -> None:
     for incident in INCIDENTS:
         assert incident.segment in page.text
     assert "citation" in page.text
+
+
+def errors_of(page: Page) -> list[str]:
+    """What goes wrong on a page from now on, in its console and its scripts."""
+    found: list[str] = []
+
+    def told(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            found.append(message.text)
+
+    page.on("console", told)
+    page.on("pageerror", lambda error: found.append(str(error)))
+    return found
+
+
+@pytest.mark.real
+def test_every_page_shows_the_run_in_a_browser(demo: Demo) -> None:
+    """On a desktop and on a phone: no error in the console, nothing that axe finds serious, nothing too wide."""
+    segment = quote(INCIDENTS[0].segment)
+    with httpx.Client(base_url=demo.page, trust_env=False, timeout=60) as asked:
+        (newest, *_) = asked.get("/api/anomalies").json()["anomalies"]
+    paths = [path for path, _, _ in PAGES if path != "/review"]  # asks who one is
+    paths += [f"{path}?segment={segment}&range=28d" for path, _, takes in PAGES if takes]
+    paths.append(f"/anomalies/{newest['id']}")
+    try:
+        with chromium.chromium() as browser:
+            for width, scheme in ((1280, "light"), (390, "dark")):
+                context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
+                page = context.new_page()
+                errors = errors_of(page)
+                for path in paths:
+                    answer = page.goto(demo.page + path, timeout=60_000)
+                    assert answer is not None
+                    assert answer.status == 200, path
+                    assert page.locator("main").inner_text().strip(), path
+                    expect_usable(page, chromium.axe(), f"{path} at {width}")
+                assert errors == []
+                context.close()
+    except Unavailable as error:
+        absent(error)
 
 
 def test_the_log_has_no_error(demo: Demo) -> None:
