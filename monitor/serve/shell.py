@@ -20,7 +20,7 @@ from monitor.serve.access import Caller
 from monitor.serve.anomalies.words import Clock
 from monitor.serve.context import Context
 from monitor.serve.parameters import BadParameter, Time
-from monitor.serve.remembered import State
+from monitor.serve.remembered import State, state_of
 from monitor.serve.review.pages import PAGE_HEADERS
 from monitor.serve.templating import template
 from monitor.store import listing
@@ -148,6 +148,14 @@ def kept_choices(context: Context, connection: Connection, view: View, state: St
         lambda: choices(connection, view),
         lambda names: sum(map(len, names)),
     )
+
+
+def opened(context: Context, connection: Connection, query: ViewQuery) -> tuple[View, State, list[str]]:
+    """What a page over time begins with: what its address asks for, the state that what is kept of it is of, and the
+    segments its form offers. Raises BadParameter."""
+    view = asked(connection, query)
+    state = state_of(connection, view.end_us)
+    return view, state, kept_choices(context, connection, view, state)
 
 
 def framed(

@@ -24,8 +24,7 @@ from monitor.serve.context import Context
 from monitor.serve.cost.reading import Costs, Driver, Month, costs, month
 from monitor.serve.hours import marked
 from monitor.serve.marks import Marked
-from monitor.serve.remembered import state_of
-from monitor.serve.shell import ViewQuery, asked, framed, kept_choices
+from monitor.serve.shell import ViewQuery, framed, opened
 from monitor.spending import (
     CAPPED,
     DEFAULT,
@@ -64,9 +63,7 @@ def page(context: Context, request: Request, caller: Caller) -> Response:
     query = parameters.read(CostQuery, request.query_params)
     config = context.config()
     with context.store.read() as connection:
-        view = asked(connection, query)
-        state = state_of(connection, view.end_us)
-        offered = kept_choices(context, connection, view, state)
+        view, state, offered = opened(context, connection, query)
         route = "" if view.one is None else listing.route_of(connection, view.one)
         unknown = not view.empty and route is None
         marks = [] if view.empty or unknown else _marks(marked(context, connection, view, route, state))

@@ -17,8 +17,7 @@ from monitor.serve.context import Context
 from monitor.serve.inputs import courses, mapping
 from monitor.serve.inputs.courses import Drawn
 from monitor.serve.inputs.reading import Seen, Vectors, marks, read, vectors_now, vectors_of
-from monitor.serve.remembered import state_of
-from monitor.serve.shell import View, ViewQuery, asked, framed, kept_choices
+from monitor.serve.shell import View, ViewQuery, framed, opened
 from monitor.serve.templating import template
 from monitor.store import inputs, references
 
@@ -40,9 +39,7 @@ def page(context: Context, request: Request, caller: Caller) -> Response:
     body: str = ""
     known = True
     with context.store.read() as connection:
-        view = asked(connection, query)
-        state = state_of(connection, view.end_us)
-        offered = kept_choices(context, connection, view, state)
+        view, state, offered = opened(context, connection, query)
         if not view.empty:
             known = view.one is None or view.one in offered or _known(connection, view.one)
             sampled = inputs.extent(connection, view.one, view.begin_us, view.end_us)

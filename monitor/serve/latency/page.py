@@ -17,10 +17,9 @@ from monitor.serve.context import Context
 from monitor.serve.latency import figures, words
 from monitor.serve.latency.words import Compared
 from monitor.serve.reference_levels import Levels
-from monitor.serve.remembered import state_of
 from monitor.serve.segment import lines
 from monitor.serve.segment.panels import LATENCY, PANELS
-from monitor.serve.shell import View, ViewQuery, asked, framed, kept_choices
+from monitor.serve.shell import View, ViewQuery, framed, opened
 from monitor.serve.templating import count_text, template
 from monitor.store import listing, reads
 
@@ -48,9 +47,7 @@ def page(context: Context, request: Request, caller: Caller) -> Response:
     query = parameters.read(ViewQuery, request.query_params)
     config = context.config()
     with context.store.read() as connection:
-        view = asked(connection, query)
-        state = state_of(connection, view.end_us)
-        offered = kept_choices(context, connection, view, state)
+        view, state, offered = opened(context, connection, query)
         known = view.one is None or view.one in offered or listing.route_of(connection, view.one) is not None
         body = ""
         if known and not view.empty:

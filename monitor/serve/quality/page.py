@@ -24,8 +24,7 @@ from monitor.serve.hours import marked
 from monitor.serve.marks import Marked
 from monitor.serve.parameters import BadParameter
 from monitor.serve.quality.reading import CHECKS, DRAWN, Agreed, Checked, Rated, advised, agreed, checked, rated
-from monitor.serve.remembered import state_of
-from monitor.serve.shell import View, ViewQuery, asked, framed, kept_choices
+from monitor.serve.shell import View, ViewQuery, framed, opened
 from monitor.serve.templating import count_text
 from monitor.store import listing
 from monitor.times import DAY_US
@@ -64,9 +63,7 @@ def page(context: Context, request: Request, caller: Caller) -> Response:
     config = context.config()
     target, costs = _asked(query)
     with context.store.read() as connection:
-        view = asked(connection, query)
-        state = state_of(connection, view.end_us)
-        offered = kept_choices(context, connection, view, state)
+        view, state, offered = opened(context, connection, query)
         route = "" if view.one is None else listing.route_of(connection, view.one)
         unknown = not view.empty and route is None
         marks = [] if view.empty or unknown else _marks(marked(context, connection, view, route, state))

@@ -18,10 +18,9 @@ from monitor.serve.anomalies import words
 from monitor.serve.anomalies.words import Clock
 from monitor.serve.context import Context
 from monitor.serve.reference_levels import Levels
-from monitor.serve.remembered import state_of
 from monitor.serve.segment import lines
 from monitor.serve.segment.panels import METRICS_READ
-from monitor.serve.shell import ALL, View, ViewQuery, asked, framed, kept_choices
+from monitor.serve.shell import ALL, View, ViewQuery, framed, opened
 from monitor.serve.templating import count_text, template
 from monitor.serve.timeline import Timeline
 from monitor.store import listing
@@ -49,9 +48,7 @@ def page(context: Context, request: Request, caller: Caller) -> Response:
     query = parameters.read(SegmentQuery, request.query_params)
     config = context.config()
     with context.store.read() as connection:
-        view = asked(connection, query)
-        state = state_of(connection, view.end_us)
-        offered = kept_choices(context, connection, view, state)
+        view, state, offered = opened(context, connection, query)
         known = view.one is None or view.one in offered or listing.route_of(connection, view.one) is not None
         if view.empty or not known:
             return _lacking(context, request, caller, view, offered)
