@@ -30,6 +30,7 @@ from monitor.demo.receiver import Receiver, receiver
 from monitor.demo.reviewer import Compared, Truth, compare, work
 from monitor.demo.scorer import Reported, Score, score
 from monitor.report import rendering
+from monitor.report.issuing import archive
 from monitor.report.reading import read_report
 from monitor.store.anomalies import list_anomalies
 from monitor.store.engine import Store, open_store
@@ -339,10 +340,12 @@ class Conductor:
         return result
 
     def _report(self, store: Store, config: Config) -> list[Path]:
-        """What `driftline report` tells of each week, in every form."""
+        """What `driftline report` tells of each week, in every form, and issued: the page of reports lists it."""
         found = []
         for begin in range(self.start_us, self.end_us, 7 * DAY_US):
-            report = read_report(store, config, begin, begin + 7 * DAY_US)
+            period = begin, begin + 7 * DAY_US
+            report = read_report(store, config, *period)
+            archive(store, config, report, period, "demo", time.time_ns() // 1000)
             found += rendering.write(report, rendering.FORMATS, self.paths.folder / "reports")
         return found
 

@@ -47,7 +47,23 @@ def issue(
     report's sinks, in the same transaction; what was sent before is not sent again. ``claim`` is asked first in that
     transaction. Raises PeriodError as `read_report` does, NotDue where the claim fails.
     """
-    found = _without_pictures(read_report(store, config, from_us, to_us, level, told))
+    found = read_report(store, config, from_us, to_us, level, told)
+    return archive(store, config, found, (from_us, to_us), who, now_us, send=send, claim=claim)
+
+
+def archive(
+    store: Store,
+    config: Config,
+    found: Report,
+    period: tuple[int, int],
+    who: str,
+    now_us: int,
+    *,
+    send: bool = False,
+    claim: Callable[[Connection], bool] | None = None,
+) -> tuple[Issue, bool]:
+    """Issue a report that was read, of ``period`` [from, to); otherwise as `issue`."""
+    found, (from_us, to_us) = _without_pictures(found), period
     with store.read() as connection:
         last = reports.newest(connection, from_us, to_us)
         before = None if last is None else _decoded(reports.page(connection, last, "json"))

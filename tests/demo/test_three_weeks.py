@@ -142,6 +142,8 @@ def test_every_page_shows_the_run_in_a_browser(demo: Demo) -> None:
     paths = [path for path, _, _ in PAGES if path != "/review"]  # asks who one is
     paths += [f"{path}?segment={segment}&range=28d" for path, _, takes in PAGES if takes]
     paths.append(f"/anomalies/{newest['id']}")
+    issued = httpx.get(f"{demo.page}/reports", trust_env=False, timeout=60).text
+    assert len(set(re.findall(r'href="/reports/([\w-]+)"', issued))) == 3, "each of the weeks"
     try:
         with chromium.chromium() as browser:
             for width, scheme in ((1280, "light"), (390, "dark")):
