@@ -118,8 +118,9 @@ def annotations(document: Mapping[str, Any], links: Links, promises: Promises) -
 def headline(document: Mapping[str, Any]) -> str:
     """What changed, where and how much, short enough for a subject: ``cost_p99 in acme from 0.93 % to 14 %``."""
     where = segment(document)
-    start = str(document["signal"]) + (f" in {where}" if where else "")
     effect = document["effect"]
+    named = f"{document['signal']} {effect['of']}" if effect.get("of") else str(document["signal"])
+    start = named + (f" in {where}" if where else "")
     value, baseline = effect.get("value"), effect.get("baseline")
     if value is None:
         return f"{start} changed"
@@ -239,6 +240,7 @@ def effect_text(effect: Mapping[str, Any]) -> str:
     shown = percent if unit == "share" else _number
     named = "" if unit == "share" else f" {_UNITS.get(unit, unit.replace('_', ' '))}".rstrip()
     text = f"{shown(effect['value'])}{named}"
+    text += f" {effect['of']}" if effect.get("of") else ""
     if effect.get("low") is not None and effect.get("high") is not None:
         text += f" (95 % interval {shown(effect['low'])} to {shown(effect['high'])})"
     if effect.get("baseline") is not None and unit != "sd":  # deviations are from the baseline
