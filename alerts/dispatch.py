@@ -141,9 +141,7 @@ class Dispatcher:
         delay = round(longest * self._generator.uniform(0.5, 1.0))
         if retry.after_us is not None:
             delay = max(retry.after_us, round(FIRST_DELAY_US * self._generator.uniform(0.5, 1.0)))
-        elif retry.at_most_us is not None:
-            delay = min(delay, retry.at_most_us)
-        return delay
+        return delay if retry.at_most_us is None else min(delay, retry.at_most_us)
 
     def _rest(self, name: str, outcomes: list[Outcome], now_us: int) -> None:
         """Leave a sink alone when a whole batch did not get through: with a thousand rows waiting, one batch

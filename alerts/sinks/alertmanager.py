@@ -3,7 +3,8 @@
 An alert's identity is its label set, so sending twice is harmless. A firing alert carries an ``endsAt`` some
 minutes ahead and is re-sent well before: if driftline dies for less than that nothing flaps, and if it dies for
 good the alert ends by itself. Which peer has which revision is kept in ``remote``, so a peer that was down gets
-what it missed, and the others are not told again because of it.
+what it missed, and the others are not told again because of it. So is the pause that a peer asked for: it is that
+peer's alone, and never so long that what it holds would end.
 """
 
 import json
@@ -96,9 +97,10 @@ class AlertmanagerSink:
         }
 
     def _wants(self, delivery: Delivery, url: str, now_us: int) -> bool:
-        """Whether a peer lacks this revision, or has not heard of it for half of the re-send interval."""
+        """Whether a peer lacks this revision, or has not heard of it for half of the re-send interval; not before the
+        pause is over that it asked for."""
         has = _peer(delivery.remote, url)
-        return (
+        return now_us >= has.get("pause_until_us", 0) and (
             has.get("revision") != delivery.revision
             or now_us - has.get("sent_us", 0) >= self._peers.resend_every_us // 2
         )
@@ -145,29 +147,51 @@ class AlertmanagerSink:
         now_us: int,
     ) -> Outcome:
         peers = {url: _peer(delivery.remote, url) for url in self._peers.urls}
+        failed: dict[str, Retry] = {}
         for url, result in results.items():
+            has = peers[url]
             if index in result.stored:
-                again = peers[url].get("revision") == delivery.revision
-                first_us = peers[url]["first_us"] if again else now_us
+                again = has.get("revision") == delivery.revision
+                first_us = has["first_us"] if again else now_us
                 peers[url] = {"revision": delivery.revision, "first_us": first_us, "sent_us": now_us}
+            elif result.retry is not None:
+                failed[url] = result.retry
+                has.pop("pause_until_us", None)
+                if result.retry.after_us is not None:
+                    has["pause_until_us"] = now_us + min(result.retry.after_us, self._longest_pause_us(has, now_us))
         remote = {"labels": dict(alert["labels"]), "peers": peers}
         refusals = [result.refused[index] for result in results.values() if index in result.refused]
         if refusals:
             return Refused("; ".join(refusals), remote)
-        missing = [
-            result.retry for result in results.values() if result.retry is not None and index not in result.stored
-        ]
-        if missing:
-            # Back-off for the peer that is down must not let the alert end at the peers that are up.
-            asked = [retry.after_us for retry in missing if retry.after_us is not None]
-            return Retry(
-                "; ".join(retry.error for retry in missing),
-                remote,
-                after_us=max(asked) if asked else None,
-                at_most_us=self._peers.resend_every_us,
-                partly=any(peer.get("revision") == delivery.revision for peer in peers.values()),
-            )
+        for url, has in peers.items():
+            if url not in results and has.get("pause_until_us", 0) > now_us:
+                until = rfc3339(has["pause_until_us"])
+                failed[url] = Retry(f"{url}: asked for a pause, until {until}", after_us=has["pause_until_us"] - now_us)
+        if failed:
+            return self._put_off(delivery.revision, remote, failed, now_us)
         return Sent(remote, self._again(delivery, peers, now_us))
+
+    def _put_off(self, revision: int, remote: Mapping[str, Any], failed: Mapping[str, Retry], now_us: int) -> Retry:
+        """When the peers that failed or pause are asked again: neither back-off nor a pause of theirs may let the alert
+        end at the others."""
+        peers: Mapping[str, Mapping[str, int]] = remote["peers"]
+        pauses = [peers[url].get("pause_until_us") for url in failed]
+        pausing = [until_us for until_us in pauses if until_us is not None]
+        every_us = self._peers.resend_every_us
+        due = [has["sent_us"] + every_us - now_us for url, has in peers.items() if url not in failed]
+        backs_off = len(pausing) < len(failed)
+        return Retry(
+            "; ".join(retry.error for retry in failed.values()),
+            remote,
+            after_us=None if backs_off else min(pausing) - now_us,
+            at_most_us=max(0, min(due)) if due else every_us if backs_off else None,
+            partly=any(has.get("revision") == revision for has in peers.values()),
+        )
+
+    def _longest_pause_us(self, has: Mapping[str, int], now_us: int) -> int:
+        """How long a peer may be left alone: half as long as what it holds lasts, from when it heard of it."""
+        heard_us = has.get("sent_us", now_us)
+        return max(self._peers.resend_every_us, heard_us + self._peers.ends_after_us // 2 - now_us)
 
     def _again(self, delivery: Delivery, peers: Mapping[str, Mapping[str, int]], now_us: int) -> int | None:
         next_us = min(peer["sent_us"] for peer in peers.values()) + self._peers.resend_every_us

@@ -1,8 +1,8 @@
 """Grafana annotations through grafana-client: an interval per anomaly, closed when it is resolved.
 
 ``POST /api/annotations`` opens it, ``PATCH /api/annotations/:id`` changes its text and closes it. The tag
-``anomaly:<id>`` makes it idempotent: where an attempt may have got through without an answer, the annotation is
-looked for by that tag before another one is made.
+``anomaly:<id>`` makes it idempotent: as long as no answer has told the annotation's id, it is looked for by that tag
+before another one is made, since an answer may be lost, or whoever waited for it.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class GrafanaSink:
     def _send(self, delivery: Delivery) -> Outcome:
         remote = dict(delivery.remote)
         try:
-            if "annotation" not in remote and delivery.attempts:
+            if "annotation" not in remote:  # also at the first attempt: its sender may have died after the POST
                 remote.update(self._look_for(delivery))
             if "annotation" in remote:
                 self._annotations.partial_update_annotation(remote["annotation"], **self._fields(delivery))
@@ -93,7 +93,7 @@ class GrafanaSink:
         }
 
     def _look_for(self, delivery: Delivery) -> dict[str, int]:
-        """The annotation an earlier attempt may have made; the client does not escape tags, so it is done here."""
+        """The annotation that there may be already; the client does not escape tags, so it is done here."""
         found = self._annotations.find_annotations(tags=[quote(_tag(delivery), safe="")], limit=1)
         return {"annotation": _identity(found[0])} if isinstance(found, list) and found else {}
 

@@ -242,6 +242,55 @@ def test_only_the_peer_that_failed_is_asked_again(clock: Clock, web: Target) -> 
     target.close()
 
 
+def test_a_pause_that_one_peer_asks_for_ends_no_alert_at_the_other(
+    sqlite_store: Store, clock: Clock, web: Target
+) -> None:
+    """An hour's `Retry-After` of one peer: the other hears of the alert every minute, and of its end at once."""
+    busy = Answer(503, b"busy", {"Retry-After": "3600"})
+    web.answer = lambda request: busy if "/two/" in request.path else Answer()
+    work = dispatcher(sqlite_store, clock, {"oncall": sink(f"{web.url}/one", f"{web.url}/two")})
+    tell(sqlite_store, clock, "oncall", anomaly())
+    for _ in range(140):
+        work.step()
+        heard = [request.json[0] for request in web.requests if "/one/" in request.path]
+        assert heard[-1]["endsAt"] >= rfc3339(clock() + 8 * MINUTE), "it would end there"
+        clock.tick(MINUTE // 2)
+    assert len(heard) == 70, "every minute, whatever the other one does"
+    asked = len(web.requests) - len(heard)
+    assert asked == 14, "the pause is kept for as long as the alert can do without, five minutes"
+    tell(sqlite_store, clock, "oncall", anomaly(state="resolved"))
+    work.step()
+    assert web.requests[-1].json[0]["annotations"]["summary"].startswith("Resolved")
+    assert "/one/" in web.requests[-1].path
+    web.answer = lambda request: Answer()
+    for _ in range(12):
+        clock.tick(MINUTE)
+        work.step()
+    with sqlite_store.read() as conn:
+        assert [(d.state, d.rows) for d in outbox.depths(conn)] == [("sent", 1)]
+
+
+def test_a_pause_asked_for_by_the_only_peer_is_kept_while_it_can_be(
+    sqlite_store: Store, clock: Clock, web: Target
+) -> None:
+    """What it holds is renewed before it ends; what it has not got waits no longer than that either."""
+    work = dispatcher(sqlite_store, clock, {"oncall": sink(web.url)})
+    tell(sqlite_store, clock, "oncall", anomaly())
+    work.step()
+    web.answer = lambda request: Answer(429, b"busy", {"Retry-After": "3600"})
+    clock.tick(MINUTE)
+    began, asked = clock(), []
+    while clock() < began + 8 * MINUTE:
+        before = len(web.requests)
+        work.step()
+        asked += [(clock() - began) // MINUTE] * (len(web.requests) - before)
+        clock.tick(MINUTE // 2)
+    assert asked == [0, 4, 5, 6, 7], "five minutes after it heard of the alert, then every minute"
+    with sqlite_store.read() as conn:
+        (row,) = outbox.deliveries(conn, anomaly()["id"])
+    assert "HTTP 429: busy" in row.error
+
+
 @pytest.mark.parametrize("behave", ["cut", "hang", "drip-header"])
 def test_half_an_answer_is_tried_again(clock: Clock, web: Target, behave: str) -> None:
     web.answer = lambda request: Answer(behave=behave)

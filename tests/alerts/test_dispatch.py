@@ -91,6 +91,17 @@ def test_the_delay_a_target_asks_for_is_kept(store: Store, clock: Clock) -> None
     assert work.step() == 1
 
 
+def test_what_another_part_of_the_target_waits_for_comes_before_the_delay_asked_for(
+    sqlite_store: Store, clock: Clock
+) -> None:
+    sink = Recorder(lambda delivery: Retry("503", after_us=60 * MINUTE, at_most_us=MINUTE, partly=True))
+    tell(sqlite_store, clock, "s", anomaly())
+    work = dispatcher(sqlite_store, clock, {"s": sink})
+    work.step()
+    clock.tick(MINUTE)
+    assert work.step() == 1
+
+
 def test_a_target_that_is_down_is_probed_by_one_batch(store: Store, clock: Clock) -> None:
     """Of a thousand waiting rows, one batch tries; memory holds no more than that."""
     sink = Recorder(lambda delivery: Retry("down"), batch=3)
