@@ -210,7 +210,6 @@ def _delivery(row: OutboxRow) -> Delivery:
         kind=row.kind,
         payload=row.payload,
         revision=row.revision,
-        attempts=row.attempts,
         created_us=row.created_us,
         remote=row.remote,
     )

@@ -19,7 +19,6 @@ class Delivery:
     kind: str  # anomaly | deploy | dead_letter | review_item | report | test
     payload: Mapping[str, Any]
     revision: int = 1
-    attempts: int = 0
     created_us: int = 0  # wall clock, when this revision was enqueued
     remote: Mapping[str, Any] = field(default_factory=dict)
 

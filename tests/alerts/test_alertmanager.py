@@ -234,7 +234,7 @@ def test_only_the_peer_that_failed_is_asked_again(clock: Clock, web: Target) -> 
     assert isinstance(first, Retry)
     assert (first.after_us, first.at_most_us) == (9_000_000, MINUTE)
     web.answer = lambda request: Answer()
-    delivery = Delivery(document["id"], "anomaly", document, attempts=1, created_us=clock(), remote=first.remote)
+    delivery = Delivery(document["id"], "anomaly", document, created_us=clock(), remote=first.remote)
     second = target.send([delivery], clock() + 9_000_000)[0]
     assert isinstance(second, Sent)
     assert second.again_us == clock() + MINUTE, "the first peer is due again at its own time"

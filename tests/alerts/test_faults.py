@@ -1,4 +1,8 @@
-"""Every kind of sink through every kind of fault: nothing lost, nobody told twice, memory bounded."""
+"""Every kind of sink through every kind of fault: nothing lost, nobody told twice, memory bounded.
+
+Programs may hear the same again, as long as it is the same thing to them: one alert by its labels, one annotation by its
+number, one delivery by its header, one key of a topic. People may not.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from kafka.errors import KafkaConnectionError, KafkaTimeoutError, NotEnoughReplicasError, ThrottlingQuotaExceededError
@@ -32,19 +37,23 @@ MANY = 25  # more than two batches of a sink that people read
 
 @dataclass
 class Rig:
-    """A sink with its target: ``fault`` is how the target fails now, ``arrived`` what it has taken: (id, state)."""
+    """A sink with its target: ``fault`` is how the target fails now, ``arrived`` what it has taken: (id, state), and
+    ``things`` what each of these is to the target, by which it folds what comes again: (id, thing)."""
 
     sink: Sink
     fault: str = ""
     arrived: list[tuple[str, str]] = field(default_factory=list)
+    things: list[tuple[str, object]] = field(default_factory=list)
 
 
 @dataclass
 class Watched:
-    """The sink, and how many deliveries it was ever handed at once."""
+    """The sink, and how many deliveries it was ever handed at once; ``killed``: its process dies before it can say how a
+    delivery went."""
 
     inner: Sink
     most: int = 0
+    killed: bool = False
 
     @property
     def batch(self) -> int:
@@ -55,13 +64,23 @@ class Watched:
 
     def send(self, deliveries: Sequence[Delivery], now_us: int) -> list[Outcome]:
         self.most = max(self.most, len(deliveries))
-        return self.inner.send(deliveries, now_us)
+        outcomes = self.inner.send(deliveries, now_us)
+        if self.killed:
+            raise SystemExit
+        return outcomes
 
     def close(self) -> None:
         self.inner.close()
 
 
-def over_http(web: Target, make: Callable[[str], Sink], taken: Callable[[Request], list[tuple[str, str]]]) -> Rig:
+def over_http(
+    web: Target,
+    make: Callable[[str], Sink],
+    taken: Callable[[Request], list[tuple[str, str]]],
+    thing: Callable[[Request, str, str], object],
+    found: Callable[[Request], bytes] = lambda request: b'{"message": "ok"}',
+) -> Rig:
+    """``thing``: what (id, state) of a request is to the target; ``found``: what it answers."""
     rig = Rig(make(web.url))
 
     def answer(request: Request) -> Answer:
@@ -74,9 +93,10 @@ def over_http(web: Target, make: Callable[[str], Sink], taken: Callable[[Request
                 return Answer(429, b"slow down", {"Retry-After": "60"})
             case "5xx":
                 return Answer(503, b"sorry")
-        rig.arrived += taken(request)
-        found = b'{"id": 7, "message": "ok"}' if request.method != "GET" else b"[]"
-        return Answer(body=found, behave="cut" if rig.fault == "half" else "")
+        new = taken(request)
+        rig.arrived += new
+        rig.things += [(key, thing(request, key, state)) for key, state in new]
+        return Answer(body=found(request), behave="cut" if rig.fault == "half" else "")
 
     web.answer = answer
     return rig
@@ -90,17 +110,43 @@ def by_alertmanager(web: Target, post: MailServer) -> Rig:
             (alert["labels"]["id"], "resolved" if alert["annotations"]["summary"].startswith("Resolved") else "open")
             for alert in request.json
         ],
+        lambda request, key, state: next(
+            frozenset(alert["labels"].items()) for alert in request.json if alert["labels"]["id"] == key
+        ),
     )
 
 
 def by_grafana(web: Target, post: MailServer) -> Rig:
+    kept: list[str] = []  # the id that each annotation is tagged with, in the order in which they were made
+
+    def number(request: Request) -> int:
+        """Of the annotation that a request is about."""
+        if request.method == "POST":
+            return len(kept)
+        return int(request.path.rpartition("/")[2])
+
     def taken(request: Request) -> list[tuple[str, str]]:
         if request.method == "GET":
             return []
         tag = next(tag for tag in request.json["tags"] if tag.startswith("anomaly:"))
+        if request.method == "POST":
+            kept.append(tag)
+        assert kept[number(request) - 1] == tag
         return [(tag.removeprefix("anomaly:"), "resolved" if request.json["text"].startswith("Resolved") else "open")]
 
-    return over_http(web, lambda url: GrafanaSink(GrafanaTarget(url, timeout_s=TIMEOUT)), taken)
+    def found(request: Request) -> bytes:
+        if request.method != "GET":
+            return json.dumps({"id": number(request), "message": "ok"}).encode()
+        (tag,) = parse_qs(urlsplit(request.path).query)["tags"]
+        return json.dumps([{"id": at} for at, of in enumerate(kept, 1) if of == tag]).encode()
+
+    return over_http(
+        web,
+        lambda url: GrafanaSink(GrafanaTarget(url, timeout_s=TIMEOUT)),
+        taken,
+        lambda request, key, state: number(request),
+        found,
+    )
 
 
 def by_webhook(web: Target, post: MailServer) -> Rig:
@@ -108,6 +154,7 @@ def by_webhook(web: Target, post: MailServer) -> Rig:
         web,
         lambda url: WebhookSink(WebhookTarget(url, timeout_s=TIMEOUT)),
         lambda request: [(request.json["anomaly"]["id"], request.json["anomaly"]["state"])],
+        lambda request, key, state: request.headers["X-Driftline-Delivery"],
     )
 
 
@@ -117,7 +164,10 @@ def by_slack(web: Target, post: MailServer) -> Rig:
         segment = text.split(" in ")[1].split(" ")[0]
         return [(anomaly(segment)["id"], "resolved" if text.startswith("[resolved]") else "open")]
 
-    return over_http(web, lambda url: SlackSink(SlackTarget(url, TIMEOUT)), taken)
+    # A chat folds nothing: each message is another one.
+    return over_http(
+        web, lambda url: SlackSink(SlackTarget(url, TIMEOUT)), taken, lambda request, key, state: len(web.requests)
+    )
 
 
 def by_smtp(web: Target, post: MailServer) -> Rig:
@@ -144,6 +194,7 @@ def by_smtp(web: Target, post: MailServer) -> Rig:
                 for mail in post.mails
                 for key, kind in [str(mail.message["Message-ID"]).strip("<").split("@")[0].split(".")]
             ]
+            rig.things[:] = [(key, at) for at, (key, _) in enumerate(rig.arrived)]  # each mail is another one
         return ""
 
     post.answer = answer
@@ -171,6 +222,7 @@ def by_kafka(web: Target, post: MailServer) -> Rig:
             }
             if rig.fault in ("", "half"):
                 rig.arrived.append((key.decode(), json.loads(value)["state"]))
+                rig.things.append((json.loads(value)["id"], key))
             return Future(errors.get(rig.fault))
 
         def close(self, timeout: float) -> None:
@@ -193,6 +245,15 @@ RIGS = {
     "smtp": by_smtp,
     "kafka": by_kafka,
 }
+
+
+THINGS = {"alertmanager": 1, "grafana": 1, "webhook": 2, "slack": 2, "smtp": 2, "kafka": 1}
+"""What an anomaly that opens and resolves is to each target: one alert or annotation, or two messages."""
+
+
+def things(rig: Rig) -> set[int]:
+    """How many things the anomalies are that the target has heard of."""
+    return set(Counter(key for key, _ in set(rig.things)).values())
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -239,7 +300,31 @@ def test_a_fault_loses_nothing_tells_no_person_twice_and_holds_a_batch_at_most(
     assert set(found) >= set(expected), "lost"
     if kind in ("slack", "smtp"):
         assert found == Counter(expected), "told twice"
+    assert things(rig) == {THINGS[kind]}, "the same became another thing"
     assert 0 < watched.most <= rig.sink.batch
+    watched.close()
+
+
+@pytest.mark.parametrize("kind", ["alertmanager", "grafana", "webhook", "kafka"])
+def test_a_process_that_dies_before_it_could_write_down_an_answer_makes_no_second_thing(
+    kind: str, sqlite_store: Store, clock: Clock, web: Target, post: MailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Chats and mail have nothing to fold it by: docs/alerts.md says what people see then."""
+    monkeypatch.setattr(sys.modules[__name__], "TIMEOUT", PATIENCE)
+    store, rig = sqlite_store, RIGS[kind](web, post)
+    watched = Watched(rig.sink)
+    for state in ("open", "resolved"):
+        tell(store, clock, kind, anomaly("one", state=state))
+        tell(store, clock, kind, anomaly("two", state=state))
+        watched.killed = True
+        with pytest.raises(SystemExit):
+            dispatcher(store, clock, {kind: watched}).step()
+        watched.killed = False
+        clock.tick(2 * rig.sink.longest_us(2))  # when its lease is over
+        assert dispatcher(store, clock, {kind: watched}).step() == 2
+        assert not waiting(store)
+    assert len(rig.arrived) == 8, "both heard of both states twice"
+    assert things(rig) == {THINGS[kind]}
     watched.close()
 
 
