@@ -36,8 +36,8 @@ class Retry:
     """The target could not be told now.
 
     ``after_us``: the delay it asked for. ``at_most_us``: not later than that, whatever was asked for: another part of
-    the target must hear of it by then. ``partly``: a part of the target has it (one peer of two), so the sink as a whole
-    is not down.
+    the target must hear of it by then. ``partly``: a part of the target has it (one peer of two), so the sink as a
+    whole is not down.
     """
 
     error: str

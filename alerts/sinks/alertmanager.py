@@ -20,6 +20,9 @@ from alerts.sinks.http import Answer, Poster, Unreachable, explain, judge
 RESEND_RESOLVED_US = 5 * 60_000_000
 """How long a resolved alert is re-sent to a peer, so that a peer restarted meanwhile hears of it."""
 
+_MAX_TEXT = 4000
+"""Characters of an annotation that are sent: a hundred facts would be re-sent every minute, and receivers take less."""
+
 
 @dataclass(frozen=True, slots=True)
 class AlertmanagerPeers:
@@ -84,6 +87,7 @@ class AlertmanagerSink:
         # What was sent first stays: a label that changed would be another alert, and the old one would linger.
         identity = dict(delivery.remote.get("labels") or labels(document))
         told = annotations(document, self._peers.links, self._peers.promises)
+        told |= {name: _cut(told[name]) for name in ("summary", "description")}
         # People are told when the anomaly was found resolved, not when its event time says: a resolution
         # before the alert's last endsAt is what Alertmanager expects.
         end_us = delivery.created_us if is_resolved(document) else now_us + self._peers.ends_after_us
@@ -203,6 +207,10 @@ class AlertmanagerSink:
 
 def _peer(remote: Mapping[str, Any], url: str) -> dict[str, int]:
     return dict((remote.get("peers") or {}).get(url) or {})
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MAX_TEXT else text[: _MAX_TEXT - 1] + "…"
 
 
 def _reason(answer: Answer) -> str:

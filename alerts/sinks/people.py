@@ -18,7 +18,11 @@ Occasion = Literal["opened", "worse", "resolved", "test", "report"]
 
 _RANK: Final = {"report": 0, "ticket": 1, "page": 2}
 # A mention, an address that is made a link by itself, or a link of Markdown: a zero-width space goes into each.
-_ALIVE: Final = re.compile(r"(?<=[@~#])(?=\w)|(?<=:)(?=//)|(?<=[wW]{3})(?=\.)|(?<=\])(?=\()")
+# Programs guess addresses where no `//` is: at a name that ends as domains do, at four numbers with dots, at `\\\\`.
+_ALIVE: Final = re.compile(
+    r"(?<=[@~#])(?=\w)|(?<=:)(?=//)|(?<=[wW]{3})(?=\.)|(?<=\])(?=\()"
+    r"|(?<=\S)(?=[.\u3002\uff0e\uff61][^\W\d_]{2})|(?<=\d)(?=(?:\.\d{1,3}){3}(?!\d))|(?<=\\)(?=\\)"
+)
 _MAX_HEADLINE = 150  # characters: what Slack's header takes, and a subject line shows
 
 
@@ -46,7 +50,8 @@ def after(delivery: Delivery) -> dict[str, Any]:
 
 
 def inert(text: str) -> str:
-    """Text on one line that no chat and no mail program makes a link or a mention of."""
+    """Text on one line in which chats and mail programs find no mention and no address to make a link of: neither
+    `http://…` nor a bare `name.example/path`. Numbers and versions stay as they are."""
     return _ALIVE.sub("\u200b", " ".join(text.split()))
 
 

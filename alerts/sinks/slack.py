@@ -17,8 +17,11 @@ from alerts.sinks import Delivery, Outcome, Refused, Retry, Sent
 from alerts.sinks.http import Poster, Unreachable, in_turn, judge
 from alerts.sinks.people import Occasion, after, inert, occasion, title
 
-_MAX_SECTION = 2900  # characters of a block's text; Slack takes 3,000
+# What Slack takes, in characters; what it counts as one is not said, so they are counted as it would be least lenient.
+_MAX_SECTION = 2900  # of a block's text: 3,000
 _MAX_HEADER = 150
+_MAX_LINKS = 2900  # of an element of a context: 3,000
+_MAX_LINES = 40  # of 50 blocks
 _NAMES = {"app": "anomaly", "dashboard": "dashboard", "runbook_url": "runbook"}
 
 
@@ -69,8 +72,8 @@ class SlackSink:
 def message(document: Mapping[str, Any], found: Occasion, links: Links, promises: Promises) -> dict[str, Any]:
     """The payload. ``text`` is all of it in plain text, for notifications and for chats that know no blocks."""
     head = title(document, found)
-    lines = told(document, promises)
-    addresses = links.of(document)
+    lines = told(document, promises)[:_MAX_LINES]
+    addresses = _fitting(links.of(document))
     return {
         "text": _text(head, lines, addresses),
         "blocks": [
@@ -93,10 +96,21 @@ def _plain(text: str) -> dict[str, Any]:
 def _cut(text: str, longest: int) -> str:
     """The escaped text within ``longest`` characters, not cut within an escape."""
     shown = escape(text)
-    while len(shown) > longest:
-        text = text[: max(1, len(text) - (len(shown) - longest) - 1)]
-        shown = escape(text) + "…"
-    return shown
+    if _length(shown) <= longest:
+        return shown
+    fits, rest = 0, len(text)
+    while fits < rest:  # the longest beginning that leaves room for the sign that it is one
+        middle = (fits + rest + 1) // 2
+        if _length(escape(text[:middle])) < longest:
+            fits = middle
+        else:
+            rest = middle - 1
+    return escape(text[:fits]) + "…"
+
+
+def _length(text: str) -> int:
+    """In units of UTF-16: an emoji is two."""
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
 def _text(head: str, lines: Sequence[tuple[str, str]], addresses: Mapping[str, str]) -> str:
@@ -108,8 +122,20 @@ def _text(head: str, lines: Sequence[tuple[str, str]], addresses: Mapping[str, s
 def _links(addresses: Mapping[str, str]) -> list[dict[str, Any]]:
     if not addresses:
         return []
-    text = " · ".join(f"<{_address(url)}|{escape(_NAMES.get(name, name))}>" for name, url in addresses.items())
-    return [{"type": "context", "elements": [{"type": "mrkdwn", "text": text, "verbatim": True}]}]
+    return [{"type": "context", "elements": [{"type": "mrkdwn", "text": _pointers(addresses), "verbatim": True}]}]
+
+
+def _pointers(addresses: Mapping[str, str]) -> str:
+    return " · ".join(f"<{_address(url)}|{escape(_NAMES.get(name, name))}>" for name, url in addresses.items())
+
+
+def _fitting(addresses: Mapping[str, str]) -> dict[str, str]:
+    """Without the longest ones, as long as Slack would refuse the message for them: a link of a dashboard holds names
+    of the data, each character up to twelve times as long. The anomaly's own page has them all."""
+    kept = dict(addresses)
+    while _length(_pointers(kept)) > _MAX_LINKS:
+        del kept[max(kept, key=lambda name: len(kept[name]))]
+    return kept
 
 
 def _address(url: str) -> str:

@@ -71,6 +71,16 @@ def anomaly(
     )
 
 
+def vast() -> dict[str, Any]:
+    """The largest document there can be of the longest names that are admitted: 200 characters of four bytes each for
+    route and segment, and a hundred facts."""
+    name = "\N{GRINNING FACE}" * 200
+    document = anomaly(name, sentence=f"signal in {name} rose, {name} & <{name}> behind it. " * 2)
+    fact = document["facts"][0]
+    facts = [{**fact, "signal": f"signal_{n}", "sentence": f"{n}: {fact['sentence']}"} for n in range(100)]
+    return {**document, "route": name, "facts": facts}
+
+
 class Clock:
     """Wall-clock microseconds that pass when told to."""
 

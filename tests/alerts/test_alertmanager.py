@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -17,7 +18,7 @@ from alerts.sinks.alertmanager import RESEND_RESOLVED_US, AlertmanagerPeers, Ale
 from monitor.demo.broker import free_port
 from monitor.store import outbox
 from monitor.store.engine import Store
-from tests.alerts.parts import MINUTE, Answer, Clock, Target, anomaly, dispatcher, tell
+from tests.alerts.parts import MINUTE, Answer, Clock, Target, anomaly, dispatcher, tell, vast
 from tests.conftest import absent
 from tests.services import Unavailable
 from tests.services import prometheus as services
@@ -89,6 +90,25 @@ def test_an_alert_says_what_where_how_much_since_when(store: Store, clock: Clock
     assert told["dashboard"].startswith("http://grafana.example/d/driftline-overview?from=")
     assert "var-segment=invoice-extract%2Facme" in told["dashboard"]
     assert alert["startsAt"] == rfc3339(document["since"]["low"])
+
+
+@pytest.mark.real
+def test_the_longest_names_are_taken_and_its_texts_are_bounded(
+    sqlite_store: Store, clock: Clock, alertmanager: str
+) -> None:
+    document = vast()
+    links = Links(dashboard_url="http://grafana.example", app_url="http://app.example")
+    work = dispatcher(sqlite_store, clock, {"oncall": sink(alertmanager, links=links)})
+    tell(sqlite_store, clock, "oncall", document)
+    work.step()
+    (alert,) = held(alertmanager)
+    assert (alert["labels"]["segment"], alert["labels"]["route"]) == (document["segment"], document["route"])
+    assert max(len(text) for text in alert["labels"].values()) <= 200
+    assert {name: len(alert["annotations"][name]) <= 4000 for name in ("summary", "description")} == {
+        "summary": True, "description": True
+    }  # fmt: skip
+    assert alert["annotations"]["description"].endswith("…")
+    assert len(json.dumps(alert, ensure_ascii=False).encode()) < 64_000, "re-sent every minute, a hundred at once"
 
 
 @pytest.mark.real

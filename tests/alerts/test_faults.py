@@ -1,7 +1,7 @@
 """Every kind of sink through every kind of fault: nothing lost, nobody told twice, memory bounded.
 
-Programs may hear the same again, as long as it is the same thing to them: one alert by its labels, one annotation by its
-number, one delivery by its header, one key of a topic. People may not.
+Programs may hear the same again, as long as it is the same thing to them: one alert by its labels, one annotation by
+its number, one delivery by its header, one key of a topic. People may not.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ class Rig:
 
 @dataclass
 class Watched:
-    """The sink, and how many deliveries it was ever handed at once; ``killed``: its process dies before it can say how a
-    delivery went."""
+    """The sink, and how many deliveries it was ever handed at once; ``killed``: its process dies before it can say how
+    a delivery went."""
 
     inner: Sink
     most: int = 0

@@ -11,7 +11,7 @@ import pytest
 
 from alerts.sinks import Delivery, Outcome, Refused, Retry, Sent
 from alerts.sinks.kafka import KafkaSink, KafkaTopic, encode
-from tests.alerts.parts import NOW, anomaly
+from tests.alerts.parts import NOW, anomaly, vast
 
 
 def read(bootstrap: str, topic: str, count: int) -> list[Any]:
@@ -81,3 +81,10 @@ def test_bytes_too_large_for_a_broker_are_left_out() -> None:
         "reason": "too_large",
         "original_omitted": "too large",
     }
+
+
+def test_the_longest_document_keeps_within_what_brokers_take() -> None:
+    document = vast()
+    value = encode(Delivery(document["id"], "anomaly", document))
+    assert json.loads(value) == document, "whole"
+    assert len(value) < 900_000, "of 1 MB, which is the default of brokers"

@@ -10,10 +10,11 @@ import pytest
 
 from alerts.rendering import Links, Promises
 from alerts.sinks import Delivery, Outcome, Refused, Retry, Sent
+from alerts.sinks.people import Occasion, inert
 from alerts.sinks.slack import SlackSink, SlackTarget, escape, message
 from monitor.store import outbox
 from monitor.store.engine import Store
-from tests.alerts.parts import MINUTE, NOW, Answer, Clock, Target, anomaly, dispatcher, tell
+from tests.alerts.parts import MINUTE, NOW, Answer, Clock, Target, anomaly, dispatcher, tell, vast
 
 LINKS = Links("http://grafana.example", "http://app.example", "http://runbooks.example")
 PROMISES = Promises({"default": {"ticket": ("2", "7 days")}})
@@ -88,7 +89,29 @@ def test_what_was_over_before_it_could_be_told_is_one_message(store: Store, cloc
 
 HOSTILE = (
     "<!channel> <@U1> @here @channel <http://evil.example|bill> http://evil.example www.evil.example [x](//e.x) &lt;"
+    " evil.com/login evil\u3002com 10.0.0.1/x \\\\evil\\share"
 )
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("evil.com/login", "evil|.com/login"),
+        ("a.evil.co.uk", "a|.evil|.co|.uk"),
+        ("EVIL.COM", "EVIL|.COM"),
+        ("xn--e1a.xn--p1ai", "xn--e1a|.xn--p1ai"),
+        ("\N{PILE OF POO}.la", "\N{PILE OF POO}|.la"),
+        ("evil\uff0ecom", "evil|\uff0ecom"),
+        ("10.0.0.1/x", "10|.0.0.1/x"),
+        (
+            "rose from 0.0475 to 1.5 %, gpt-4.1-mini v2.4.1. Then",
+            "rose from 0.0475 to 1.5 %, gpt-4.1-mini v2.4.1. Then",
+        ),
+        ("`driftline alerts show a3c76f6174`", "`driftline alerts show a3c76f6174`"),
+    ],
+)
+def test_bare_addresses_are_broken_and_numbers_are_not(text: str, shown: str) -> None:
+    assert inert(text).replace("\u200b", "|") == shown
 
 
 def test_names_from_the_data_are_inert(web: Target) -> None:
@@ -100,21 +123,63 @@ def test_names_from_the_data_are_inert(web: Target) -> None:
     for text in shown:
         ours = re.sub(r"<http://(grafana|app|runbooks)\.example/[^<>]*>", "", text)
         assert "<" not in ours and ">" not in ours
-        assert not re.search(r"@\w|://|www\.|\]\(", ours)
+        assert not re.search(r"@\w|://|www\.|\]\(|\w[.\u3002][a-z]{2}|10\.0\.0\.1|\\\\{2}", ours)
         assert not re.search(r"&(?!amp;|lt;|gt;)", ours)
     assert body["text"].count("\nWhat: ") == 1, "a line break of the data begins no line"
     assert not re.search(r"<[!@#]", json.dumps(body))
     assert escape("a & b") == "a &amp; b"
 
 
-def test_long_texts_keep_within_what_slack_takes() -> None:
-    document = anomaly(segment="&" * 500, sentence="<" * 9000)
-    body = message(document, "opened", LINKS, PROMISES)
-    assert len(body["blocks"][0]["text"]["text"]) <= 150
-    for block in body["blocks"][1:-1]:
-        assert len(block["text"]["text"]) <= 3000
-        assert not re.search(r"&(?!amp;|lt;|gt;)", block["text"]["text"]), "no escape is cut in half"
-    assert len(body["text"]) < 40_000
+def units(text: str) -> int:
+    """Characters as they are counted where an emoji is two."""
+    return len(text.encode("utf-16-le")) // 2
+
+
+LONG = {
+    "escaped": anomaly(segment="&" * 500, sentence="<" * 9000),
+    "names of four bytes": vast(),
+    "names that grow twelvefold in an address": {**vast(), "segment": "\N{GRINNING FACE}" * 200 + "%&|<>"},
+    "links of an own": {**anomaly(), "links": {f"page {n}": f"https://x.example/{'é|' * 400}" for n in range(30)}},
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+@pytest.mark.parametrize("found", ["opened", "worse", "resolved"])
+def test_long_texts_keep_within_what_slack_takes(name: str, found: Occasion) -> None:
+    """Each limit of Block Kit; beyond one the whole message is refused (invalid_blocks), and nobody is told."""
+    body = message(LONG[name], found, LINKS, PROMISES)
+    head, *sections = body["blocks"]
+    assert head["type"] == "header" and 0 < units(head["text"]["text"]) <= 150
+    assert len(body["blocks"]) <= 50
+    for block in sections:
+        if block["type"] == "context":
+            assert 0 < len(block["elements"]) <= 10
+            texts = [element["text"] for element in block["elements"]]
+            assert "http://app.example/anomalies/" in texts[0], "the anomaly's own page is always there"
+            assert texts[0].count("<") == texts[0].count(">") == texts[0].count("|"), "no address is cut"
+        else:
+            assert set(block) == {"type", "text"}, "no fields, which have limits of their own"
+            texts = [block["text"]["text"]]
+        for text in texts:
+            assert 0 < units(text) <= 3000
+            assert not re.search(r"&(?!amp;|lt;|gt;)", text), "no escape is cut in half"
+    assert units(body["text"]) < 40_000
+
+
+def test_only_an_address_that_is_too_long_is_left_out() -> None:
+    pointers = message(anomaly(), "opened", LINKS, PROMISES)["blocks"][-1]["elements"][0]["text"]
+    assert [name for name in ("anomaly", "dashboard", "runbook") if f"|{name}>" in pointers] == [
+        "anomaly", "dashboard", "runbook"
+    ]  # fmt: skip
+    body = message(vast(), "opened", LINKS, PROMISES)
+    pointers = body["blocks"][-1]["elements"][0]["text"]
+    assert "|anomaly>" in pointers and "|runbook>" in pointers and "|dashboard>" not in pointers
+    assert "grafana.example" not in body["text"]
+
+
+def test_a_cut_text_is_as_long_as_it_may_be() -> None:
+    body = message(anomaly("\N{GRINNING FACE}" * 200), "opened", LINKS, PROMISES)
+    assert 140 < units(body["blocks"][0]["text"]["text"]) <= 150
 
 
 @pytest.mark.parametrize("status", [403, 404, 410, 429, 500, 503])

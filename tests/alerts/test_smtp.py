@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import email
+import email.policy
 import re
 import ssl
 import subprocess
@@ -16,12 +18,13 @@ from aiosmtpd.smtp import AuthResult, Envelope
 
 from alerts.rendering import Links, Promises
 from alerts.sinks import Delivery, Outcome, Refused, Retry, Sent
+from alerts.sinks.people import Occasion, title
 from alerts.sinks.smtp import SmtpSink, SmtpTarget, compose
 from monitor.demo.broker import free_port
 from monitor.store import outbox
 from monitor.store.engine import Store
 from tests.alerts.mail import MailServer
-from tests.alerts.parts import MINUTE, NOW, Clock, anomaly, dispatcher, tell
+from tests.alerts.parts import MINUTE, NOW, Clock, anomaly, dispatcher, tell, vast
 
 ANN, BOB, EVE = "ann@example.com", "bob@example.com", "eve@example.com"
 LINKS = Links("http://grafana.example", "http://app.example", "http://runbooks.example")
@@ -68,7 +71,7 @@ def test_a_mail_says_what_a_reader_asks_for(post: MailServer) -> None:
 
 
 def test_names_from_the_data_are_inert(post: MailServer) -> None:
-    hostile = '<script>alert(1)</script> http://evil.example "\r\nBcc: eve@example.com\r\n\r\n&'
+    hostile = '<script>alert(1)</script> http://evil.example evil.com/login "\r\nBcc: eve@example.com\r\n\r\n&'
     send(post, segment=hostile, sentence=f"{hostile} changed.")
     (mail,) = post.mails
     assert mail.recipients == [ANN]
@@ -79,6 +82,9 @@ def test_names_from_the_data_are_inert(post: MailServer) -> None:
     assert "<script" not in mail.part("html")
     assert "&lt;script&gt;" in mail.part("html")
     assert "://evil" not in mail.part("html") + mail.part("plain"), "nor is it made a link"
+    ours = r"http://(grafana|app|runbooks)\.example\S*"
+    assert "evil.com" not in re.sub(ours, "", mail.part("html") + mail.part("plain")), "even where it would be a guess"
+    assert "evil\u200b.com/login" in mail.part("plain")
 
 
 def test_an_anomaly_is_one_thread_and_a_revision_is_no_mail(store: Store, clock: Clock, post: MailServer) -> None:
@@ -120,6 +126,21 @@ def test_a_long_story_keeps_within_the_lines_of_smtp() -> None:
     mail = compose(Delivery(document["id"], "anomaly", document, created_us=NOW), "opened", target(25))
     assert all(len(line) <= 998 for line in mail.split(b"\r\n"))
     assert len(mail) < 100_000
+
+
+@pytest.mark.parametrize("found", ["opened", "worse", "resolved"])
+def test_the_longest_names_keep_within_the_lines_of_smtp(found: Occasion) -> None:
+    document = vast()
+    people = tuple(f"{number}-{'a' * 50}@example.com" for number in range(100))
+    whole = target(25, *people)
+    mail = compose(Delivery(document["id"], "anomaly", document, created_us=NOW), found, whole)
+    assert all(len(line) <= 998 for line in mail.split(b"\r\n"))
+    assert len(mail) < 200_000
+    read = email.message_from_bytes(mail, policy=email.policy.default)
+    subject = str(read["Subject"])
+    assert subject == title(document, found), "whole, however it had to be folded"
+    assert len(subject) <= 150
+    assert len(read["To"].addresses) == 100
 
 
 # -- replies ------------------------------------------------------------------------------------------------

@@ -6,12 +6,12 @@ from email.utils import formatdate
 
 import pytest
 
-from alerts.rendering import Links
+from alerts.rendering import Links, Promises
 from alerts.sinks import Delivery, Outcome, Refused, Retry, Sent
-from alerts.sinks.webhook import WebhookSink, WebhookTarget, verify
+from alerts.sinks.webhook import WebhookSink, WebhookTarget, encode, verify
 from monitor.store import outbox
 from monitor.store.engine import Store
-from tests.alerts.parts import MINUTE, NOW, Answer, Clock, Target, anomaly, dispatcher, tell
+from tests.alerts.parts import MINUTE, NOW, Answer, Clock, Target, anomaly, dispatcher, tell, vast
 
 SECRET = "of both sides"
 
@@ -134,3 +134,12 @@ def test_a_bad_day_loses_nothing_and_repeats_can_be_told(store: Store, clock: Cl
     with store.read() as conn:
         assert [(d.state, d.rows) for d in outbox.depths(conn)] == [("sent", 6)]
     assert set(stored) == {f"{document['id']}:1" for document in documents}
+
+
+def test_the_longest_document_is_a_body_of_less_than_a_megabyte() -> None:
+    """nginx, the commonest thing in front of a receiver, answers 413 to more than that."""
+    document = vast()
+    body = encode(
+        Delivery(document["id"], "anomaly", document), Links("http://g.example", "http://a.example"), Promises()
+    )
+    assert len(body) < 1_000_000
