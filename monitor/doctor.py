@@ -64,13 +64,23 @@ def _try(name: str, check: Callable[[], str]) -> Finding:
 
 
 def _kafka(config: Config) -> str:
+    kafka = config.kafka
+    read = [*kafka.topics, *([kafka.labels_topic] if kafka.labels_topic else [])]
+    found = _partitions(config, read)
+    absent = [t for t in read if not found[t]]
+    if absent:
+        raise Unwell(f"no topic {', '.join(absent)}", "create it, or correct kafka.topics and kafka.labels_topic")
+    return ", ".join(f"{t}: {found[t]} partitions" for t in read)
+
+
+def _partitions(config: Config, topics: list[str]) -> dict[str, int]:
+    """How many partitions each topic has; 0 where there is none. Raises Unwell."""
     from kafka.admin import KafkaAdminClient
     from kafka.errors import KafkaError
 
     from monitor.ingest.kafka_source import connection
 
     kafka = config.kafka
-    read = [*kafka.topics, *([kafka.labels_topic] if kafka.labels_topic else [])]
     _reach(kafka.bootstrap)  # first, since a client that reaches nobody takes long to say so
     try:
         admin: Any = KafkaAdminClient(**connection(kafka), request_timeout_ms=int(TIMEOUT * 1000))
@@ -80,15 +90,12 @@ def _kafka(config: Config) -> str:
             "check kafka.security_protocol, the credentials and kafka.ca_file",
         ) from None
     try:
-        found = {topic["name"]: topic for topic in admin.describe_topics(read)}
+        found = {topic["name"]: topic for topic in admin.describe_topics(topics)}
     except KafkaError as error:
         raise Unwell(f"topics cannot be described: {error}", "the user needs DESCRIBE on the topics") from None
     finally:
         admin.close()
-    absent = [t for t in read if not found.get(t, {}).get("partitions")]
-    if absent:
-        raise Unwell(f"no topic {', '.join(absent)}", "create it, or correct kafka.topics and kafka.labels_topic")
-    return ", ".join(f"{t}: {len(found[t]['partitions'])} partitions" for t in read)
+    return {topic: len(found.get(topic, {}).get("partitions") or ()) for topic in topics}
 
 
 def _reach(bootstrap: str) -> None:
@@ -166,7 +173,10 @@ def _sink(config: Config, sink: Any) -> str:
     if isinstance(sink, SmtpSink):
         return _mail(sink)
     assert isinstance(sink, KafkaSink)
-    return f"topic {sink.topic} at {config.kafka.bootstrap}; made by the broker, or beforehand where it may not"
+    count = _partitions(config, [sink.topic])[sink.topic]
+    if count:
+        return f"topic {sink.topic}: {count} partition{'' if count == 1 else 's'}"
+    return f"topic {sink.topic} is not there yet; the broker makes it at the first record, or make it where it may not"
 
 
 def _mail(sink: SmtpSink) -> str:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+import typing
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidatorFunctionWrapHandler, field_validator, model_validator
 
 from alerts.runbooks import DOCUMENTED
+from monitor.config.addresses import BaseAddress, Topic, WebAddress
 from monitor.config.section import SECRET, Section, written
 from monitor.config.units import Duration
 
+MOST_SINK_NAME: Final = 60  # characters: what the outbox keeps
 _ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9.-]+")
 
 
@@ -26,14 +29,27 @@ def _severities(*, or_none: bool = False) -> Any:
 
 class AlertmanagerSink(Section):
     kind: Literal["alertmanager"] = Field(description="Which kind of sink this is.")
-    urls: tuple[str, ...] = Field(min_length=1, description="Every peer of the cluster.")
-    resend_every: Duration = Field(written("1m"), description="Re-send firing alerts this often.")
+    urls: tuple[BaseAddress, ...] = Field(min_length=1, description="Every peer of the cluster.")
+    resend_every: Duration = Field(
+        written("1m"), description="Re-send firing alerts this often, 1s at least; each ends ten times that later."
+    )
     severities: Severities = _severities()
+
+    @field_validator("resend_every", mode="wrap")
+    @classmethod
+    def _some_time(cls, value: Any, read: ValidatorFunctionWrapHandler) -> int:
+        us = int(read(value))
+        if us < 1_000_000:
+            raise ValueError(
+                f"expected 1s or more, got {value!r}: an alert ends ten times that after it was sent; write for "
+                "example 1m"
+            )
+        return us
 
 
 class GrafanaSink(Section):
     kind: Literal["grafana"] = Field(description="Which kind of sink this is.")
-    url: str = Field(description="Address of Grafana.")
+    url: BaseAddress = Field(description="Address of Grafana.")
     token: str | None = Field(
         None,
         description="Service account token; better as ${NAME} or a *_FILE variable.",
@@ -46,7 +62,7 @@ class GrafanaSink(Section):
 
 class WebhookSink(Section):
     kind: Literal["webhook"] = Field(description="Which kind of sink this is.")
-    url: str = Field(description="Where to POST the anomaly.")
+    url: WebAddress = Field(description="Where to POST the anomaly.")
     secret: str | None = Field(
         None, description="Key of the HMAC-SHA256 signature header.", repr=False, json_schema_extra=SECRET
     )
@@ -55,13 +71,13 @@ class WebhookSink(Section):
 
 class KafkaSink(Section):
     kind: Literal["kafka"] = Field(description="Which kind of sink this is.")
-    topic: str = Field("driftline.anomalies", description="Topic for anomalies.")
+    topic: Topic = Field("driftline.anomalies", description="Topic for anomalies.")
     severities: Severities = _severities()
 
 
 class SlackSink(Section):
     kind: Literal["slack"] = Field(description="Which kind of sink this is.")
-    url: str = Field(
+    url: WebAddress = Field(
         description="Address of the incoming webhook; better as ${NAME} or a *_FILE variable.",
         repr=False,
         json_schema_extra=SECRET,
@@ -105,6 +121,12 @@ Sink = Annotated[
 ]
 
 
+SINK_KINDS: Final = tuple(
+    typing.get_args(section.model_fields["kind"].annotation)[0]
+    for section in (AlertmanagerSink, GrafanaSink, WebhookSink, SlackSink, SmtpSink, KafkaSink)
+)
+
+
 class Alerts(Section):
     """Who is told, and how."""
 
@@ -117,8 +139,19 @@ class Alerts(Section):
     )
     send_historic: bool = Field(False, description="Send historic anomalies too.")
     sinks: dict[str, Sink] = Field({}, description="Name: sink.")
-    dashboard_url: str | None = Field(None, description="Address of Grafana for links in alerts.")
-    app_url: str | None = Field(None, description="Address of driftline's own pages for links in alerts.")
-    runbook_url: str | None = Field(
+    dashboard_url: BaseAddress | None = Field(None, description="Address of Grafana for links in alerts.")
+    app_url: BaseAddress | None = Field(None, description="Address of driftline's own pages for links in alerts.")
+    runbook_url: BaseAddress | None = Field(
         DOCUMENTED, description="Where the pages of docs/runbooks are read, for links in alerts; null for none."
     )
+
+    @field_validator("sinks")
+    @classmethod
+    def _names(cls, value: dict[str, Sink]) -> dict[str, Sink]:
+        for name in value:
+            if not 0 < len(name) <= MOST_SINK_NAME or not name.isprintable():
+                raise ValueError(
+                    f"a sink's name has 1 to {MOST_SINK_NAME} characters that can be printed, got {name[:80]!r}; "
+                    "write for example oncall"
+                )
+        return value

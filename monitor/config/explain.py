@@ -12,6 +12,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from monitor.config import units
+from monitor.config.addresses import Unfit
+from monitor.config.alerts import SINK_KINDS
 from monitor.config.source import Path, Problem, Source, dotted
 from monitor.config.version import is_secret
 
@@ -207,14 +209,24 @@ def _sentence(detail: ErrorDetails, path: Path, owner: type[BaseModel], info: Fi
     if kind == "missing":
         return f"missing; write {path[-1]}: with {_example(info)}"
     if kind == "value_error":
-        return str(context.get("error", detail["msg"])) if not secret else f"got {got}; write {_example(info)}"
+        error = context.get("error", detail["msg"])
+        if secret:
+            return error.unseen if isinstance(error, Unfit) else f"got {got}; write {_example(info)}"
+        return str(error)
     if kind == "literal_error":
         near = difflib.get_close_matches(str(value), [str(v) for v in _literals(info)], n=1, cutoff=0.5)
         guess = f" (did you mean {near[0]}?)" if near else ""
         return f"expected {context.get('expected')}, got {got}{guess}"
     if kind in ("union_tag_not_found", "union_tag_invalid"):
-        expected = context.get("expected_tags", "'alertmanager', 'grafana', 'webhook', 'kafka'")
-        return f"the key `kind` is missing or unknown, got {got}; write kind: one of {expected}"
+        # The sinks are the one union there is.
+        tag = context.get("tag")
+        near = difflib.get_close_matches(str(tag), SINK_KINDS, n=1, cutoff=0.5) if tag is not None else []
+        said = "the key `kind` is missing" if tag is None else f"unknown kind {_got(tag, secret)}"
+        guess = f" (did you mean {near[0]}?)" if near else ""
+        return f"{said}{guess}; write `kind:` and one of {', '.join(SINK_KINDS)}"
+    if kind == "too_short" and isinstance(value, list):
+        least = context.get("min_length", 1)
+        return f"expected a list of at least {least}, got {len(value) or 'an empty one'}; write [first, second]"
     if kind == "string_type" and isinstance(value, int | float):
         if secret:
             return "expected text, got a value that is not shown; write it in quotes"

@@ -12,13 +12,15 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field, field_validator, model_validator
 
-from monitor.config.alerts import Alerts
+from monitor.config.addresses import Topic
+from monitor.config.alerts import Alerts, KafkaSink
 from monitor.config.dashboards import Dashboards
 from monitor.config.inputs import Encoder, Payloads
+from monitor.config.owners import FalseAlarmBudget, Owner, checked_owners
 from monitor.config.report import Report
 from monitor.config.review import Review
 from monitor.config.section import SECRET, Section, written
-from monitor.config.units import Budget, Duration, Size, format_duration, parse_allowance, parse_duration
+from monitor.config.units import Duration, Size, format_duration, parse_allowance, parse_duration
 
 Stakes = Literal["low", "medium", "high"]
 
@@ -27,7 +29,7 @@ class Kafka(Section):
     """Where events come from, and how they are read."""
 
     bootstrap: str = Field("localhost:9092", description="Comma-separated host:port list of brokers.")
-    topics: tuple[str, ...] = Field(("inference",), min_length=1, description="Topics that carry the native events.")
+    topics: tuple[Topic, ...] = Field(("inference",), min_length=1, description="Topics that carry the native events.")
     group: str = Field("driftline", description="Consumer group.")
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="How to talk to the brokers."
@@ -63,17 +65,15 @@ class Kafka(Section):
         written("60s"),
         description="A caught-up partition without records for this long (wall clock) no longer holds windows open.",
     )
-    dead_letter_topic: str = Field(
+    dead_letter_topic: Topic = Field(
         "driftline.dead-letters", description="Topic for dead letters (reason and position)."
     )
     dead_letter_bytes: bool = Field(False, description="Also put the original bytes on the dead-letter topic.")
-    labels_topic: str | None = Field(
-        None, min_length=1, max_length=249, description="Topic that labels of events come from; default: none is read."
+    labels_topic: Topic | None = Field(
+        None, description="Topic that labels of events come from; default: none is read."
     )
-    review_topic: str | None = Field(
+    review_topic: Topic | None = Field(
         None,
-        min_length=1,
-        max_length=249,
         description="Topic that every item drawn for review is told to; default: none.",
     )
     review_predictions: bool = Field(
@@ -247,21 +247,6 @@ class Evaluation(Section):
         return self
 
 
-class FalseAlarmBudget(Section):
-    """How many false alarms are acceptable: expected number per period, over everything together."""
-
-    page: Budget = Field(written("1 per 30d"), description="Pages: segments of high stakes.")
-    ticket: Budget = Field(written("2 per 7d"), description="Tickets: segments of medium stakes.")
-
-
-class Owner(Section):
-    segments: tuple[str, ...] = Field((), description="Segment names, * allowed at the end.")
-    budget: FalseAlarmBudget = FalseAlarmBudget()
-    sinks: tuple[str, ...] | None = Field(
-        None, min_length=1, description="Names of `alerts.sinks` that are told of this owner's anomalies; default: all."
-    )
-
-
 class Retention(Section):
     """How long each kind of data is kept, in event time."""
 
@@ -378,6 +363,22 @@ class Config(Section):
                 raise ValueError(
                     f"owners.{name}.sinks names {', '.join(map(repr, unknown))}, which alerts.sinks does not have; "
                     f"configured there: {configured}"
+                )
+        return self
+
+    @field_validator("owners")
+    @classmethod
+    def _owners(cls, value: dict[str, Owner]) -> dict[str, Owner]:
+        return checked_owners(value)
+
+    @model_validator(mode="after")
+    def _sinks_topics(self) -> Config:
+        read = {*self.kafka.topics, *filter(None, (self.kafka.labels_topic,))}
+        for name, sink in self.alerts.sinks.items():
+            if isinstance(sink, KafkaSink) and sink.topic in read:
+                raise ValueError(
+                    f"alerts.sinks.{name}.topic is {sink.topic!r}, which driftline reads; give anomalies a topic of "
+                    "their own"
                 )
         return self
 

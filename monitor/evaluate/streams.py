@@ -202,11 +202,7 @@ class Ownership:
 
     def owner(self, segment: str) -> str:
         """The first owner whose segments match; ``default`` covers the rest."""
-        for name, owner in self._config.owners.items():
-            for pattern in owner.segments:
-                if segment == pattern or (pattern.endswith("*") and segment.startswith(pattern[:-1])):
-                    return name
-        return DEFAULT_OWNER
+        return next((name for name, owner in self._config.owners.items() if owner.covers(segment)), DEFAULT_OWNER)
 
     def allowance(self, owner: str, severity: str) -> Allowance:
         """Alarms allowed to an owner. Reports wake nobody; they have an allowance of the tickets' size of their own."""

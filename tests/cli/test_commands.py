@@ -243,11 +243,12 @@ def test_doctor_names_what_fails_and_what_to_do(tmp_path: Path) -> None:
         "payloads: {roots: [/nowhere]}\nserve: {port: 0}\n"
         "alerts: {sinks: {hook: {kind: webhook, url: 'http://127.0.0.1:1/x'}, "
         "chat: {kind: slack, url: 'http://127.0.0.1:1/hidden'}, "
-        "mail: {kind: smtp, host: 127.0.0.1, port: 1, sender: a@x.example, recipients: [b@x.example]}}}\n"
+        "mail: {kind: smtp, host: 127.0.0.1, port: 1, sender: a@x.example, recipients: [b@x.example]}, "
+        "events: {kind: kafka}}}\n"
     )
     done = call("doctor", "--config", str(path))
     assert done.exit_code == 1
-    for failing in ("kafka", "store", "payloads /nowhere", "sink hook", "sink chat", "sink mail"):
+    for failing in ("kafka", "store", "payloads /nowhere", "sink hook", "sink chat", "sink mail", "sink events"):
         assert f"failed {failing}: " in done.output, done.output
     assert "ok     encoder: " in done.output
     assert "kafka.bootstrap" in done.output
@@ -259,8 +260,10 @@ def test_doctor_on_a_healthy_setup(broker_bootstrap: str, tmp_path: Path) -> Non
     from tests.service.process import events, produce, write_config
 
     produce(broker_bootstrap, "doctor", events(1))
-    config = write_config(tmp_path, broker_bootstrap, topic="doctor")
+    sinks = "alerts: {sinks: {new: {kind: kafka, topic: doctor-s.anomalies}}}\n"
+    config = write_config(tmp_path, broker_bootstrap, topic="doctor", more=sinks)
     open_store(f"sqlite:///{tmp_path}/driftline.db").close()
     done = call("doctor", "--config", str(config))
     assert done.exit_code == 0, done.output
     assert "doctor: 2 partitions" in done.output
+    assert "ok     sink new: topic doctor-s.anomalies is not there yet" in done.output

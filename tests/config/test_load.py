@@ -54,8 +54,85 @@ def test_the_example_loads() -> None:
         ("segments:\n  rules:\n    - route: y\n", "x.yaml:3: segments.rules[0].name: missing; write name:"),
         (
             "alerts:\n  sinks:\n    a: {kind: wbhook}\n",
-            "x.yaml:3: alerts.sinks.a: the key `kind` is missing or unknown",
+            "x.yaml:3: alerts.sinks.a: unknown kind 'wbhook' (did you mean webhook?); write `kind:` and one of",
         ),
+        (
+            "alerts:\n  sinks:\n    a: {url: http://x}\n",
+            "sinks.a: the key `kind` is missing; write `kind:` and one of alertmanager, grafana, webhook, slack, smtp,",
+        ),
+        (
+            "alerts: {sinks: {a: {kind: alertmanager, urls: ['http://am:9093', 'am-1:9093']}}}",
+            "urls[1]: expected an address that begins with http:// or https://, got 'am-1:9093'; write http://am-1:909",
+        ),
+        (
+            "alerts: {sinks: {a: {kind: alertmanager, urls: []}}}",
+            "alerts.sinks.a.urls: expected a list of at least 1, got an empty one; write [first, second]",
+        ),
+        (
+            "alerts: {sinks: {a: {kind: alertmanager, urls: ['http://x'], resend_every: 0s}}}",
+            "alerts.sinks.a.resend_every: expected 1s or more, got '0s': an alert ends ten times that after it was sen",
+        ),
+        (
+            "alerts: {sinks: {a: {kind: webhook, url: ''}}}",
+            "alerts.sinks.a.url: expected an address that begins with http:// or https://, got ''; write for example",
+        ),
+        (
+            "alerts: {sinks: {a: {kind: webhook, url: 'ftp://me:secret@x'}}}",
+            "alerts.sinks.a.url: expected an address that begins with http:// or https://, got 'ftp://…@x'; write for",
+        ),
+        (
+            "alerts: {sinks: {a: {kind: webhook, url: 'http://x:99999/'}}}",
+            "alerts.sinks.a.url: expected an address that begins with http:// or https://, a host, and a port from 1 t",
+        ),
+        (
+            "alerts: {sinks: {a: {kind: grafana, url: 'https:///g'}}}",
+            "alerts.sinks.a.url: expected an address that begins with http:// or https://, a host, and a port",
+        ),
+        (
+            "alerts: {sinks: {a: {kind: slack, url: 'hooks.example/T0/hidden'}}}",
+            "sinks.a.url: expected an address that begins with http:// or https://, got a value that is not shown; wri",
+        ),
+        (
+            "alerts: {sinks: {a: {kind: kafka, topic: 'a b/..'}}}",
+            "alerts.sinks.a.topic: expected the name of a Kafka topic, got 'a b/..'; write 1 to 249 of the letters",
+        ),
+        ("kafka: {topics: [a, ..]}", "kafka.topics[1]: expected the name of a Kafka topic, got '..'; write"),
+        (
+            "kafka: {topics: [a]}\nalerts: {sinks: {k: {kind: kafka, topic: a}}}",
+            "alerts.sinks.k.topic is 'a', which driftline reads; give anomalies a topic of their own",
+        ),
+        (
+            f"alerts: {{sinks: {{'{'k' * 61}': {{kind: kafka}}}}}}",
+            "alerts.sinks: a sink's name has 1 to 60 characters that can be printed, got 'kkk",
+        ),
+        (
+            "alerts: {app_url: 'javascript:alert(1)'}",
+            "alerts.app_url: expected an address that begins with http:// or https://, got 'javascript:alert(1)'; wri",
+        ),
+        (
+            "alerts: {runbook_url: 'x y'}",
+            "alerts.runbook_url: expected an address that begins with http:// or https:// and has no spaces, got 'x y'",
+        ),
+        (
+            "alerts: {dashboard_url: 'https://g.example/?orgId=1'}",
+            "expected an address that paths can be put behind, got 'https://g.example/?orgId=1'; leave out what follow",
+        ),
+        (
+            "dashboards: {url: g}",
+            "dashboards.url: expected an address that begins with http:// or https://, got 'g'; write",
+        ),
+        (
+            "owners:\n  a:\n    segments: ['*x*']\n",
+            "x.yaml:3: owners.a.segments: expected a segment's name, or its beginning and one *, got '*x*'; write for",
+        ),
+        ("owners: {a: {segments: ['']}}", "expected a segment's name, or its beginning and one *, got ''"),
+        (
+            "owners:\n  a: {segments: ['x*']}\n  b: {segments: ['y', 'x*']}\n",
+            "x.yaml:1: owners: b.segments has 'x*', of which nothing is left: a comes first and has all of it; take it",
+        ),
+        ("owners: {a: {segments: ['x*']}, b: {segments: ['xy*']}}", "b.segments has 'xy*', of which nothing is left"),
+        ("owners: {a: {segments: ['*']}, b: {segments: ['xy']}}", "b.segments has 'xy', of which nothing is left"),
+        ('owners: {"a\\nb": {segments: [x]}}', "owners: an owner's name has 1 to 100 characters that can be printed"),
         (
             "alerts:\n  sinks:\n    a:\n      kind: webhook\n      url: http://x\n      sekret: 3\n",
             (
@@ -106,6 +183,31 @@ def test_open_clip_in_one_text_needs_both(short: str) -> None:
     got = short.strip("'")
     expected = f"x.yaml:2: encoder.open_clip: expected MODEL/PRETRAINED, got {got!r}; write the architecture, a slash,"
     assert fault(f"encoder:\n  open_clip: {short}\n").startswith(expected)
+
+
+def test_addresses_topics_and_owners_as_they_may_be() -> None:
+    """What the checks above must not refuse: paths, ports, users, addresses of six, names in any script."""
+    addresses = ["http://am-0:9093", "https://me:pw@am.example/prefix/", "http://[::1]:9093", "http://müller.example"]
+    config = loads(
+        json.dumps(
+            {
+                "kafka": {"topics": ["Events.v2_eu-west"]},
+                "alerts": {
+                    "app_url": "https://d.example/driftline",
+                    "runbook_url": None,
+                    "sinks": {
+                        "a": {"kind": "alertmanager", "urls": addresses, "resend_every": "1s"},
+                        "w": {"kind": "webhook", "url": "https://x.example/hook?key=%20a&b#c"},
+                    },
+                },
+                "owners": {"first": {"segments": ["x/special", "y"]}, "rest": {"segments": ["x*", "z", "z*"]}},
+            }
+        )
+    )
+    sink = config.alerts.sinks["a"]
+    assert isinstance(sink, AlertmanagerSink)
+    assert (list(sink.urls), sink.resend_every) == (addresses, 1_000_000)
+    assert [name for name, owner in config.owners.items() if owner.covers("x/special")] == ["first", "rest"]
 
 
 def test_all_faults_come_at_once_in_the_order_of_the_file() -> None:
@@ -163,6 +265,7 @@ def test_a_faulty_secret_is_not_repeated() -> None:
     text = fault("kafka: {password: [hunter2]}\nprivacy: {hash_key: 123454321}\n")
     assert "hunter2" not in text
     assert "123454321" not in text
+    assert "hidden" not in fault("alerts: {sinks: {a: {kind: slack, url: 'hooks.example/T0/hidden'}}}")
 
 
 @given(st.text(max_size=200))
