@@ -49,6 +49,16 @@ def after(delivery: Delivery) -> dict[str, Any]:
     return {"state": str(document.get("state")), "severity": str(document.get("severity"))}
 
 
+def without_refusals(remote: Mapping[str, Any]) -> dict[str, Any]:
+    """What a sink knows of a delivery, but that readers were refused for good: sent again, they are written to again,
+    and nobody else is told twice."""
+    told = remote.get("told")
+    if not isinstance(told, Mapping):
+        return dict(remote)
+    kept = {name: known for name, known in told.items() if not (isinstance(known, Mapping) and "refused" in known)}
+    return {**remote, "told": kept}
+
+
 def inert(text: str) -> str:
     """Text on one line in which chats and mail programs find no mention and no address to make a link of: neither
     `http://…` nor a bare `name.example/path`. Numbers and versions stay as they are."""

@@ -25,8 +25,8 @@ def user() -> str:
         return "unknown"
 
 
-_by = click.option("--by", default=user, show_default="who runs this", help="Whose name it goes under.")
-_note = click.option("--note", default="", help="Why, or what was done; shown with the anomaly.")
+by_option = click.option("--by", default=user, show_default="who runs this", help="Whose name it goes under.")
+note_option = click.option("--note", default="", help="Why, or what was done; shown with the anomaly.")
 _id = click.argument("anomaly_id", metavar="ID")
 
 
@@ -34,8 +34,8 @@ _id = click.argument("anomaly_id", metavar="ID")
 @config_option
 @_id
 @click.option("--undo", is_flag=True, help="Nobody is at it any more.")
-@_by
-@_note
+@by_option
+@note_option
 def ack(config_path: Path, anomaly_id: str, undo: bool, by: str, note: str) -> None:
     """Say that somebody is at it. The first characters of the id are enough.
 
@@ -51,8 +51,8 @@ def ack(config_path: Path, anomaly_id: str, undo: bool, by: str, note: str) -> N
 @_id
 @click.option("--for", "length", metavar="DURATION", help="How long, as 4h or 2d; at most 30d.")
 @click.option("--undo", is_flag=True, help="End the snooze.")
-@_by
-@_note
+@by_option
+@note_option
 def snooze(config_path: Path, anomaly_id: str, length: str | None, undo: bool, by: str, note: str) -> None:
     """Put an anomaly aside for a while; lists show it last. What Alertmanager repeats is silenced there, not here.
 
@@ -72,8 +72,8 @@ def snooze(config_path: Path, anomaly_id: str, length: str | None, undo: bool, b
 @click.option("--real", "verdict", flag_value="real", help="Something had changed.")
 @click.option("--false", "verdict", flag_value="false", help="Nothing had: a false alarm.")
 @click.option("--undo", "verdict", flag_value="unmark", help="Take the mark back.")
-@_by
-@_note
+@by_option
+@note_option
 def mark(config_path: Path, anomaly_id: str, verdict: Action | None, by: str, note: str) -> None:
     """Say whether an alarm was real. `driftline budget` shows how many were false beside what was promised.
 
@@ -89,8 +89,8 @@ def mark(config_path: Path, anomaly_id: str, verdict: Action | None, by: str, no
 @click.command()
 @config_option
 @_id
-@_by
-@_note
+@by_option
+@note_option
 def accept(config_path: Path, anomaly_id: str, by: str, note: str) -> None:
     """Accept what changed as the new normal.
 
@@ -113,8 +113,8 @@ def accept(config_path: Path, anomaly_id: str, by: str, note: str) -> None:
 @click.option("--segment", default="", help="Only these segments changed; a pattern (`*`).")
 @click.option("--mute", metavar="DURATION", help="Tell nobody of what opens there for so long, as 30m; at most 24h.")
 @click.option("--id", "deploy_id", default="", help="Your own id; announcing it again changes nothing.")
-@_by
-@_note
+@by_option
+@note_option
 def deploy(
     config_path: Path,
     version: str,

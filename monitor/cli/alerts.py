@@ -10,18 +10,22 @@ from typing import TYPE_CHECKING
 
 import click
 
-from monitor.cli.alert_responses import COMMANDS, only, said
+from monitor.cli import alert_deliveries, alert_responses
+from monitor.cli.alert_responses import only, said
 from monitor.cli.options import Failure, config_option, opened_store, read_config
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from alerts.anomaly import Anomaly
+    from monitor.config.model import Config
     from monitor.store.anomalies import AnomalyRow
     from monitor.store.outbox import OutboxRow
 
 
 @click.group()
 def alerts() -> None:
-    """List anomalies, respond to one, announce deploys, or send a test through every sink.
+    """List anomalies, respond to one, announce deploys, see to deliveries, or send a test through every sink.
 
     \b
     Example:
@@ -33,7 +37,7 @@ def alerts() -> None:
     """
 
 
-for _command in COMMANDS:
+for _command in (*alert_responses.COMMANDS, *alert_deliveries.COMMANDS):
     alerts.add_command(_command)
 
 
@@ -56,7 +60,8 @@ def list_(config_path: Path, state: str | None, segment: str | None, limit: int,
     from monitor.times import iso
 
     now_us = time.time_ns() // 1000
-    with opened_store(read_config(config_path)) as store, store.read() as conn:
+    config = read_config(config_path)
+    with opened_store(config) as store, store.read() as conn:
         rows = anomalies.list_anomalies(conn, state=state, segment=segment, limit=limit)
         stuck = outbox.undelivered(conn, limit=limit)
         stands = standing(conn, [row.anomaly_id for row in rows])
@@ -75,6 +80,8 @@ def list_(config_path: Path, state: str | None, segment: str | None, limit: int,
         click.echo("no anomalies")
     for waiting in stuck:
         click.echo(f"{waiting.sink}: {waiting.kind} {waiting.key[:24]} {_delivery(waiting)}")
+    for hint in _hints(config, stuck):
+        click.echo(hint)
 
 
 @alerts.command()
@@ -91,6 +98,7 @@ def show(config_path: Path, anomaly_id: str, as_json: bool) -> None:
     """
     from monitor.alerting import links
     from monitor.store import anomalies, outbox
+    from monitor.store import deliveries as decisions
     from monitor.store.responses import history
     from monitor.times import iso
 
@@ -100,6 +108,7 @@ def show(config_path: Path, anomaly_id: str, as_json: bool) -> None:
         row = only(found, anomaly_id)
         deliveries = outbox.deliveries(conn, row.anomaly_id)
         responses = history(conn, row.anomaly_id)
+        decided = decisions.history(conn, row.anomaly_id)
     if as_json:
         click.echo(json.dumps(row.document, sort_keys=True, ensure_ascii=False))
         return
@@ -108,6 +117,11 @@ def show(config_path: Path, anomaly_id: str, as_json: bool) -> None:
         click.echo(f"  {delivery.sink}: {_delivery(delivery)}")
     if not deliveries:
         click.echo("  told to nobody" + (" (historic)" if row.historic else ""))
+    for decision in decided:
+        note = f": {decision.note}" if decision.note else ""
+        click.echo(f"  {iso(decision.time_us)}  {_DECIDED[decision.action]} {decision.sink} by {decision.who}{note}")
+    for hint in _hints(config, deliveries):
+        click.echo(f"  {hint}")
     if responses:
         click.echo("\nResponses:")
     for one in responses:
@@ -215,4 +229,28 @@ def _delivery(row: OutboxRow) -> str:
         return "delivered" + (f", but re-sending fails: {row.error}" if row.error else "")
     attempts = f"{row.attempts} attempt{'' if row.attempts == 1 else 's'}"
     reason = f": {row.error}" if row.error else ""
+    if row.state == "dismissed":
+        return f"dismissed after {attempts}{reason}"
     return f"refused after {attempts}{reason}" if row.state == "failed" else f"waiting, {attempts}{reason}"
+
+
+_DECIDED = {"resend": "sent again to", "dismiss": "dismissed at", "undo": "put back at"}
+
+
+def _hints(config: Config, rows: Sequence[OutboxRow]) -> list[str]:
+    """What can be done about deliveries that do not get through by themselves."""
+    from monitor.undelivered import is_carried
+
+    gone = sorted({row.sink for row in rows if row.state == "pending" and not is_carried(config, row.sink)})
+    found = [
+        f"no sink {sink} is configured any more, so nothing sends what waits for it: "
+        f"`driftline alerts dismiss --sink {sink}`"
+        for sink in gone
+    ]
+    refused = [row for row in rows if row.state == "failed"]
+    if refused:
+        found.append(
+            "what was refused is sent again with `driftline alerts resend ID` once its target is mended, or put aside "
+            "with `driftline alerts dismiss ID`"
+        )
+    return found

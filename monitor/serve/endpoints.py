@@ -9,6 +9,7 @@ from monitor.serve import models, parameters, queries
 from monitor.serve.access import Caller
 from monitor.serve.anomalies.reading import thumbnail as pixels_of
 from monitor.serve.context import Context
+from monitor.serve.deliveries import DELIVERY_ENDPOINTS
 from monitor.serve.endpoint import Endpoint, NotFound, Picture
 from monitor.serve.letters import LETTER_ENDPOINTS
 from monitor.serve.parameters import BadParameter
@@ -130,6 +131,7 @@ ENDPOINTS = (
         "/api/anomalies/{id}", "viewer", parameters.Nothing, models.Anomaly, "One anomaly, and who was told.", anomaly
     ),
     *LETTER_ENDPOINTS,
+    *DELIVERY_ENDPOINTS,
     Endpoint(
         "/api/status", "viewer", parameters.Nothing, models.Status, "What has been read, stored and found.", status
     ),

@@ -76,7 +76,9 @@ STORE = (
     Series("driftline_watermark_seconds", "gauge", ("topic", "partition"), "Watermark (event time, epoch seconds)."),
     Series("driftline_samples", "gauge", ("state",), "Samples in the store: pending, embedded or missing."),
     Series("driftline_samples_missing", "gauge", ("reason",), "Samples in the store without vectors, and why."),
-    Series("driftline_outbox_rows", "gauge", ("sink", "state"), "Deliveries by state: pending, sent or failed."),
+    Series(
+        "driftline_outbox_rows", "gauge", ("sink", "state"), "Deliveries by state: pending, sent, failed or dismissed."
+    ),
     Series("driftline_outbox_oldest_seconds", "gauge", ("sink",), "Age of the oldest pending delivery; 0 without one."),
     Series("driftline_outbox_attempts", "gauge", ("sink",), "Most attempts of a delivery that is not delivered yet."),
     Series(

@@ -246,6 +246,12 @@ class Retried(Struct, frozen=True):
     asked: int
 
 
+class Decided(Struct, frozen=True):
+    """How many deliveries were changed."""
+
+    decided: int
+
+
 class DeadLetters(Struct, frozen=True):
     """Dead letters, newest first."""
 

@@ -7,14 +7,15 @@ lease: whoever sends must say how it went before the lease ends, else the row is
 therefore at least once, and every sink makes a repeated delivery harmless.
 
 States: ``pending`` (to be sent), ``sent`` (delivered; ``due_us`` is when to send again, or ``NEVER``),
-``failed`` (the target refused the content itself; a newer revision makes it pending again).
+``failed`` (the target refused the content itself; a newer revision makes it pending again), ``dismissed`` (somebody put
+it aside; likewise). What people decide of rows is in `monitor.store.deliveries`.
 Times are wall-clock microseconds, passed in by the caller.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -26,6 +27,7 @@ from monitor.store.tables import outbox
 NEVER: Final = 2**62
 """A ``due_us`` that does not come: the row needs no further delivery."""
 
+UNDELIVERED: Final = ("pending", "failed")
 _KEPT = ("anomaly", "report")  # kinds whose sent rows stay for a while, so that the same is not sent again
 _MAX_ERROR = 500  # characters of an error kept; a whole HTML page of a proxy helps nobody
 
@@ -242,10 +244,35 @@ def sinks_of(conn: Connection, keys: Sequence[str]) -> dict[str, set[str]]:
     return found
 
 
-def undelivered(conn: Connection, *, limit: int = 100) -> list[OutboxRow]:
-    """Rows that are pending or failed, the oldest first."""
-    query = select(outbox).where(outbox.c.state != "sent").order_by(outbox.c.created_us, outbox.c.id).limit(limit)
-    return [_row(found) for found in conn.execute(query).mappings()]
+def undelivered(
+    conn: Connection, *, sink: str | None = None, states: Collection[str] = UNDELIVERED, limit: int = 100
+) -> list[OutboxRow]:
+    """Rows that are pending or failed (or in other ``states``), the oldest first."""
+    query = select(outbox).where(outbox.c.state.in_(sorted(states))).order_by(outbox.c.created_us, outbox.c.id)
+    if sink is not None:
+        query = query.where(outbox.c.sink == sink)
+    return [_row(found) for found in conn.execute(query.limit(limit)).mappings()]
+
+
+def beginning(conn: Connection, key: str, *, sink: str | None = None, limit: int = 100) -> list[OutboxRow]:
+    """Rows in any state whose key begins with ``key``, ordered by key and sink."""
+    query = select(outbox).where(outbox.c.key.startswith(key, autoescape=True)).order_by(outbox.c.key, outbox.c.sink)
+    if sink is not None:
+        query = query.where(outbox.c.sink == sink)
+    found = [_row(found) for found in conn.execute(query.limit(limit)).mappings()]
+    return [row for row in found if row.key.startswith(key)]  # some databases do not tell capitals apart
+
+
+def move(
+    conn: Connection, row: OutboxRow, state: str, *, due_us: int, remote: Mapping[str, Any], anew: bool = False
+) -> bool:
+    """Put a row that nobody sends into another state; ``anew``: as if it had not been tried. False where it has changed
+    since it was read."""
+    values: dict[str, Any] = {"state": state, "due_us": due_us, "remote": encode(remote)}
+    if anew:
+        values |= {"attempts": 0, "error": ""}
+    same = and_(outbox.c.id == row.id, outbox.c.state == row.state, outbox.c.revision == row.revision)
+    return conn.execute(update(outbox).where(same).values(values)).rowcount == 1
 
 
 def prune(conn: Connection, *, before_us: int) -> int:

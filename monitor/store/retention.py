@@ -23,6 +23,7 @@ from monitor.store.rollups import save
 from monitor.store.tables import (
     anomalies,
     dead_letters,
+    delivery_decisions,
     evaluation,
     evidence,
     letter_retries,
@@ -63,6 +64,7 @@ def run(store: Store, keep: Retention) -> dict[str, int]:
     deleted["anomalies"] = _repeat(store, "anomalies", _old(anomalies, anomalies.c.resolved_us))
     deleted["labels"] = _repeat(store, "labels", review.retire)
     _repeat(store, "anomalies", _old(evidence, evidence.c.tick_us))
+    _repeat(store, "anomalies", _old(delivery_decisions, delivery_decisions.c.time_us))
     _repeat(store, "day", _old(watermark_advances, watermark_advances.c.watermark_us))
     return deleted
 

@@ -291,7 +291,7 @@ outbox = Table(
     Column("key", String(300), nullable=False),  # idempotency key; one live row per (sink, key)
     Column("kind", String(20), nullable=False),  # anomaly | deploy | dead_letter | review_item | report
     Column("payload", Text, nullable=False),
-    Column("state", String(10), nullable=False),  # pending | sent | failed
+    Column("state", String(10), nullable=False),  # pending | sent | failed | dismissed
     Column("attempts", Integer, nullable=False),
     Column("due_us", BigInteger, nullable=False),  # wall clock
     Column("lease_until_us", BigInteger, nullable=False),
@@ -301,6 +301,20 @@ outbox = Table(
     Column("remote", Text, nullable=False),  # JSON: what the target answered and is needed later (annotation ids)
     Index(None, "state", "due_us"),
     Index(None, "sink", "key", unique=True),
+)
+
+delivery_decisions = Table(
+    "delivery_decisions",  # append-only: who had what sent again or put aside
+    metadata,
+    Column("id", AutoId, primary_key=True, autoincrement=True),
+    Column("time_us", BigInteger, nullable=False),  # wall clock
+    Column("who", String(100), nullable=False),
+    Column("action", String(10), nullable=False),  # resend | dismiss | undo
+    Column("sink", String(60), nullable=False),
+    Column("key", String(300), nullable=False),
+    Column("detail", Text, nullable=False),  # JSON (versioned): note, redacted; the state before, and its error
+    Index(None, "key"),
+    Index(None, "time_us"),
 )
 
 tokens = Table(

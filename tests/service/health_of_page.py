@@ -61,6 +61,7 @@ def fill_health(store: Store) -> str:
         for sink in ("oncall", "mail"):
             for key in ("a" * 24, document["id"]):
                 enqueue(connection, sink=sink, key=key, kind="anomaly", payload={}, created_us=OPENED, due_us=OPENED)
+        enqueue(connection, sink="old-chat", key="b" * 24, kind="anomaly", payload={}, created_us=OPENED, due_us=OPENED)
         told = claim_due(connection, sink="oncall", now_us=NOW_US, lease_us=lambda n: HOUR)
         mark_sent(connection, [(row, {}, None) for row in told])
         first, second = claim_due(connection, sink="mail", now_us=NOW_US, lease_us=lambda n: HOUR)

@@ -13,7 +13,7 @@ from sqlalchemy import delete
 from monitor.config.model import Config
 from monitor.ingest.dead_letters import REASONS
 from monitor.serve.health.page import ago
-from monitor.store import retries, tokens
+from monitor.store import deliveries, outbox, retries, tokens
 from monitor.store.engine import Store, open_store
 from monitor.store.tables import letter_retries
 from monitor.supervise import PartState
@@ -67,6 +67,9 @@ def test_it_says_how_driftline_is_doing(asked: Client) -> None:
         "oncall 2 0 0",
         "mail 0 1 oldest given",
         "550 no such mailbox",
+        "old-chat no longer configured 0 1",
+        "waiting 0 never: no such sink",
+        "refused 550 no such mailbox 1 not again",
         "No Alertmanager is configured",
     ):
         assert expected in page, expected
@@ -175,6 +178,51 @@ def test_reading_again_is_asked_for_once_and_only_by_the_page(tmp_path: Path) ->
     assert [again["who"] for again in found["retries"]] == ["Ada"]
     elsewhere = client(store, config=lambda: Config.model_validate({"kafka": {"topics": ["other"]}}))
     assert elsewhere.get("/health").status_code == 200
+    store.close()
+
+
+def test_deliveries_are_decided_of_by_reviewers_and_only_by_the_page(tmp_path: Path) -> None:
+    store = open_store(f"sqlite:///{tmp_path / 'd.db'}")
+    known = fill_health(store)
+    assert "data-action" not in client(store, config=lambda: CONFIG).get("/health").text, "without a session"
+    browser = Browser(store, config=CONFIG)
+    browser.log_in("Ada")
+    page = browser.send("GET", "/health").text
+    buttons = re.findall(r'data-action="(\w+)" data-id="(\w+)" data-sink="([\w-]+)"', page)
+    assert {(action, sink) for action, _, sink in buttons} == {
+        ("resend", "mail"), ("dismiss", "mail"), ("dismiss", "old-chat")
+    }, "nothing that waits at a sink that is configured"  # fmt: skip
+    refused = next(key for action, key, _ in buttons if action == "resend")
+    at_mail = {"id": refused, "sink": "mail"}
+    address = "/api/deliveries/decisions"
+    forged = browser.send(
+        "POST", address, json={"action": "dismiss", **at_mail}, headers={"origin": "http://127.0.0.1:8420"}
+    )
+    assert forged.status_code == 403
+    for body, status in (
+        ({"action": "dismiss", **at_mail}, 200), ({"action": "dismiss", **at_mail}, 400),
+        ({"action": "undo", **at_mail}, 200), ({"action": "resend", **at_mail, "note": "ask a@x.example"}, 200),
+        ({"action": "dismiss", "sink": "old-chat"}, 200), ({"action": "resend", "sink": "old-chat"}, 400),
+        ({"action": "resend"}, 400), ({"action": "forget", **at_mail}, 400), ({"action": "dismiss", "sink": "x"}, 400),
+        ({"action": "dismiss", "id": "zz"}, 400), ({"action": "dismiss", "sink": 5}, 400),
+    ):  # fmt: skip
+        answer = browser.post(address, body)
+        assert answer.status_code == status, (body, answer.text)
+    with store.read() as connection:
+        past = deliveries.history(connection, refused)
+        depths = {(depth.sink, depth.state): depth.rows for depth in outbox.depths(connection)}
+    assert [(one.action, one.who, one.time_us, one.note) for one in past] == [
+        ("dismiss", "Ada", NOW_US, ""), ("undo", "Ada", NOW_US, ""), ("resend", "Ada", NOW_US, "ask [email]")
+    ]  # fmt: skip
+    assert depths == {("mail", "pending"): 2, ("oncall", "sent"): 2, ("old-chat", "dismissed"): 1}
+    assert "old-chat no longer configured 0 0 0 1 dismissed" in shown(browser.send("GET", "/health").text)
+    assert known
+    viewer, reviewer = (tokens.create(store, role, now_us=NOW_US, note=role) for role in ("viewer", "reviewer"))
+    for secret, expected in ((viewer.secret, 403), (reviewer.secret, 200)):
+        body = {"action": "undo", "sink": "old-chat"}
+        assert client(store, config=lambda: CONFIG).request("POST", address, bearer(secret), json=body).status_code == (
+            expected
+        )
     store.close()
 
 

@@ -89,6 +89,24 @@ def test_dead_letters_are_read_again_by_keyboard(stores: dict[str, Store], brows
         assert retries.history(connection, "inference", 0, 6) == []
 
 
+def test_a_refused_delivery_is_decided_of_by_keyboard(stores: dict[str, Store], browser: Browser) -> None:
+    with serving(stores["health"], CONFIG) as served, reviewing(browser, served, waits_for="h1") as page:
+        complaints = listen(page)
+        page.goto(f"{served.url}/health")
+        page.get_by_role("button", name="Dismiss anomaly bbbbbbbbbb at old-chat").focus()
+        page.keyboard.press("Enter")
+        expect(page.locator("#sinks-said")).to_contain_text("Dismissed.")
+        expect(page.locator("#sinks-title")).to_be_focused()
+        page.route("**/decisions", lambda route: route.abort())
+        page.get_by_role("button", name="to mail again").click()
+        expect(page.locator("#sinks-failed")).to_contain_text("Nothing was changed: driftline cannot be reached")
+        page.unroute("**/decisions")
+        page.get_by_role("button", name="to mail again").click()
+        expect(page.locator("#sinks-said")).to_contain_text("To be sent again, within seconds.")
+        expect(page.get_by_role("button", name="to mail again")).to_have_count(0)
+        assert complaints == ["Failed to load resource: net::ERR_FAILED"]
+
+
 def test_they_work_without_a_script(stores: dict[str, Store], browser: Browser) -> None:
     context = browser.new_context(viewport=WIDE, java_script_enabled=False)
     page = context.new_page()

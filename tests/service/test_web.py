@@ -83,6 +83,7 @@ CHANGES: list[tuple[str, Need]] = [
     ("/api/deploys", "reviewer"),
     ("/api/anomalies/{id}/responses", "reviewer"),
     ("/api/dead-letters/retries", "admin"),
+    ("/api/deliveries/decisions", "reviewer"),
     ("/api/references/{id}/decisions", "reviewer"),
 ]
 FORMS = ("/login", "/logout")

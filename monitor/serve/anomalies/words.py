@@ -137,7 +137,9 @@ def delivery(row: OutboxRow, clock: Clock) -> str:
     given = clock.at(row.created_us)
     attempts = "1 attempt" if row.attempts == 1 else f"{row.attempts} attempts"
     if row.state == "failed":
-        return f"refused after {attempts}; not sent again unless the anomaly changes"
+        return f"refused after {attempts}; not sent again unless the anomaly changes or somebody has it sent again"
+    if row.state == "dismissed":
+        return f"given {given} and not told: dismissed after {attempts}"
     if row.state == "sent":
         repeated = "" if row.due_us == NEVER else "; repeated while it is open"
         return f"told, newest state of {given}{repeated}"

@@ -8,6 +8,7 @@ from msgspec import Meta, Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
+from monitor.config.model import Config
 from monitor.ingest.dead_letters import REASONS
 from monitor.serve import parameters, silences
 from monitor.serve.access import Caller
@@ -24,7 +25,9 @@ from monitor.store.letters import LetterRow
 from monitor.store.outbox import NEVER, OutboxRow
 from monitor.store.retries import Retry
 from monitor.times import DAY_US, HOUR_US, MINUTE_US
+from monitor.undelivered import is_carried
 
+DECIDES = frozenset({"open", "reviewer", "admin"})  # who may have deliveries sent again or put aside
 SEES = frozenset({"open", "admin"})  # who may see dead letters one by one, as the API
 MOST_SILENCES = 50
 
@@ -50,6 +53,7 @@ def page(context: Context, request: Request, caller: Caller) -> Response:
         past = retries.history(connection, *wanted) if one is not None and wanted is not None else []
     now_us = int(context.clock() * 1e6)
     may = sees and caller.session is not None
+    decides = caller.role in DECIDES and caller.session is not None
     return framed(
         "health.html",
         context,
@@ -63,7 +67,8 @@ def page(context: Context, request: Request, caller: Caller) -> Response:
         query=query,
         sees=sees,
         may=may,
-        csrf=caller.session.csrf if may and caller.session is not None else "",
+        decides=decides,
+        csrf=caller.session.csrf if decides and caller.session is not None else "",
         letters=[_letter(row, last, clock) for row, last in listed.rows],
         more=listed.more,
         letter=None if one is None else _whole(one, past, clock),
@@ -72,7 +77,7 @@ def page(context: Context, request: Request, caller: Caller) -> Response:
         covered=_covered(found),
         budget=found.budget,
         sinks=found.sinks,
-        undelivered=[_undelivered(row, clock) for row in found.undelivered],
+        undelivered=[_undelivered(row, config, clock) for row in found.undelivered],
         silences=_silences(context, found, clock, now_us),
         percent=lambda share: f"{percent(share)} %",
         ago=lambda us: ago(now_us - us),
@@ -218,15 +223,23 @@ def _covered(found: Health) -> str:
     return f"{percent(s.embedded / (s.embedded + lost))} % of {count_text(s.embedded + lost)}"
 
 
-def _undelivered(row: OutboxRow, clock: Clock) -> dict[str, Any]:
+def _undelivered(row: OutboxRow, config: Config, clock: Clock) -> dict[str, Any]:
+    carried = is_carried(config, row.sink)
     return {
         "sink": row.sink,
         "key": row.key,
         "anomaly": row.kind == "anomaly",
         "kind": row.kind.replace("_", " "),
-        "state": row.state,
+        "state": {"failed": "refused", "pending": "waiting"}[row.state],
+        "bad": row.state == "failed" or not carried,
         "attempts": row.attempts,
-        "next": "not again" if row.due_us == NEVER else clock.short(row.due_us),
+        "next": "never: no such sink"
+        if not carried
+        else "not again"
+        if row.due_us == NEVER
+        else clock.short(row.due_us),
+        "resend": row.state == "failed" and carried,
+        "dismiss": row.state == "failed" or not carried,
         "error": row.error,
     }
 

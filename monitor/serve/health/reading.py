@@ -19,6 +19,7 @@ from monitor.store.retries import Retry
 from monitor.store.tables import outbox as outbox_table
 from monitor.store.tables import samples
 from monitor.times import DAY_US
+from monitor.undelivered import is_carried
 
 PER_PAGE = 50  # dead letters
 MOST_UNDELIVERED = 20
@@ -51,7 +52,8 @@ class Samples:
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """Rows of one sink. ``newest_us``: when the newest state that was delivered had been given to it (wall clock)."""
+    """Rows of one sink. ``newest_us``: when the newest state that was delivered had been given to it (wall clock);
+    ``carried``: whether the configuration has the sink, so that what waits is sent."""
 
     sink: str
     pending: int
@@ -59,6 +61,8 @@ class Delivered:
     sent: int
     newest_us: int | None
     oldest_pending_us: int | None
+    dismissed: int
+    carried: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +98,7 @@ def read(connection: Connection, config: Config) -> Health:
         reasons=retries.open_by_reason(connection),
         samples=_samples(connection, evaluated),
         budget=_budget(connection, config, evaluated),
-        sinks=_sinks(connection, list(config.alerts.sinks)),
+        sinks=_sinks(connection, config),
         undelivered=outbox.undelivered(connection, limit=MOST_UNDELIVERED),
         open_anomalies=list_ids(connection, state="open"),
     )
@@ -151,13 +155,13 @@ def _budget(connection: Connection, config: Config, until_us: int | None) -> lis
     return found
 
 
-def _sinks(connection: Connection, configured: list[str]) -> list[Delivered]:
+def _sinks(connection: Connection, config: Config) -> list[Delivered]:
     """Every configured sink, and those that rows are left of."""
     t = outbox_table.c
     query = select(t.sink, t.state, func.count(), func.min(t.created_us), func.max(t.created_us)).group_by(
         t.sink, t.state
     )
-    by_sink: dict[str, dict[str, tuple[int, int, int]]] = {name: {} for name in configured}
+    by_sink: dict[str, dict[str, tuple[int, int, int]]] = {name: {} for name in config.alerts.sinks}
     for sink, state, count, oldest, newest in connection.execute(query):
         by_sink.setdefault(sink, {})[state] = (count, oldest, newest)
     nothing = (0, None, None)
@@ -165,5 +169,7 @@ def _sinks(connection: Connection, configured: list[str]) -> list[Delivered]:
     for name in sorted(by_sink):
         of: dict[str, tuple[int, int | None, int | None]] = dict(by_sink[name])
         pending, sent = of.get("pending", nothing), of.get("sent", nothing)
-        found.append(Delivered(name, pending[0], of.get("failed", nothing)[0], sent[0], sent[2], pending[1]))
+        failed, dismissed = (of.get(state, nothing)[0] for state in ("failed", "dismissed"))
+        carried = is_carried(config, name)
+        found.append(Delivered(name, pending[0], failed, sent[0], sent[2], pending[1], dismissed, carried))
     return found
