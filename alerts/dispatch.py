@@ -26,6 +26,7 @@ FIRST_DELAY_US: Final = 1_000_000
 LONGEST_DELAY_US: Final = 300_000_000  # after 9 failures a target is tried every 2.5 to 5 minutes
 KEEP_US: Final = 90 * 86_400_000_000  # delivered rows are kept for `driftline alerts show`
 _PRUNE_EVERY_US: Final = 3_600_000_000
+_LONGEST_WAIT_S: Final = 30.0  # between attempts to reach a store that is away or full
 
 log = structlog.get_logger("alerts")
 
@@ -190,12 +191,16 @@ class _Worker:
         self._thread.start()
 
     def _run(self) -> None:
+        wait_s = self._poll_s
         while not self.stop.is_set():
             try:
                 busy = self._dispatcher.step_sink(self._name, self.sink) > 0
             except Exception as error:  # the store is away: the claims of this batch end with their lease
-                log.warning("outbox not reached", sink=self._name, error=str(error))
-                busy = False
+                log.warning("outbox not reached", sink=self._name, error=str(error), retry_seconds=wait_s)
+                self.stop.wait(wait_s)
+                wait_s = min(_LONGEST_WAIT_S, 2 * wait_s)
+                continue
+            wait_s = self._poll_s
             if not busy:
                 self.stop.wait(self._poll_s)
 

@@ -92,7 +92,7 @@ def report(
     from monitor.evaluate.changes import PeriodError
     from monitor.report import rendering
     from monitor.report.period import last_week
-    from monitor.times import HOUR_US
+    from monitor.times import HOUR_US, iso
 
     wanted = [name.strip() for name in formats.split(",") if name.strip()]
     if not wanted or set(wanted) - set(rendering.FORMATS):
@@ -137,7 +137,12 @@ def report(
     if out is None:
         click.echo(pages[wanted[0]], nl=False)
         return
-    for path in rendering.written(pages, begin, end, config.timezone, out):
+    try:
+        paths = rendering.written(pages, begin, end, config.timezone, out)
+    except OSError as error:
+        kept = f"; it is issued, and --as-of {iso(time.time_ns() // 1000)} writes it again" if issue else ""
+        raise Failure(f"cannot write into {out}: {error.strerror or error}{kept}") from None
+    for path in paths:
         click.echo(f"wrote {path}")
 
 

@@ -26,6 +26,7 @@ from monitor.times import iso
 NAME = "report-schedule"
 FORMAT = 1
 POLL_SECONDS = 30.0
+LONGEST_SECONDS = 480.0  # between attempts while the store takes none: a report that is read in vain is much work
 PATIENCE_US = 6 * 3_600_000_000  # how long the end of the week is waited for, wall clock; then it is told as it is
 
 log = structlog.stdlib.get_logger("driftline.report")
@@ -49,11 +50,16 @@ class ReportSchedule:
         self._waits: tuple[int, int] | None = None  # what is due, and since when this process has waited for its end
 
     def run(self, stop: threading.Event) -> None:
+        wait = POLL_SECONDS
         while not stop.is_set():
             try:
                 self.step()
             except StoreUnavailable as error:
-                log.warning("the report waits for the store", error=str(error))
+                log.warning("the report waits for the store", error=str(error), retry_seconds=wait)
+                stop.wait(wait)
+                wait = min(LONGEST_SECONDS, 2 * wait)
+                continue
+            wait = POLL_SECONDS
             stop.wait(POLL_SECONDS)
 
     def reload(self, config: Config) -> None:

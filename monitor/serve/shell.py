@@ -177,6 +177,7 @@ def framed(
             (view.at(address) if takes and view is not None and not view.empty else address, text, address == path)
             for address, text, takes in PAGES
         ],
+        full=context.store.full,
         view=view,
         offered=offered or [],
         spans=[(key, text) for key, (text, _) in SPANS.items()],
