@@ -225,7 +225,7 @@ def _list(config: Config) -> None:
     from monitor.times import iso
 
     with opened_store(config) as store, store.read() as connection:
-        found = reports.list_issues(connection)
+        found = reports.list_issues(connection, limit=None)
     for one in found:
         who = f" by {one.who}" if one.who else ""
         click.echo(f"{iso(one.from_us)} to {iso(one.to_us)}  revision {one.revision}, issued {iso(one.issued_us)}{who}")

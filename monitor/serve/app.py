@@ -145,7 +145,7 @@ def _browsed(access: Access, answer: Answer) -> Callable[[Request], Response]:
                 raise
             return pages.to_login(request)
 
-    return lambda request: for_people(request, _answered(request, lambda: found(request)))
+    return lambda request: _answered(request, lambda: found(request))
 
 
 def _reading(context: Context, access: Access, endpoint: Endpoint) -> Callable[[Request], Response]:
@@ -180,15 +180,16 @@ def _answered(request: Request, answer: Callable[[], Response]) -> Response:
     try:
         return answer()
     except Refused as error:
-        return refusal(request, error)
+        found = refusal(request, error)
     except parameters.BadParameter as error:
-        return problem(400, str(error), error.name)
+        found = problem(400, str(error), error.name)
     except NotFound as error:
-        return problem(404, str(error))
+        found = problem(404, str(error))
     except Declined as error:
-        return problem(404 if error.why == "unknown" else 409, str(error), why=error.why)
+        found = problem(404 if error.why == "unknown" else 409, str(error), why=error.why)
     except StoreUnavailable as error:
-        return unavailable(error)
+        found = unavailable(error)
+    return for_people(request, found)
 
 
 def _response(found: msgspec.Struct | Picture) -> Response:

@@ -22,21 +22,26 @@ _TITLES = {
 
 
 def for_people(request: Request, answer: Response) -> Response:
-    """``answer``; a problem as a page where a browser asked, which reads nothing from the store.
+    """A problem, as a page where a browser asked for one, which reads nothing from the store.
 
     What may pass by itself is asked for again after a while, so that a screen on a wall comes back.
     """
-    if answer.status_code not in _TITLES or "text/html" not in request.headers.get("accept", ""):
-        return answer
-    if not answer.headers.get("content-type", "").startswith("application/json"):
+    browsed = "text/html" in request.headers.get("accept", "") and not request.url.path.startswith("/api/")
+    if not browsed or answer.status_code not in _TITLES:
         return answer
     found = msgspec.json.decode(bytes(answer.body), type=Problem)
     html: str = template("failed.html").render(
         site=[(address, text, False) for address, text, _ in PAGES],
         title=_TITLES[answer.status_code],
-        told=f"{found.error[:1].upper()}{found.error[1:]}.",
+        told=_sentence(found),
         again=AGAIN_S if answer.status_code == 503 else None,
-        here=request.url.path,
+        here=request.url.path if answer.status_code == 400 else None,
     )
     headers = {**PAGE_HEADERS, **({"retry-after": str(AGAIN_S)} if answer.status_code == 503 else {})}
     return HTMLResponse(html, status_code=answer.status_code, headers=headers)
+
+
+def _sentence(found: Problem) -> str:
+    """What was wrong, with the parameter at fault unless the words name it."""
+    named = found.parameter is None or found.parameter in found.error
+    return f"{found.error[:1].upper()}{found.error[1:]}." if named else f"{found.parameter}: {found.error}."

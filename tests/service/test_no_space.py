@@ -60,7 +60,7 @@ class Person:
 def recorded(store: Store, person: Person) -> tuple[int, ...]:
     """How much there is of everything that `CHANGES` adds to."""
     with store.read() as connection:
-        letter = connection.exec_driver_sql("SELECT topic, partition, \"offset\" FROM dead_letters").one()
+        letter = connection.exec_driver_sql('SELECT topic, partition, "offset" FROM dead_letters').one()
         return (
             len(history(connection, person.anomaly)),
             len(deploys.list_deploys(connection)),

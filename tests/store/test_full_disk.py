@@ -166,4 +166,3 @@ def test_a_sink_asks_a_full_store_ever_less_often() -> None:
         worker._run()
     assert waits == [1, 2, 4, 8, 16, _LONGEST_WAIT_S, _LONGEST_WAIT_S, _LONGEST_WAIT_S]
     assert len(logs) == len(waits)
-
