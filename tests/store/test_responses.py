@@ -60,6 +60,14 @@ def test_what_was_said_last_stands(store: Store) -> None:
         ]  # fmt: skip
 
 
+def test_a_snooze_holds_from_when_it_was_said_to_its_end_by_the_clock(store: Store) -> None:
+    with store.write() as connection:
+        found, _ = respond(connection, OPEN["id"], "snooze", "ann", NOW_US, until_us=NOW_US + 4 * HOUR_US)
+    assert [found.snoozed_at(NOW_US + hours * HOUR_US) for hours in (-24, -1, 0, 3, 4, 21 * 24)] == [
+        False, False, True, True, False, False
+    ]  # fmt: skip
+
+
 def test_the_same_said_twice_is_said_once(store: Store) -> None:
     one = OPEN["id"]
     with store.write() as connection:
