@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from detectors.drift.agreement import AgreementTail
 from detectors.evidence import Effect
 from detectors.summaries.metrics import METRICS
 from monitor.evaluate.calibration import CalibrationEffect
@@ -22,6 +23,13 @@ def sentence(
     if spec.kind == "embedding":
         amount = f"moved {number(effect.value)} standard deviations from the reference"
         return f"{what} in {where} {amount} ({_interval(effect, number)}), since {since}."
+    if isinstance(effect, AgreementTail):
+        grew = f"rose from {percent(effect.baseline)} to {percent(effect.value)} ({_interval(effect, percent)})"
+        side = "less" if effect.side == "below" else "more"
+        return (
+            f"The share of sessions in {where} whose images and texts agree {side} than usual (a cosine {effect.side} "
+            f"{number(effect.threshold)}) {grew}, since {since}; the mean agreement is as it was."
+        )
     if spec.kind == "agreement":
         size, ends = abs(effect.value), sorted((effect.low, effect.high))
         if effect.value < 0:
@@ -44,6 +52,11 @@ def sentence(
         f"{what} in {where} {verb} from {shown(effect.baseline)} to {shown(effect.value)} "
         f"({_interval(effect, shown)}), since {since}."
     )
+
+
+def tail_of(effect: AgreementTail) -> str:
+    """What the effect is the measure of."""
+    return f"{effect.side} a cosine of {number(effect.threshold)}"
 
 
 def _interval(effect: Effect, shown: object) -> str:

@@ -147,6 +147,10 @@ def test_what_a_deploy_covers() -> None:
     ("deploy", "message"),
     [
         (Deploy("d", NOW_US, "ci", ""), "version"),
+        (Deploy("d", NOW_US, "ci", "  "), "version"),
+        (Deploy("d", NOW_US, "ci", "v\r\r# owned"), "one line of printable"),
+        (Deploy("d", NOW_US, "ci", "v", segment="a\u202eb"), "one line of printable"),
+        (Deploy("d", NOW_US, "ci", "v\udcff"), "one line of printable"),
         (Deploy("", NOW_US, "ci", "v"), "an id"),
         (Deploy("d", NOW_US, "ci", "v" * 301), "at most 300"),
         (Deploy("d", NOW_US, "ci", "v", mute_until_us=NOW_US), "mute"),

@@ -15,19 +15,19 @@ from monitor.config.model import Config
 from monitor.evaluate.accounts import decomposed
 from monitor.serve.beside import Beside
 from monitor.serve.context import Context
-from monitor.serve.hours import changes, first_window, in_hours
+from monitor.serve.hours import changes, in_hours
 from monitor.serve.hours import step as step_of
 from monitor.serve.projection import HISTORY_US, KEPT_US, MonthProjector, month_of, projected
 from monitor.serve.shell import View
 from monitor.spending import Ledger, Measure, WhatIf, ledger, what_if
-from monitor.store import listing, reads, references
+from monitor.store import coverage, listing, reads, references
 from monitor.store.engine import Store
 from monitor.times import DAY_US, HOUR_US
 
 MOST_SEGMENTS = 20  # that are told one by one
 TOP_USERS = 10
 MOST_MONTHS = 200  # of segments that are kept
-SIZE = 1_000_000  # characters, about, of what is remembered
+SIZE = 1_000_000  # bytes, about, of the months of 500 segments
 _COST = Selection(frozenset({"cost"}), thinned=False, users=False)
 _NOTHING = Summary().histogram("cost")
 
@@ -93,7 +93,7 @@ def costs(context: Context, view: View, measures: tuple[Measure, ...]) -> Costs:
         changed = changes(connection, hours)
     of = (hours.begin_us, hours.end_us, changed, id(config))
     key = ("cost", *view.kept_as, measures)
-    return context.remembered.value(key, of, lambda: _read(context.store, config, hours, measures), lambda _: SIZE)
+    return context.remembered.value(key, of, lambda: _read(context.store, config, hours, measures))
 
 
 def _read(store: Store, config: Config, view: View, measures: tuple[Measure, ...]) -> Costs:
@@ -251,7 +251,7 @@ class Months:
         """(until when, by segment, and under None of all, the spend of each hour)."""
         with self._store.read() as connection:
             closed = listing.closed_until(connection)
-            first = first_window(connection)
+            first = coverage.first_window(connection)
         if closed is None or first is None:
             return None
         end = closed - closed % HOUR_US

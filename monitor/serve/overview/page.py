@@ -114,9 +114,7 @@ def _rows(
     """(rows of a page of the table as HTML, '' where there are none; which page; how many segments there are)."""
     config = context.config()
     state = (*state_of(connection, view.end_us), view, config)
-    found = context.remembered.value(
-        ("overview", view.kept_as), state, lambda: segments.read(connection, config, view), segments.size
-    )
+    found = context.remembered.value(("overview", view.kept_as), state, lambda: segments.read(connection, config, view))
     total = segments.count(found, query.find)
     number = min(query.page, max(1, -(-total // MOST)))
     html = context.remembered.html(

@@ -72,11 +72,6 @@ def read(connection: Connection, config: Config, view: View) -> Read:
     return Read(rows, traffic)
 
 
-def size(found: Read) -> int:
-    """About how many bytes it takes."""
-    return 2_000 * len(found.rows) + 100 * sum(map(len, found.traffic.values()))
-
-
 class Asked(Protocol):
     """The order and the part of a name that are asked for; empty ones ask for nothing."""
 
