@@ -167,8 +167,6 @@ def _counted(n: int, name: str) -> str:
 def _card(row: AnomalyRow, stands: Standing, now_us: int, clock: Clock) -> dict[str, Any]:
     headline, beyond = words.headline(row)
     facts = row.document.get("facts")
-    since = row.document.get("since")
-    low = since.get("low") if isinstance(since, dict) else None
     return {
         "id": row.anomaly_id,
         "severity": row.severity,
@@ -177,7 +175,6 @@ def _card(row: AnomalyRow, stands: Standing, now_us: int, clock: Clock) -> dict[
         "more": max(0, len(facts) - 1) if isinstance(facts, list) else 0,
         "headline": headline,
         "beyond": beyond,
-        "since": clock.short(low if isinstance(low, int) else row.opened_us),
         "opened": clock.short(row.opened_us),
         "historic": row.historic,
         "stands": words.stands(stands, now_us, clock),
