@@ -92,7 +92,7 @@ def report(
     from monitor.evaluate.changes import PeriodError
     from monitor.report import rendering
     from monitor.report.period import last_week
-    from monitor.times import HOUR_US, iso
+    from monitor.times import HOUR_US
 
     wanted = [name.strip() for name in formats.split(",") if name.strip()]
     if not wanted or set(wanted) - set(rendering.FORMATS):
@@ -140,7 +140,7 @@ def report(
     try:
         paths = rendering.written(pages, begin, end, config.timezone, out)
     except OSError as error:
-        kept = f"; it is issued, and --as-of {iso(time.time_ns() // 1000)} writes it again" if issue else ""
+        kept = "; it is archived, and --as-of with a later time writes it as it is" if issue else ""
         raise Failure(f"cannot write into {out}: {error.strerror or error}{kept}") from None
     for path in paths:
         click.echo(f"wrote {path}")
