@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from sqlalchemy import Connection, and_, bindparam, delete, func, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, case, delete, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from monitor.store.tables import outbox
@@ -273,6 +273,13 @@ def move(
         values |= {"attempts": 0, "error": ""}
     same = and_(outbox.c.id == row.id, outbox.c.state == row.state, outbox.c.revision == row.revision)
     return conn.execute(update(outbox).where(same).values(values)).rowcount == 1
+
+
+def bring_forward(conn: Connection, *, now_us: int, by_us: int) -> int:
+    """Make what is due after ``now_us`` due earlier by ``by_us``, now at the earliest; return how many rows."""
+    later = and_(outbox.c.due_us > now_us, outbox.c.due_us < NEVER)
+    earlier = case((outbox.c.due_us - by_us > now_us, outbox.c.due_us - by_us), else_=now_us)
+    return conn.execute(update(outbox).where(later).values(due_us=earlier)).rowcount
 
 
 def prune(conn: Connection, *, before_us: int) -> int:
