@@ -31,7 +31,7 @@ class GivenDecision(Struct, frozen=True, forbid_unknown_fields=True):
     note: Annotated[str, Meta(max_length=MOST_NOTE, description="Why; redacted as events are.")] = ""
 
 
-def decide(context: Context, request: Request, given: GivenDecision, caller: Caller) -> models.Decided:
+def decide_delivery(context: Context, request: Request, given: GivenDecision, caller: Caller) -> models.Decided:
     if given.id is None and given.sink is None:
         raise BadParameter("id", "give an id, a sink, or both")
     by = Decision((caller.reviewer or caller.role)[:MOST_NAME], int(context.clock() * 1e6), given.note)
@@ -50,7 +50,7 @@ DELIVERY_ENDPOINTS = (
         GivenDecision,
         models.Decided,
         "Have refused deliveries sent again, or put them aside.",
-        decide,
+        decide_delivery,
         method="POST",
     ),
 )

@@ -158,7 +158,9 @@ def test_every_sink_tells_the_same_facts(web: Target, post: MailServer) -> None:
     for sink in sinks:
         sink.send([Delivery(RATE["id"], "anomaly", RATE, created_us=NOW)], NOW)
         sink.close()
-    texts = [json.dumps(request.json, ensure_ascii=False) for request in web.requests] + [post.mails[0].part("plain")]
+    texts = [json.dumps(request.json, ensure_ascii=False) for request in web.requests if request.body] + [
+        post.mails[0].part("plain")
+    ]
     assert len(texts) == len(sinks)
     for text in texts:
         for _, fact in told(RATE, promises(CONFIG)):
