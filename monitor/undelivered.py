@@ -95,7 +95,7 @@ def _chosen(
         rows = [row for row in outbox.undelivered(connection, sink=sink, states=states, limit=MOST) if fits(row)]
         if not rows:
             raise UndeliveredFault(
-                f"nothing of {sink!r} is {what}; `driftline alerts list` shows what did not get through"
+                f"nothing at {sink!r} is {what}; `driftline alerts list` shows what did not get through"
             )
         return rows
     found: dict[int, OutboxRow] = {}

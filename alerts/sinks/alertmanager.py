@@ -164,9 +164,11 @@ class AlertmanagerSink:
                 if result.retry.after_us is not None:
                     has["pause_until_us"] = now_us + min(result.retry.after_us, self._longest_pause_us(has, now_us))
         remote = {"labels": dict(alert["labels"]), "peers": peers}
-        refusals = [result.refused[index] for result in results.values() if index in result.refused]
-        if refusals:
-            return Refused("; ".join(refusals), remote)
+        refused = {url: result.refused[index] for url, result in results.items() if index in result.refused}
+        if refused and not any(has.get("revision") == delivery.revision for has in peers.values()):
+            return Refused("; ".join(refused.values()), remote)
+        # What one peer takes is no fault of the content: it must not end there because another one refuses it.
+        failed |= {url: Retry(why) for url, why in refused.items()}
         for url, has in peers.items():
             if url not in results and has.get("pause_until_us", 0) > now_us:
                 until = rfc3339(has["pause_until_us"])

@@ -291,6 +291,28 @@ def test_a_pause_that_one_peer_asks_for_ends_no_alert_at_the_other(
         assert [(d.state, d.rows) for d in outbox.depths(conn)] == [("sent", 1)]
 
 
+def test_what_one_peer_refuses_does_not_end_at_the_other_that_took_it(
+    sqlite_store: Store, clock: Clock, web: Target
+) -> None:
+    """As a proxy before one of them may, or one of another version while they are updated."""
+    web.answer = lambda request: Answer(400, b'"too long"') if "/two/" in request.path else Answer()
+    work = dispatcher(sqlite_store, clock, {"oncall": sink(f"{web.url}/one", f"{web.url}/two")})
+    tell(sqlite_store, clock, "oncall", anomaly())
+    for _ in range(40):
+        work.step()
+        heard = [request.json[0] for request in web.requests if "/one/" in request.path]
+        assert heard[-1]["endsAt"] >= rfc3339(clock() + 8 * MINUTE), "it would end there"
+        clock.tick(MINUTE // 2)
+    with sqlite_store.read() as conn:
+        (row,) = outbox.deliveries(conn, anomaly()["id"])
+    assert (row.state, row.error) == ("pending", f"{web.url}/two: too long")
+    web.answer = lambda request: Answer(400, b'"too long"')
+    tell(sqlite_store, clock, "oncall", anomaly(state="resolved"))
+    work.step()
+    with sqlite_store.read() as conn:
+        assert [(d.state, d.rows) for d in outbox.depths(conn)] == [("failed", 1)], "all of them refuse it"
+
+
 def test_a_pause_asked_for_by_the_only_peer_is_kept_while_it_can_be(
     sqlite_store: Store, clock: Clock, web: Target
 ) -> None:

@@ -80,7 +80,7 @@ def test_what_a_mended_target_had_refused_is_sent_again_and_clears_the_alert(
     work.step()
     assert states(store) == {("chat", "sent"): 2}
     assert len(web.requests) == 2
-    with pytest.raises(UndeliveredFault, match="nothing of 'chat' is refused"):
+    with pytest.raises(UndeliveredFault, match="nothing at 'chat' is refused"):
         resend(store, CONFIG, [], "chat", ANN)
 
 
@@ -117,7 +117,7 @@ def test_what_is_left_for_a_sink_that_is_gone_can_be_dismissed_and_what_waits_el
     tell(store, clock, "mail", anomaly("other"))
     with pytest.raises(UndeliveredFault, match=r"is refused, or left .*: it is waiting at mail; what waits is sent"):
         dismiss(store, CONFIG, [anomaly("other")["id"]], None, ANN)
-    with pytest.raises(UndeliveredFault, match="nothing of 'mail' is refused"):
+    with pytest.raises(UndeliveredFault, match="nothing at 'mail' is refused, or left for a sink that is gone"):
         dismiss(store, CONFIG, [], "mail", ANN)
     assert [row.sink for row in dismiss(store, CONFIG, [], "gone", ANN)] == ["gone"]
     assert states(store) == {("gone", "dismissed"): 1, ("mail", "pending"): 1}
@@ -222,6 +222,6 @@ def test_the_commands_say_what_came_of_it(sqlite_store: Store, tmp_path: Path, c
     ]
     assert states(sqlite_store) == {("chat", "pending"): 2, ("gone", "pending"): 1}
     nothing = run(tmp_path, "resend", "--sink", "chat")
-    assert (nothing.exit_code, "nothing of 'chat' is refused" in nothing.output) == (1, True)
+    assert (nothing.exit_code, "nothing at 'chat' is refused" in nothing.output) == (1, True)
     assert run(tmp_path, "resend").exit_code == run(tmp_path, "dismiss", "--undo").exit_code == 2
     assert json.loads(run(tmp_path, "show", one["id"], "--json").output) == one
