@@ -6,7 +6,7 @@ from __future__ import annotations
 import base64
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -27,14 +27,19 @@ from monitor.report.model import (
     Alarm,
     Bill,
     Change,
+    CostTail,
     Deploy,
     Figure,
     Picture,
     Promise,
+    Quality,
     Report,
     Reviewed,
     Segment,
 )
+from monitor.report.quality import CHECKS, History, checked
+from monitor.report.tail import cost_tail
+from monitor.serve import reference_levels
 from monitor.spending import SegmentSpending, Spending, spending_between
 from monitor.store import anomalies, deploys, evaluation, outbox, reads, responses
 from monitor.store.engine import Store
@@ -90,16 +95,22 @@ def read_report(
     if not whole:
         alone = [msgspec.structs.replace(one, change=None) for one in spending.segments]
         spending = msgspec.structs.replace(spending, segments=alone)
-    ownership = Ownership(config)
     paid = {one.segment: one for one in spending.segments}
     touched = {one.segment for one in found.changes} | {alarm.segment for alarm in alarms}
+    by_traffic = sorted(now.items(), key=lambda entry: (-_events(entry[1]), entry[0]))
+    full = {name for place, (name, _) in enumerate(by_traffic) if name in touched or place < LARGEST}
+    history = History(store, from_us, to_us, config.timezone, rated, full, whole=whole)
+    in_full = _InFull(store, config, (2 * from_us - to_us, from_us, end), history)
+    ownership = Ownership(config)
     rows: list[Segment] = []
-    for name, mine in sorted(now.items(), key=lambda entry: (-_events(entry[1]), entry[0])):
+    for name, mine in by_traffic:
         earlier = before.get(name)
         summed = Summary.merge_all(mine.versions.values())
         was = None if earlier is None else Summary.merge_all(earlier.versions.values())
         known = set() if earlier is None else set(earlier.versions)
         versions = _named(mine.versions)
+        figures = [_figure(one, summed, was) for one in SHOWN]
+        tail, quality = in_full.of(name, summed, was, figures) if name in full else (None, None)
         rows.append(
             Segment(
                 segment=name,
@@ -109,13 +120,16 @@ def read_report(
                 requests_before=None if lost or was is None else was.events(),
                 coverage=seen.get(name),
                 bill=_bill(paid.get(name)),
-                figures=[_figure(one, summed, was) for one in SHOWN],
+                figures=figures,
                 reviewed=_reviewed(rated.get(name)),
                 versions=versions,
                 new_versions=[version for version in versions if known and version not in known],
-                full=name in touched or len(rows) < LARGEST,
+                full=name in full,
+                tail=tail,
+                quality=quality,
             )
         )
+    tail, quality = in_full.of(None, _all(now), _all(before) if before else None, [])
     listed = [
         Change(one.segment, one.signal, one.severity, one.sentence, one.since, one.until, one.anomaly)
         for one in found.changes
@@ -143,11 +157,13 @@ def read_report(
         alarms=alarms,
         promises=promises,
         segments=rows,
-        reviewed=_reviewed(rated.get(estimates.ALL) or (next(iter(rated.values())) if len(rated) == 1 else None)),
+        reviewed=_reviewed(estimates.of_all(rated)),
         deploys=[_deploy(one) for one in announced],
         ahead=ahead,
         days=by_day,
         days_before=by_day_before,
+        tail=tail,
+        quality=quality,
         not_measured=telling.not_measured(found, gaps, rows, done, to_us, whole=whole),
     )
 
@@ -158,6 +174,32 @@ class _Segment:
     def __init__(self, route: str) -> None:
         self.route = route
         self.versions: dict[str, Summary] = {}
+
+
+class _InFull:
+    """Reads what is told in full: the tail of costs and quality, beside the reference of the segment."""
+
+    def __init__(self, store: Store, config: Config, edges: tuple[int, int, int], history: History) -> None:
+        """``edges``: begin of the period before, of the period, and its end as far as it is evaluated."""
+        self._store, self._config, self._history = store, config, history
+        self._edges = edges
+
+    def of(
+        self, name: str | None, now: Summary, before: Summary | None, figures: Sequence[Figure]
+    ) -> tuple[CostTail, Quality]:
+        """Of a segment; of all together under None."""
+        before_us, from_us, to_us = self._edges
+        with self._store.read() as connection:
+            levels = reference_levels.read(connection, name)
+            if levels is not None and levels.from_us >= from_us:
+                levels = None  # learned from the period itself: held against it, it says nothing
+            checks = []
+            if not self._history.tells(name) or any(one.signal in CHECKS and telling.striking(one) for one in figures):
+                begin = from_us if before is None else before_us
+                checks = checked(connection, begin, to_us, self._config.timezone, name, levels)
+        earlier = None if before is None else before.histogram("cost")
+        tail = cost_tail(now.histogram("cost"), earlier, levels, self._config.prices.currency)
+        return tail, self._history.of(name, levels, checks)
 
 
 Gaps = tuple[tuple[int, int], ...]
@@ -173,6 +215,10 @@ def _summaries(connection: Connection, from_us: int, to_us: int) -> tuple[dict[s
         known = mine.versions.get(version)
         mine.versions[version] = one.summary if known is None else Summary.merge_all((known, one.summary))
     return found, gaps
+
+
+def _all(segments: Mapping[str, _Segment]) -> Summary:
+    return Summary.merge_all(one for mine in segments.values() for one in mine.versions.values())
 
 
 def _events(mine: _Segment) -> int:
