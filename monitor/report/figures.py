@@ -17,7 +17,7 @@ from monitor.serve.charts import Chart, Mark, Point, Series
 from monitor.serve.templating import template
 from monitor.times import DAY_US
 
-NOW, BEFORE, REFERENCE = "this period", "the period before", "reference"
+NOW, BEFORE = "this period", "the period before"
 
 
 def of_days(report: Report) -> list[Markup]:
@@ -96,7 +96,7 @@ def _tail(report: Report, tail: CostTail, key: str) -> Chart:
     if tail.before:
         series.append(Series(BEFORE, _above(tail.before)))
     if tail.reference:
-        series.append(Series("reference, its p50, p95 and p99", _above(tail.reference), "dots"))
+        series.append(Series("reference (p50, p95, p99)", _above(tail.reference), "dots"))
     return charts.curve(
         f"{key}-tail",
         "Requests that cost more than this",
@@ -121,20 +121,27 @@ def _above(points: Sequence[Above]) -> list[Point]:
 def _reviewed(report: Report, quality: Quality, key: str) -> Chart:
     zone = ZoneInfo(report.timezone)
     placed = [(_middle(one, zone), one) for one in quality.reviewed]
-    series = [Series("wrong by review", [Point(at, one.rate, one.low, one.high) for at, one in placed], "dots")]
+    begin = _begin(report)
+    series = [
+        Series(name, [Point(at, one.rate, one.low, one.high) for at, one in placed if (at >= begin) is now], "dots")
+        for name, now in ((NOW, True), ("earlier", False))
+    ]
     if quality.reference is not None:
         held = quality.reference
-        series.append(Series(REFERENCE, [Point(at, held.rate, held.low, held.high) for at, _ in placed]))
+        series.append(Series("reference", [Point(at, held.rate, held.low, held.high) for at, _ in placed]))
+    series = [one for one in series if one.points]
     names = {at: one.since if one.since == one.until else f"{one.since} to {one.until}" for at, one in placed}
-    return _over_days(
+    return charts.over_time(
         f"{key}-review",
         f"Answers wrong by review, by {quality.step}",
         series,
-        (quality.reviewed[0].since, quality.reviewed[-1].until),
-        report,
-        lambda at: names[round(at)],
-        max(1, round((placed[-1][0] - placed[0][0]) / DAY_US)),
-        "A line through a point is its 95 % interval.",
+        (_start(quality.reviewed[0].since, zone), _start(quality.reviewed[-1].until, zone, days=1)),
+        zone,
+        _percent,
+        step_us=max(DAY_US, placed[-1][0] - placed[0][0]),
+        note="Lines through points and the band are 95 % intervals.",
+        half=True,
+        x_written=lambda at: names[round(at)],
     )
 
 
@@ -147,34 +154,26 @@ def _checks(report: Report, quality: Quality, key: str) -> Chart:
         )
         for one in quality.checks
     ]
-    days = [day for one in quality.checks for day in one.days] or [Share(report.since[:10], report.until[:10], 0, 0, 0, 0)]
-    span = min(day.since for day in days), max(day.until for day in days)
-    note = "" if quality.reviewed else quality.sentence
-    return _over_days(
-        f"{key}-checks", "What checks find, by day", series, span, report,
-        lambda at: f"{datetime.fromtimestamp(at / 1e6, zone):%Y-%m-%d}", 1, note,
-    )  # fmt: skip
-
-
-def _over_days(
-    key: str,
-    title: str,
-    series: Sequence[Series],
-    days: tuple[str, str],
-    report: Report,
-    x_written: Callable[[float], str],
-    step: int,
-    note: str,
-) -> Chart:
-    """Over whole days, from the first to the last, with where the period begins."""
-    zone = ZoneInfo(report.timezone)
-    span = _start(days[0], zone), _start(days[1], zone, days=1)
-    begin = round(datetime.fromisoformat(report.since).timestamp() * 1e6)
-    marks = [Mark(begin, "this period begins", "begin")] if span[0] < begin < span[1] else []
+    begin = _begin(report)
+    days = [point.x for one in series for point in one.points] or [begin]
+    span = round(min(days)), round(max(days)) + DAY_US
     return charts.over_time(
-        key, title, series, span, zone, _percent, step_us=step * DAY_US, marks=marks, note=note, half=True,
-        x_written=x_written,
-    )  # fmt: skip
+        f"{key}-checks",
+        "What checks find, by day",
+        series,
+        span,
+        zone,
+        _percent,
+        step_us=DAY_US,
+        marks=[Mark(begin, "this period begins", "begin")] if span[0] < begin else [],
+        note="" if quality.reviewed else quality.sentence,
+        half=True,
+        x_written=lambda at: f"{datetime.fromtimestamp(at / 1e6, zone):%Y-%m-%d}",
+    )
+
+
+def _begin(report: Report) -> int:
+    return round(datetime.fromisoformat(report.since).timestamp() * 1e6)
 
 
 def _middle(one: Share, zone: ZoneInfo) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
@@ -51,9 +52,7 @@ class History:
         together = of_all(rated)
         self._all = ALL if together is None else together.segment
         wanted = {name for name in (*names, self._all) if name in rated}
-        daily_ = {
-            name for name in wanted if rated[name].labels >= MANY_LABELS * rated[name].days
-        }
+        daily_ = {name for name in wanted if rated[name].labels >= MANY_LABELS * rated[name].days}
         self._step = dict.fromkeys(daily_ if days <= MOST_DAYS else (), "day")
         weeks = max(WEEKS, -(-2 * days // 7))
         self._by_week = self._read(_back(to_us, weeks, min(7, days), zone), wanted) if wanted else {}
@@ -113,7 +112,7 @@ class History:
 def checked(
     connection: Connection, from_us: int, to_us: int, zone: str, segment: str | None, levels: Levels | None
 ) -> list[Check]:
-    """What checks found in a segment (None: in all) on the days of [from, to); those that are measured on some day."""
+    """What checks found in a segment (None: in all) on the days of [from, to); those that found anything."""
     days: dict[str, list[Share]] = {}
     for at, found in daily.summed(connection, from_us, to_us, zone, _READ, segment):
         for name in CHECKS:
@@ -121,13 +120,17 @@ def checked(
             if m is not None and m.value is not None:
                 day = daily.date(at, zone)
                 days.setdefault(name, []).append(Share(day, day, m.value, m.low, m.high, m.n))
-    return [Check(name, of, None if levels is None else levels.of(name)) for name, of in days.items()]
+    return [
+        Check(name, of, None if levels is None else levels.of(name))
+        for name, of in days.items()
+        if any(day.rate for day in of)  # what never found anything is in the table
+    ]
 
 
 def _back(to_us: int, count: int, days: int, zone: str) -> list[Stretch]:
     """The last ``count`` stretches of so many local days up to ``to_us``, the oldest first."""
     edges = [_shifted(to_us, -days * n, zone) for n in range(count, -1, -1)]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(pairwise(edges))
 
 
 def _shifted(at_us: int, days: int, zone: str) -> int:
@@ -141,8 +144,9 @@ def _sentence(now: Estimate | None, before: Share | None, reference: Share | Non
         return "Nothing was drawn for review."
     if now.rate is None:
         return f"Of {now.waiting:,} items that wait for review none is labelled." if now.waiting else "No label yet."
-    beside = [f"95 % interval {telling.between(now.once.low, now.once.high)}", telling.counted(now.labels, "label")]
-    text = f"Wrong by review: {telling.percent(now.rate)} ({', '.join(beside)})"
+    interval = telling.between(now.once.low, now.once.high)
+    labels = telling.counted(now.labels, "label")
+    text = f"Wrong by review: {telling.percent(now.rate)} (95 % interval {interval}, {labels})"
     held = [
         f"{telling.percent(one.rate)} {when} ({telling.between(one.low, one.high)})"
         for one, when in ((before, "the period before"), (reference, "in the days of its reference"))

@@ -13,7 +13,7 @@ import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from monitor.report import figures, sending, telling
-from monitor.report.model import Figure, Report, Segment
+from monitor.report.model import Figure, Quality, Report, Segment
 from monitor.report.reading import ordered
 
 LEAST_PART = 0.005  # of a bill: a smaller part of its change is not worth a reader's time
@@ -77,6 +77,8 @@ def _given(report: Report) -> dict[str, Any]:
         "days": lambda: [*figures.of_days(report), *figures.of_all(report)],
         "drawn": lambda segment: figures.of_segment(report, segment),
         "period": f"{begin:%Y-%m-%d} to {last}" if whole else f"{begin:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}",
+        "held": held(report),
+        "opened_before": {one.id for one in report.alarms if one.opened_before},
         "notable": lambda bill: {
             name: value for name, value in bill.parts.items() if abs(value) >= LEAST_PART * max(bill.spent, 1e-9)
         },
@@ -98,8 +100,19 @@ def _given(report: Report) -> dict[str, Any]:
         "against": against,
         "moving": moving,
         "parts": telling.PARTS,
+        "limits": lambda one: "" if one.low is None else f" [{telling.percent(one.low)}, {telling.percent(one.high)}]",
+        "by_day": by_day,
         "told": lambda segment: [one for one in segment.figures if one.value is not None],
     }
+
+
+def held(report: Report) -> str:
+    """What the period is held against, by its days."""
+    if report.requests_before is None:
+        return "nothing before is known to hold it against"
+    zone = ZoneInfo(report.timezone)
+    begin, end = (datetime.fromisoformat(text).astimezone(zone) for text in (report.before, report.since))
+    return f"held against {begin:%Y-%m-%d} to {end - timedelta(seconds=1):%Y-%m-%d}"
 
 
 def against(now: float, before: float | None) -> str:
@@ -137,6 +150,12 @@ def moved(one: Figure, currency: str) -> str:
     if one.value is None or one.before is None:
         return "–"
     return figure(msgspec.structs.replace(one, value=one.before, low=None, high=None), currency)
+
+
+def by_day(quality: Quality) -> list[tuple[str, list[float | None]]]:
+    """Each day with the rate of each check; None where it was not measured."""
+    rates = [{day.since: day.rate for day in one.days} for one in quality.checks]
+    return [(day, [of.get(day) for of in rates]) for day in sorted({day for of in rates for day in of})]
 
 
 def plain(segment: Segment) -> str:

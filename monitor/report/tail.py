@@ -68,12 +68,12 @@ def _points(h: Histogram, edges: list[int]) -> list[Above]:
 def _sentence(dearest: list[Dearest], greatest: float, before: float | None, currency: str) -> str:
     told = []
     for one in dearest[:1]:
-        was = "" if one.before is None else f"; {telling.percent(one.before)} the period before"
-        interval = "" if one.low is None or one.high is None else f"95 % interval {telling.between(one.low, one.high)}"
-        beside = f"{interval}{was}".removeprefix("; ")
+        beside = [] if one.low is None or one.high is None else [f"95 % interval {telling.between(one.low, one.high)}"]
+        beside += [] if one.before is None else [f"{telling.percent(one.before)} the period before"]
+        limits = f" ({'; '.join(beside)})" if beside else ""
         told.append(
-            f"The dearest {telling.percent(one.part)} of requests, above {telling.money(one.above, currency)} each, make "
-            f"up {telling.percent(one.share)} of the spend{f' ({beside})' if beside else ''}."
+            f"The dearest {telling.percent(one.part)} of requests, above {telling.money(one.above, currency)} each, "
+            f"make up {telling.percent(one.share)} of the spend{limits}."
         )
-    was = "" if before is None else f"; the period before, {telling.money(before, currency)}"
+    was = "" if before is None else f" ({telling.money(before, currency)} the period before)"
     return " ".join([*told, f"The dearest one cost {telling.money(greatest, currency)}{was}."])

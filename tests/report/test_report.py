@@ -118,12 +118,12 @@ def test_changes_that_are_an_alarms_are_a_row_and_others_a_sentence(found: Repor
 
 def test_a_row_stands_out_where_what_was_before_is_far_away() -> None:
     near = Figure("error_rate", "1", 0.10, 0.08, 0.12, 0.13, "measured")
-    assert not rendering.striking(near), "outside the interval, and hardly another value"
-    assert rendering.striking(msgspec.structs.replace(near, before=0.3))
-    assert rendering.striking(msgspec.structs.replace(near, before=0.02))
+    assert not telling.striking(near), "outside the interval, and hardly another value"
+    assert telling.striking(msgspec.structs.replace(near, before=0.3))
+    assert telling.striking(msgspec.structs.replace(near, before=0.02))
     wide = msgspec.structs.replace(near, low=0.01, high=0.5, before=0.3)
-    assert not rendering.striking(wide), "within the interval"
-    assert not rendering.striking(msgspec.structs.replace(near, before=None))
+    assert not telling.striking(wide), "within the interval"
+    assert not telling.striking(msgspec.structs.replace(near, before=None))
 
 
 def test_the_month_of_all_together_is_told(found: Report) -> None:
