@@ -81,7 +81,7 @@ class CostTail(Struct, frozen=True):
     before: list[Above]
     reference: Annotated[list[Above], Meta(description="p50, p95 and p99 of the reference, one event a session.")]
     dearest: list[Dearest]
-    greatest: Annotated[float | None, Meta(description="What the dearest request cost.")]
+    greatest: Annotated[float | None, Meta(description="What the dearest request cost, within 1.1 %.")]
     greatest_before: float | None
 
 
