@@ -22,6 +22,12 @@ def sentence(
     if spec.kind == "embedding":
         amount = f"moved {number(effect.value)} standard deviations from the reference"
         return f"{what} in {where} {amount} ({_interval(effect, number)}), since {since}."
+    if spec.kind == "agreement" and effect.low < 0 < effect.high:
+        moved = f"its mean moved by {number(effect.value)} standard deviations of the reference"
+        return (
+            f"{what} in {where} is unusually low or high in more sessions; {moved} ({_interval(effect, number)}), "
+            f"since {since}."
+        )
     if spec.kind == "agreement":
         size, ends = abs(effect.value), sorted((effect.low, effect.high))
         if effect.value < 0:

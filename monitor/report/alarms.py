@@ -11,6 +11,7 @@ from sqlalchemy import Connection, select
 from alerts import explained
 from monitor.config.model import Config
 from monitor.evaluate.incidents import NEW_SEGMENT
+from monitor.evaluate.story import named
 from monitor.evaluate.streams import Ownership
 from monitor.report.model import Alarm, Picture, Promise
 from monitor.store import anomalies, outbox, responses
@@ -97,10 +98,10 @@ def _causes(document: dict[str, Any]) -> list[str]:
 
 def _worded(text: str, document: dict[str, Any]) -> str:
     """Names of signals and conditions in words: ``cost p95`` of ``cost_p95``."""
-    named = [fact["signal"] for fact in document.get("facts") or ()]
-    named += [one["name"] for one in (document.get("explanation") or {}).get("conditions") or ()]
-    for name in sorted((name for name in named if "_" in name), key=len, reverse=True):
-        text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", name.replace("_", " "), text)
+    words = {fact["signal"]: fact["signal"].replace("_", " ") for fact in document.get("facts") or ()}
+    words |= {one["name"]: named(one["name"]) for one in (document.get("explanation") or {}).get("conditions") or ()}
+    for name in sorted((name for name in words if "_" in name), key=len, reverse=True):
+        text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", words[name], text)
     return text
 
 

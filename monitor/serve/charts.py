@@ -210,7 +210,7 @@ def _drawing(
         low, high = (low / 2, high * 2) if log else (low, high + (abs(high) or 1.0))
     y = Scale(low, high, bottom, top, log=log).rounded((bottom - top) / 42.0)
     y_ticks = value_ticks(y, written, (bottom - top) / (30.0 if log else 42.0))  # of decades every one, if it can be
-    x = replace(x, begin=max(_LEFT, 12.0 + _CHARACTER * max(len(tick.text) for tick in y_ticks)))
+    x = replace(x, begin=round(max(_LEFT, 12.0 + _CHARACTER * max(len(tick.text) for tick in y_ticks)), 1))
     return Drawing(
         width=width,
         height=height,
