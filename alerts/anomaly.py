@@ -54,6 +54,9 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
     low: Annotated[float | None, msgspec.Meta(description="Lower end of the interval of value.")]
     high: Annotated[float | None, msgspec.Meta(description="Upper end of the interval of value.")]
     baseline: Annotated[float | None, msgspec.Meta(description="The same measure in the reference.")]
+    of: Annotated[
+        str, msgspec.Meta(description="What is measured where that is not the signal itself: words, or empty.")
+    ] = ""
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):

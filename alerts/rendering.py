@@ -5,6 +5,7 @@ Both roads to on-call (driftline pushes, or rules read ``driftline_anomaly_activ
 the same facts: those of `told`, in its own markup.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ ALERT_NAME: Final = "DriftlineAnomaly"
 LABELS: Final = ("id", "segment", "route", "signal", "severity", "owner")
 """Labels of every anomaly's alert, beside ``alertname``. ``id`` makes a re-opening a new alert."""
 
+_PLAIN = re.compile(r"[^\W_][\w/.@+=:-]*")  # what a shell takes as it is
 _MINUTE_US = 60_000_000
 _UNITS = {"sd": "standard deviations from the reference", "sessions_per_hour": "sessions an hour"}
 _CONTEXT_US = 6 * 3_600_000_000  # how much before and after the change a linked dashboard shows
@@ -118,8 +120,9 @@ def annotations(document: Mapping[str, Any], links: Links, promises: Promises) -
 def headline(document: Mapping[str, Any]) -> str:
     """What changed, where and how much, short enough for a subject: ``cost_p99 in acme from 0.93 % to 14 %``."""
     where = segment(document)
-    start = str(document["signal"]) + (f" in {where}" if where else "")
     effect = document["effect"]
+    named = f"{document['signal']} {effect['of']}" if effect.get("of") else str(document["signal"])
+    start = named + (f" in {where}" if where else "")
     value, baseline = effect.get("value"), effect.get("baseline")
     if value is None:
         return f"{start} changed"
@@ -158,7 +161,7 @@ def told(document: Mapping[str, Any], promises: Promises) -> list[tuple[str, str
     else:
         found.append(("Usually", f"{runbook.usually} (nothing was found in the data yet)"))
     if not is_resolved(document):
-        first = runbook.first.replace("SEGMENT", _argument(place)).replace("ID", str(document["id"]))
+        first = _first(runbook.first, place, str(document["id"]))
         found.append(("Look first", f"{first}; all of it: `driftline alerts show {str(document['id'])[:10]}`"))
     return found
 
@@ -214,9 +217,13 @@ def _runbook(document: Mapping[str, Any]) -> runbooks.Runbook:
     return runbooks.of_signal(str(document.get("signal") or ""))
 
 
-def _argument(place: str) -> str:
-    """A segment as an argument of a command that somebody may paste: quoted unless it is plain."""
-    return place if place.replace("/", "").replace("-", "").replace("_", "").isalnum() else "'SEGMENT'"
+def _first(step: str, place: str, anomaly_id: str) -> str:
+    """A step with what its commands are about. Of a slice commands speak without a segment, since it lies across them;
+    a name that a shell might not take as it is stays for people to write."""
+    if place.startswith(SLICE_PREFIX):
+        step = step.replace(" --segment SEGMENT", "")
+    words = {"SEGMENT": place if _PLAIN.fullmatch(place) else "'SEGMENT'", "ID": anomaly_id}
+    return re.sub(r"\b(?:SEGMENT|ID)\b", lambda word: words[word[0]], step)
 
 
 def description(document: Mapping[str, Any]) -> str:
@@ -239,6 +246,7 @@ def effect_text(effect: Mapping[str, Any]) -> str:
     shown = percent if unit == "share" else _number
     named = "" if unit == "share" else f" {_UNITS.get(unit, unit.replace('_', ' '))}".rstrip()
     text = f"{shown(effect['value'])}{named}"
+    text += f" {effect['of']}" if effect.get("of") else ""
     if effect.get("low") is not None and effect.get("high") is not None:
         text += f" (95 % interval {shown(effect['low'])} to {shown(effect['high'])})"
     if effect.get("baseline") is not None and unit != "sd":  # deviations are from the baseline

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -27,6 +28,7 @@ from monitor.workers import lags, measured_workers, parts_of, records_behind
 
 ROLES = ("ingest", "embed", "evaluate", "serve")
 STOP_SECONDS = 10.0
+SWITCH_SECONDS = 0.001  # a page reads the store row by row, and after each the interpreter's lock is asked for again
 SAME_REQUEST = 0.5  # seconds: a signal to a process and to its group arrives twice
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -70,6 +72,7 @@ class Service:
         store = self._open()
         try:
             self._listen_for_signals()
+            sys.setswitchinterval(SWITCH_SECONDS)
             if drain:
                 return self._drain(store)
             listener = self._bind(store)

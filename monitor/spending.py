@@ -317,7 +317,7 @@ def _months(store: Store, config: Config, until_us: int) -> dict[str, Month]:
         if day_start(until_us, config.timezone) == until_us:
             found = months_at_midnight(connection, until_us, config.timezone)
         else:
-            found = MonthProjector(config.timezone, rows_a_look=10**9).look(connection, until_us)
+            found = dict(MonthProjector(config.timezone, rows_a_look=10**9).look(connection, until_us))
     names = [name for _, name in found]
     return {name: _month(one) for (_, name), one in found.items() if names.count(name) == 1}
 

@@ -149,17 +149,17 @@ def advise(
     bound = tests.upper(float(grid[first]), level)
     coverage = tests.coverage(shown) if best is not None else Limits(0.0, 0.0, 0.0)
     error = Limits(tests.estimate(shown), tests.lower(shown, level / 2), tests.upper(shown, level / 2))
-    needed, reason = None, f"the error of what passes is at most {target:.3g} with {confidence:.0%} confidence"
+    needed, reason = None, f"the error of what passes is at most {target:.3g} with {100 * confidence:.0f} % confidence"
     if best is None:
         needed = tests.labels_needed(shown, target, level)
         reason = (
             f"no threshold is shown to reach {target:.3g}: from {shown:.3g} up, where most was expected, the error is "
-            f"at most {bound:.3g} with {confidence:.0%} confidence and {error.value:.3g} by estimate"
+            f"at most {bound:.3g} with {100 * confidence:.0f} % confidence and {error.value:.3g} by estimate"
         )
         reason += (
             "; labelling all of the traffic is not expected to change that"
             if needed is None
-            else f"; about {needed} labels would show it, if the estimate is right"
+            else f"; about {needed:,} labels would show it, if the estimate is right"
         )
     cost = costs.per_item(coverage) if costs else None
     return Advice(target, confidence, best, coverage, error, bound, cost, labels.size, needed, reason)

@@ -11,6 +11,7 @@ the reference's sessions. A positive affine map of every score changes neither.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,6 +20,7 @@ from scipy.special import ndtri, stdtrit
 from detectors.evidence.effect import Effect, Verdict
 from detectors.evidence.packing import pack, unpack
 from detectors.rates.bets import ODDS
+from detectors.rates.bets import effect as rate_effect
 from detectors.rates.bets import log_bets as rate_bets
 from detectors.rates.reference import RateReference, rate_by_day
 
@@ -28,6 +30,14 @@ TAIL = 0.05
 MIN_REFERENCE = 100
 LEAST_SD = 1e-6  # scores are stored with six decimals
 _KIND = "agreement-reference"
+
+
+@dataclass(frozen=True, slots=True)
+class AgreementTail(Effect):
+    """The share of sessions beyond one of the reference's thresholds (a cosine), beside the reference's share."""
+
+    side: Literal["below", "above"]
+    threshold: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,17 +115,38 @@ class AgreementReference:
         return Verdict.OK if rows > 0 else Verdict.NOT_ENOUGH_DATA
 
     def effect(self, scores: ArrayLike, confidence: float = 0.95) -> Effect:
-        """Mean agreement now less the reference's mean, in standard deviations (sd) of the reference's sessions, with
-        its t interval; the baseline is 0. Fewer than two sessions leave every cosine possible."""
+        """What changed: the mean, or where that may be as it was, the tail that grew.
+
+        The mean is told in standard deviations (sd) of the reference's sessions, less the reference's mean, with its t
+        interval; the baseline is 0. Where the interval holds 0 and the share beyond a threshold has risen, an
+        :class:`AgreementTail`: more sessions that match badly and more that match well can leave the mean alone. Fewer
+        than two sessions leave every cosine possible.
+        """
         x = _checked(scores)
         mean = float(x.mean()) if x.size else self.mean
         low, high = -1.0, 1.0
         if x.size > 1:
             half = float(stdtrit(x.size - 1, 0.5 + confidence / 2.0)) * float(x.std(ddof=1)) / float(np.sqrt(x.size))
             low, high = max(low, mean - half), min(high, mean + half)
+        if low <= self.mean <= high and (tail := self._tail(x, confidence)) is not None:
+            return tail
         return Effect(
             (mean - self.mean) / self.sd, (low - self.mean) / self.sd, (high - self.mean) / self.sd, 0.0, "sd"
         )
+
+    def _tail(self, scores: Float, confidence: float) -> AgreementTail | None:
+        """The tail that grew, the one that grew more of two."""
+        below, above, trials = self.hits(scores)
+        sides: tuple[tuple[Literal["below", "above"], int, RateReference, float], ...] = (
+            ("below", below, self.below, self.low),
+            ("above", above, self.above, self.high),
+        )
+        found = []
+        for side, hits, reference, threshold in sides:
+            e = rate_effect(hits, trials, reference, confidence=confidence)
+            if e.low > e.baseline:
+                found.append(AgreementTail(e.value, e.low, e.high, e.baseline, e.unit, side, threshold))
+        return max(found, key=lambda tail: tail.value - tail.baseline, default=None)
 
     def to_state(self) -> bytes:
         """Versioned bytes."""

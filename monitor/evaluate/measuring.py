@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from alerts.anomaly import Effect as EffectDocument
-from detectors.drift.agreement import AgreementReference
+from detectors.drift.agreement import AgreementReference, AgreementTail
 from detectors.drift.embedding import EmbeddingReference
 from detectors.evidence import Effect
 from detectors.rates import RateReference
@@ -17,7 +17,7 @@ from monitor.evaluate.bank import HOURLY_RING, Stream
 from monitor.evaluate.calendar import HOUR_US
 from monitor.evaluate.calibration import calibration_effect
 from monitor.evaluate.sampled import agreements, session_vectors
-from monitor.evaluate.sentences import sentence
+from monitor.evaluate.sentences import sentence, tail_of
 from monitor.evaluate.story import six
 from monitor.evaluate.streams import SLICE_PREFIX
 
@@ -71,6 +71,7 @@ def document(effect: Effect) -> EffectDocument:
         low=six(effect.low),
         high=six(effect.high),
         baseline=six(effect.baseline),
+        of=tail_of(effect) if isinstance(effect, AgreementTail) else "",
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from detectors.drift.agreement import AgreementTail
 from detectors.evidence import Effect
 from detectors.summaries.metrics import METRICS
 from monitor.evaluate.calibration import CalibrationEffect
@@ -22,11 +23,12 @@ def sentence(
     if spec.kind == "embedding":
         amount = f"moved {number(effect.value)} standard deviations from the reference"
         return f"{what} in {where} {amount} ({_interval(effect, number)}), since {since}."
-    if spec.kind == "agreement" and effect.low < 0 < effect.high:
-        moved = f"its mean moved by {number(effect.value)} standard deviations of the reference"
+    if isinstance(effect, AgreementTail):
+        grew = f"rose from {percent(effect.baseline)} to {percent(effect.value)} ({_interval(effect, percent)})"
+        side = "less" if effect.side == "below" else "more"
         return (
-            f"{what} in {where} is unusually low or high in more sessions; {moved} ({_interval(effect, number)}), "
-            f"since {since}."
+            f"The share of sessions in {where} whose images and texts agree {side} than usual (a cosine {effect.side} "
+            f"{number(effect.threshold)}) {grew}, since {since}; the mean agreement is as it was."
         )
     if spec.kind == "agreement":
         size, ends = abs(effect.value), sorted((effect.low, effect.high))
@@ -50,6 +52,11 @@ def sentence(
         f"{what} in {where} {verb} from {shown(effect.baseline)} to {shown(effect.value)} "
         f"({_interval(effect, shown)}), since {since}."
     )
+
+
+def tail_of(effect: AgreementTail) -> str:
+    """What the effect is the measure of."""
+    return f"{effect.side} a cosine of {number(effect.threshold)}"
 
 
 def _interval(effect: Effect, shown: object) -> str:

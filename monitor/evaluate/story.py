@@ -77,7 +77,8 @@ def _short(opener: Fact, fact: Fact) -> str:
     if value is None or baseline is None or fact.effect.unit == "sd":
         return f"{fact.signal}{where}"
     shown = percent if fact.effect.unit == "share" else number
-    return f"{fact.signal}{where} ({shown(baseline)} → {shown(value)})"
+    name = f"{fact.signal} {fact.effect.of}" if fact.effect.of else fact.signal
+    return f"{name}{where} ({shown(baseline)} → {shown(value)})"
 
 
 def _carried(found: list[dict[str, Any]]) -> list[str]:

@@ -106,7 +106,7 @@ def _told(context: Context, connection: Connection, issue: Issue) -> _Told:
         except (msgspec.DecodeError, LookupError):
             return _Told(changed=["Another version of driftline issued it."])
 
-    return context.remembered.value(("report", issue), (), read, lambda told: 500 + sum(map(len, told.changed)))
+    return context.remembered.value(("report", issue), (), read)
 
 
 def _shown(issue: Issue, told: _Told, clock: Clock) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from monitor.store.tables import evaluation
 from monitor.supervise import PartState
 
 LOOK_SECONDS = 2.0  # how often the leader looks whether a tick was finished
+AHEAD_SECONDS = 1.0  # the same while hours of the month are still to be read
 RENEW_SECONDS = 15.0  # numbers that do not wait for ticks (outbox, dead letters) are renewed at least this often
 
 log = structlog.stdlib.get_logger("driftline.metrics")
@@ -89,9 +90,11 @@ class Exposition:
                     if done != seen or time.monotonic() - renewed >= RENEW_SECONDS:
                         self._product.refresh(done)
                         seen, renewed = done, time.monotonic()
+                    elif done is not None and self._product.reads_ahead:
+                        self._product.read_ahead(done)
             except StoreUnavailable as error:
                 log.warning("metrics wait for the store", error=str(error))
-            stop.wait(LOOK_SECONDS)
+            stop.wait(AHEAD_SECONDS if self._product.reads_ahead else LOOK_SECONDS)
         self._product.clear()
 
     def _leading(self) -> bool:

@@ -51,7 +51,6 @@ def marked(context: Context, connection: Connection, view: View, route: str | No
         ("marks", *view.kept_as),
         (*state, view),
         lambda: marks.read(connection, view, view.begin_us, route or "", versions=False),
-        lambda found: 300 * (1 + len(found.stretches) + len(found.moments)),
     )
 
 

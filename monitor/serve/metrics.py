@@ -23,7 +23,7 @@ from detectors.summaries.summary import Summary
 from monitor.metrics import SELF, Family, SelfMetrics, Series, families
 from monitor.serve.projection import MonthProjector
 from monitor.serve.review.series import REVIEW, ErrorRates, LabelsGiven, review_families
-from monitor.serve.series import PLACE, PRODUCT, Values, Window, product_families, values_of_summaries
+from monitor.serve.series import PLACE, PRODUCT, Window, families_of_summaries, families_of_window
 from monitor.serve.window import Parts
 from monitor.store import label_partitions, outbox, review
 from monitor.store.anomalies import AnomalyRow, active_anomalies
@@ -132,19 +132,18 @@ class _Made:
     """What was made of the parts, for which (end of the window, cap of segments)."""
 
     of: tuple[int, int]
-    values: Values
+    text: bytes
     folded: int
 
 
-class ProductMetrics(Collector):
-    """Series of the leader. ``refresh`` makes them, a scrape prints the last ones, ``clear`` ends them."""
+class ProductMetrics:
+    """Series of the leader. ``refresh`` makes them, a scrape shows the last ``text``, ``clear`` ends them."""
 
     def __init__(self, store: Store, settings: ProductSettings, clock: Callable[[], int]) -> None:
         self.settings = settings
         self._store = store
         self._clock = clock
-        self._families: list[Family] = []
-        self.text = b""
+        self.text = b""  # tens of thousands of series are printed once, not at each scrape
         self._parts = Parts()
         self._made: _Made | None = None
         self._months = MonthProjector(settings.timezone)
@@ -152,19 +151,9 @@ class ProductMetrics(Collector):
         self._given = LabelsGiven()
         self._lock = threading.Lock()
 
-    def collect(self) -> Iterable[Family]:
-        return self._families
-
-    def _show(self, found: list[Family]) -> None:
-        """Keep the families and their text: tens of thousands of series are printed once, not at each scrape."""
-        self._families = found
-        printer = CollectorRegistry(auto_describe=False)
-        printer.register(self)
-        self.text = generate_latest(printer)
-
     def clear(self) -> None:
         """Show nothing: this process no longer leads."""
-        self._show([])
+        self.text = b""
         self._parts.clear()
         self._made = None
         self._rates.clear()
@@ -179,29 +168,45 @@ class ProductMetrics(Collector):
                 found = _families_of_store(conn, now_us, until_us)
                 found += _alerting(conn, settings, until_us)
                 found += review_families(conn, rates, self._given, settings.labels_per_day, now_us)
+                made = None
                 if until_us is not None:
-                    found += self._product(conn, until_us)
-            self._show(found)
+                    made = self._look(conn, until_us)
+                    found += self._of_window(conn, until_us, made.folded)
+            self.text = printed(found) + (made.text if made else b"")
 
-    def _product(self, conn: Connection, until_us: int) -> list[Family]:
-        """Series of the trailing window, merged from parts that are kept: each call reads only what closed since the
-        last, or changed, and makes anew only what that alters."""
+    @property
+    def reads_ahead(self) -> bool:
+        """Whether hours of the month are still to be read, of which `read_ahead` reads some."""
+        return self._months.unread > 0
+
+    def read_ahead(self, until_us: int) -> None:
+        """Read some more of the month: a history of many segments is read beside everything else, not in one go."""
+        with self._lock, self._store.read() as conn:
+            self._months.look(conn, until_us)
+
+    def _look(self, conn: Connection, until_us: int) -> _Made:
+        """Series of the trailing window's summaries, merged from parts that are kept: each call reads only what closed
+        since the last, or changed, and makes and prints anew only what that alters."""
         from_us = until_us - self.settings.window_us
         changed = self._parts.look(conn, from_us, until_us)
         of = (until_us, self.settings.max_segments)
         if changed or self._made is None or self._made.of != of:
             self._made = None  # not both in memory
             self._made = self._make(of)
+        return self._made
+
+    def _of_window(self, conn: Connection, until_us: int, folded: int) -> list[Family]:
+        """Series of the trailing window that are read elsewhere."""
         window = Window(
             end_us=until_us,
             length_us=self.settings.window_us,
             currency=self.settings.currency,
             summaries={},
-            coverage=_coverage(conn, from_us, until_us),
-            folded=self._made.folded,
+            coverage=_coverage(conn, until_us - self.settings.window_us, until_us),
+            folded=folded,
             months=self._project(conn, until_us),
         )
-        return product_families(window, known=self._made.values)
+        return families_of_window(window)
 
     def _make(self, of: tuple[int, int]) -> _Made:
         parts = self._parts.by_key()
@@ -211,7 +216,7 @@ class ProductMetrics(Collector):
             merged.setdefault(keys[key], []).extend(found)
         summaries = {key: Summary.merge_all(found) for key, found in merged.items()}
         window = Window(of[0], self.settings.window_us, self.settings.currency, summaries)
-        return _Made(of, values_of_summaries(window), folded)
+        return _Made(of, printed(families_of_summaries(window)), folded)
 
     def _project(self, conn: Connection, until_us: int) -> dict[tuple[str, str], Projection]:
         if self._months.zone != self.settings.timezone:
@@ -229,6 +234,23 @@ class Exposed:
 
     own: CollectorRegistry
     product: ProductMetrics | None = None
+
+
+class _Fixed(Collector):
+    """Families as they are."""
+
+    def __init__(self, found: Iterable[Family]) -> None:
+        self._found = found
+
+    def collect(self) -> Iterable[Family]:
+        return self._found
+
+
+def printed(found: Iterable[Family]) -> bytes:
+    """The text of families."""
+    printer = CollectorRegistry(auto_describe=False)
+    printer.register(_Fixed(found))
+    return generate_latest(printer)
 
 
 def registry(self_metrics: SelfMetrics, product: ProductMetrics | None = None) -> Exposed:

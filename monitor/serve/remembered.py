@@ -7,6 +7,7 @@ note what they did.
 
 from __future__ import annotations
 
+import pickle
 import threading
 import time
 from collections import OrderedDict
@@ -19,7 +20,7 @@ from sqlalchemy import Connection, Executable, func, select
 from monitor.store import coverage
 from monitor.store.tables import anomalies, deploys, evaluation, partitions, references, upkeep
 
-MOST_CHARACTERS = 32 << 20
+MOST_BYTES = 32 << 20
 RECENT_S = 120.0
 State = tuple[object, ...]
 T = TypeVar("T")
@@ -43,6 +44,11 @@ def state_of(connection: Connection, until_us: int = 0) -> State:
     return (closed, *(tuple(map(tuple, connection.execute(query))) for query in found))
 
 
+def weight(value: object) -> int:
+    """About how many bytes a value takes: those of its pickled form, which nobody reads."""
+    return len(pickle.dumps(value, pickle.HIGHEST_PROTOCOL))
+
+
 class _Entry:
     __slots__ = ("at", "lock", "size", "state", "value")
 
@@ -61,14 +67,14 @@ class Remembered:
     old, and waits otherwise. ``clock``: seconds.
     """
 
-    def __init__(self, most: int = MOST_CHARACTERS, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, most: int = MOST_BYTES, clock: Callable[[], float] = time.monotonic) -> None:
         self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
         self._lock = threading.Lock()
         self._most = most
         self._clock = clock
 
-    def value(self, key: Hashable, state: State, make: Callable[[], T], size: Callable[[T], int]) -> T:
-        """What ``make`` returns, made once in a state. ``size``: about how many characters of memory it takes."""
+    def value(self, key: Hashable, state: State, make: Callable[[], T], size: Callable[[T], int] = weight) -> T:
+        """What ``make`` returns, made once in a state. ``size``: about how many bytes it takes."""
         with self._lock:
             entry = self._entries.setdefault(key, _Entry())
             self._entries.move_to_end(key)

@@ -113,18 +113,20 @@ Value = tuple[str, tuple[str, ...], float | None]
 Values = dict[str, list[tuple[tuple[str, ...], float]]]
 
 
-def product_families(window: Window, *, known: Values | None = None, max_versions: int = 1000) -> list[Family]:
-    """Families of `PRODUCT` for one window; versions beyond ``max_versions`` (by events) have none of their own.
-
-    known: the `values_of_summaries` of the window, where they are made already.
-    """
-    made = values_of_summaries(window, max_versions) if known is None else known
-    return families(PRODUCT, made | _kept(_of_window(window)))
+def product_families(window: Window) -> list[Family]:
+    """Families of `PRODUCT` for one window."""
+    return families_of_window(window) + families_of_summaries(window)
 
 
-def values_of_summaries(window: Window, max_versions: int = 1000) -> Values:
-    """Everything that is read from the window's summaries, by series: most of the work."""
-    return _kept(_values(window, max_versions))
+def families_of_window(window: Window) -> list[Family]:
+    """What is said of the window besides its summaries."""
+    return families(PRODUCT, _kept(_of_window(window)))
+
+
+def families_of_summaries(window: Window, max_versions: int = 1000) -> list[Family]:
+    """What is read from the window's summaries: most of the work. Versions beyond ``max_versions`` (by events) have no
+    series of their own."""
+    return families(PRODUCT, _kept(_values(window, max_versions)))
 
 
 def _kept(values: Iterable[Value]) -> Values:

@@ -146,7 +146,6 @@ def kept_choices(context: Context, connection: Connection, view: View, state: St
         ("choices", view.preset or span),
         (*state, *span),
         lambda: choices(connection, view),
-        lambda names: sum(map(len, names)),
     )
 
 

@@ -28,7 +28,7 @@ TIMEOUT_S = 2.0
 OLD_S = 120.0  # an answer from longer ago is not shown: silences end
 MOST_BYTES = 8 << 20
 MOST_TEXT = 200
-SIZE = 10_000  # characters, about, of what is remembered
+SIZE = 10_000  # bytes, about, of what is remembered
 
 
 @dataclass(frozen=True, slots=True)

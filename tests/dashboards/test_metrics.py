@@ -13,7 +13,8 @@ from sqlalchemy import Connection, insert, select
 
 from detectors.cost.projection import Projection
 from detectors.summaries import Histogram, Summary
-from monitor.serve import metrics, window
+from monitor.metrics import Family
+from monitor.serve import metrics, projection, window
 from monitor.serve.metrics import CATALOGUE, render
 from monitor.serve.projection import MonthProjector
 from monitor.serve.series import supported
@@ -122,9 +123,43 @@ def test_a_long_history_is_read_in_parts(store: Store) -> None:
         while not found or not found[-1]:
             found.append(projector.look(conn, END))
             assert len(found) < 10
-        assert projector.look(conn, END) == found[-1]
+            assert (projector.unread > 0) == (not found[-1])
+        assert projector.look(conn, END) is found[-1], "made once an hour"
+        assert projector.look(conn, END + 60 * MINUTE) is not found[-1]
     assert len(found) > 1
     assert list(found[-1]) == [("invoice-extract", segment) for segment in SEGMENTS]
+
+
+def test_what_did_not_change_is_not_printed_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The segments' series are most of the text; a renewal between two ticks prints the rest alone."""
+    found, product = metrics_of(store)
+    before = render(found)
+    printed: list[str] = []
+    real = metrics.printed
+
+    def watched(families: list[Family]) -> bytes:
+        printed.extend(family.name for family in families)
+        return real(families)
+
+    monkeypatch.setattr(metrics, "printed", watched)
+    product.refresh(END)
+    assert "driftline_events" not in printed and "driftline_outbox_rows" in printed
+    assert scrape(render(found)).keys() == scrape(before).keys()
+    product.refresh(END + 5 * MINUTE)
+    assert "driftline_events" in printed
+
+
+def test_the_month_is_read_ahead_in_parts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(projection, "ROWS_A_LOOK", 30)
+    found, product = metrics_of(store)
+    reads = 0
+    while product.reads_ahead:
+        assert "driftline_month_spend" not in {name for name, _ in scrape(render(found))}
+        product.read_ahead(END)
+        product.refresh(END)
+        reads += 1
+    assert reads >= 1
+    assert "driftline_month_spend" in {name for name, _ in scrape(render(found))}
 
 
 def test_an_open_anomaly_says_since_when(store: Store) -> None:

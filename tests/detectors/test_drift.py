@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import ncx2
 
 from detectors.drift import AgreementReference, EmbeddingReference
+from detectors.drift.agreement import AgreementTail
 from detectors.drift.noncentral import log_density
 from detectors.evidence import Verdict
 from detectors.evidence.packing import pack, unpack
@@ -220,6 +221,23 @@ def test_agreement_means_the_same_on_every_scale(scale: float, offset: float) ->
         assert getattr(second, name) == pytest.approx(getattr(first, name), rel=1e-9)
     assert first.value == pytest.approx((look.mean() - reference.mean()) / reference.std(ddof=1))
     assert (first.unit, second.unit, first.baseline) == ("sd", "sd", 0.0)
+
+
+def test_agreement_whose_tails_grow_around_its_mean_tells_the_tail() -> None:
+    """As many more that match badly as that match well: the mean says nothing, and is not told."""
+    rng = np.random.default_rng(20)
+    reference = AgreementReference.fit(rng.normal(0.3, 0.05, 2000))
+    wider = rng.normal(0.3, 0.09, 400)
+    found = reference.effect(wider)
+    assert isinstance(found, AgreementTail) and found.unit == "share" and found.side in ("below", "above")
+    share = {"below": (wider < reference.low).mean(), "above": (wider > reference.high).mean()}
+    assert found.value == max(share.values()) == share[found.side]
+    assert found.baseline == 0.05 < found.low < found.value < found.high
+    assert found.threshold == {"below": reference.low, "above": reference.high}[found.side]
+    lower = np.concatenate([rng.normal(0.3, 0.05, 340), np.full(60, 0.1)])
+    assert reference.effect(lower).unit == "sd", "a mean that moved is told"
+    usual = sum(isinstance(reference.effect(rng.normal(0.3, 0.05, 400)), AgreementTail) for _ in range(200))
+    assert usual <= 25, "of 200 that did not change; each of two tails is above its limit in 2.5 % of looks"
 
 
 def test_an_agreement_state_without_a_deviation_is_read() -> None:

@@ -48,6 +48,20 @@ def test_the_least_recently_asked_for_goes_first() -> None:
     assert kept.html("large", (), lambda: "x" * 50) == "x" * 50, "what is too large for it is shown all the same"
 
 
+def test_what_takes_little_is_kept_by_hundreds_and_what_takes_much_is_not() -> None:
+    kept = Remembered(most=100_000)
+    made: list[tuple[str, int]] = []
+
+    def ask(kind: str, number: int, length: int) -> None:
+        kept.value((kind, number), (), lambda: made.append((kind, number)) or [0.5] * length)  # type: ignore[func-returns-value]
+
+    for kind, length in (("small", 30), ("small", 30), ("large", 3000), ("large", 3000)):
+        for number in range(200):
+            ask(kind, number, length)
+    assert made.count(("small", 0)) == 1, "200 of some 300 bytes fit"
+    assert made.count(("large", 0)) == 2, "200 of some 27,000 do not"
+
+
 @pytest.mark.parametrize(("age", "shown"), [(RECENT_S, "old"), (RECENT_S + 1, "new")])
 def test_who_comes_meanwhile_gets_what_was_there_unless_it_is_old(age: float, shown: str) -> None:
     now = [0.0]

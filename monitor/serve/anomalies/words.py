@@ -84,6 +84,7 @@ def change(effect: Mapping[str, Any]) -> str:
     text = amount(effect["value"], unit)
     if effect.get("baseline") is not None:
         text = f"{amount(effect['baseline'], unit)} → {text}"
+    text += f" {effect['of']}" if effect.get("of") else ""
     if effect.get("low") is not None and effect.get("high") is not None:
         text += f" (95 % interval {amount(effect['low'], unit)} to {amount(effect['high'], unit)})"
     return text

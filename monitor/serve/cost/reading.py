@@ -27,7 +27,7 @@ from monitor.times import DAY_US, HOUR_US
 MOST_SEGMENTS = 20  # that are told one by one
 TOP_USERS = 10
 MOST_MONTHS = 200  # of segments that are kept
-SIZE = 1_000_000  # characters, about, of what is remembered
+SIZE = 1_000_000  # bytes, about, of the months of 500 segments
 _COST = Selection(frozenset({"cost"}), thinned=False, users=False)
 _NOTHING = Summary().histogram("cost")
 
@@ -93,7 +93,7 @@ def costs(context: Context, view: View, measures: tuple[Measure, ...]) -> Costs:
         changed = changes(connection, hours)
     of = (hours.begin_us, hours.end_us, changed, id(config))
     key = ("cost", *view.kept_as, measures)
-    return context.remembered.value(key, of, lambda: _read(context.store, config, hours, measures), lambda _: SIZE)
+    return context.remembered.value(key, of, lambda: _read(context.store, config, hours, measures))
 
 
 def _read(store: Store, config: Config, view: View, measures: tuple[Measure, ...]) -> Costs:

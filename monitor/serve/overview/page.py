@@ -109,9 +109,7 @@ def _rows(
     """(rows of the table as HTML, '' where there are none; how many segments are left out)."""
     config = context.config()
     state = (*state_of(connection, view.end_us), view, config)
-    found = context.remembered.value(
-        ("overview", view.kept_as), state, lambda: segments.read(connection, config, view), segments.size
-    )
+    found = context.remembered.value(("overview", view.kept_as), state, lambda: segments.read(connection, config, view))
     most = None if query.rows == "all" else MOST
     html = context.remembered.html(
         ("overview rows", view.kept_as, query.sort, query.order, query.rows),

@@ -71,11 +71,6 @@ def read(connection: Connection, config: Config, view: View) -> Read:
     return Read(rows, traffic)
 
 
-def size(found: Read) -> int:
-    """About how many bytes it takes."""
-    return 2_000 * len(found.rows) + 100 * sum(map(len, found.traffic.values()))
-
-
 def table(
     found: Read, config: Config, view: View, sort: Sort, order: Order, *, most: int | None, waiting: int
 ) -> list[Row]:

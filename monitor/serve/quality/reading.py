@@ -34,7 +34,6 @@ CHECKS = (
 DRAWN = ("schema_violation_rate", "citation_missing_rate", "citation_ungrounded_rate", "disagreement_rate",
          "verification_failure_rate")  # fmt: skip
 WEEKS = 8  # that a line of error rates has at least
-SIZE = 300_000  # characters, about, of what is remembered
 SEED = 1  # which labels calibrate where no score can: as the command line does
 _READ = Selection(frozenset({"events", *(signal(name).metric for name in CHECKS)}), thinned=False, users=False)
 
@@ -95,7 +94,7 @@ def rated(context: Context, view: View) -> Rated | None:
         # Sums over samples change when an hour's are drawn from; labels, when somebody gives one.
         of = (span, done // HOUR_US, tuple(review.labelled_segments(connection, first, span[1], view.one)))
     return context.remembered.value(
-        ("rates", *view.kept_as), of, lambda: _rated(context.store, view, span, first, zone), lambda _: SIZE
+        ("rates", *view.kept_as), of, lambda: _rated(context.store, view, span, first, zone)
     )
 
 
@@ -119,7 +118,7 @@ def agreed(context: Context, found: Rated) -> Agreed:
         people = reviewers.read(context.store, *span, context.config().timezone)
         return Agreed(len(people.reviewers), people.alpha)
 
-    return context.remembered.value(("agreed", found.to_us - found.from_us), of, read, lambda _: 500)
+    return context.remembered.value(("agreed", found.to_us - found.from_us), of, read)
 
 
 def _aligned(first: int, until: int, zone: str) -> int:
@@ -138,9 +137,7 @@ def checked(context: Context, view: View) -> Checked:
     with context.store.read() as connection:
         hours = in_hours(connection, view)
         of = (hours.begin_us, hours.end_us, changes(connection, hours))
-    return context.remembered.value(
-        ("checks", *view.kept_as), of, lambda: _checked(context.store, hours), lambda _: SIZE
-    )
+    return context.remembered.value(("checks", *view.kept_as), of, lambda: _checked(context.store, hours))
 
 
 def _checked(store: Store, view: View) -> Checked:
@@ -161,7 +158,7 @@ def advised(context: Context, view: View, found: Rated, target: float, costs: Co
     span = (found.from_us, found.to_us)
     of = (span, labels)
     material = partial(_advised, context.store, view.one, span, context.config().timezone, target, costs)
-    return context.remembered.value(("advice", *view.kept_as, target, costs), of, material, lambda _: SIZE)
+    return context.remembered.value(("advice", *view.kept_as, target, costs), of, material)
 
 
 def _advised(
