@@ -50,8 +50,13 @@ def days(connection: Connection, from_us: int, to_us: int, zone: str) -> list[Da
 
 def days_before(connection: Connection, from_us: int, count: int, zone: str) -> list[Day]:
     """The ``count`` local days before ``from_us``, by the clock on the wall, which may have been changed between."""
-    begin = datetime.fromtimestamp(from_us // 1_000_000, ZoneInfo(zone)) - timedelta(days=count)
-    return days(connection, round(begin.timestamp()) * 1_000_000, from_us, zone)
+    return days(connection, shifted(from_us, -count, zone), from_us, zone)
+
+
+def shifted(at_us: int, days: int, zone: str) -> int:
+    """So many days later by the clock on the wall."""
+    at = datetime.fromtimestamp(at_us // 1_000_000, ZoneInfo(zone))
+    return round((at + timedelta(days=days)).timestamp()) * 1_000_000
 
 
 def _edges(from_us: int, to_us: int, zone: ZoneInfo) -> list[int]:

@@ -108,7 +108,7 @@ class Quality(Struct, frozen=True):
     """How often answers are wrong: from labels, else from what checks find."""
 
     sentence: Annotated[str, Meta(description="What review found, or why nothing is told.")]
-    step: Annotated[str, Meta(description="day or week: what a rate is of; empty without rates.")]
+    step: Annotated[str, Meta(description="What a rate is of: day, week, or 3 days; empty without rates.")]
     reviewed: Annotated[list[Share], Meta(description="Wrong by review, the oldest first, up to this period's end.")]
     before: Annotated[Share | None, Meta(description="Of the period before.")]
     reference: Annotated[Share | None, Meta(description="Of the days that the segment's reference was learned from.")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
@@ -18,7 +18,7 @@ from monitor.serve.reference_levels import Levels
 from monitor.store.engine import Store
 from monitor.times import DAY_US
 
-WEEKS = 8  # that rates are told of, the period's among them
+WEEKS = 8  # that rates are told of, the period's among them; of a shorter period stretches of its length
 FEWEST_LABELS = 10  # of a week or a day: of fewer the interval is all there is
 MANY_LABELS = 40  # a day: then a day tells something by itself
 MOST_DAYS = 35  # that are told one by one
@@ -52,24 +52,25 @@ class History:
         together = of_all(rated)
         self._all = ALL if together is None else together.segment
         wanted = {name for name in (*names, self._all) if name in rated}
-        daily_ = {name for name in wanted if rated[name].labels >= MANY_LABELS * rated[name].days}
-        self._step = dict.fromkeys(daily_ if days <= MOST_DAYS else (), "day")
-        weeks = max(WEEKS, -(-2 * days // 7))
-        self._by_week = self._read(_back(to_us, weeks, min(7, days), zone), wanted) if wanted else {}
-        self._by_day = self._read(_back(to_us, 2 * days, 1, zone), set(self._step)) if self._step else {}
-        self._before = self._read([(_shifted(from_us, -days, zone), from_us)], wanted) if wanted and whole else {}
+        often = {name for name in wanted if rated[name].labels >= MANY_LABELS * max(1, rated[name].days)}
+        self._often = often if days <= MOST_DAYS else set()
+        long = min(7, days)
+        self._long = {1: "day", 7: "week"}.get(long, f"{long} days")
+        stretches = max(WEEKS, -(-2 * days // long))
+        self._by_week = self._read(_back(to_us, stretches, long, zone), wanted) if wanted else {}
+        self._by_day = self._read(_back(to_us, 2 * days, 1, zone), self._often) if self._often else {}
+        self._before = self._read([(daily.shifted(from_us, -days, zone), from_us)], wanted) if wanted and whole else {}
 
     def of(self, segment: str | None, levels: Levels | None, checks: list[Check]) -> Quality:
         """What is told of a segment; of all together under None."""
         name = self._all if segment is None else segment
-        step = self._step.get(name, "week")
-        found = (self._by_day if step == "day" else self._by_week).get(name, [])
+        found = self._found(name)
         shown = [one for one in found if one.n >= FEWEST_LABELS]
         before = next(iter(self._before.get(name, [])), None)
         reference = self._reference(name, levels)
         return Quality(
             sentence=_sentence(self._rated.get(name), before, reference, found),
-            step=step if shown else "",
+            step="" if not shown else "day" if name in self._often else self._long,
             reviewed=shown,
             before=before,
             reference=reference,
@@ -78,9 +79,11 @@ class History:
 
     def tells(self, segment: str | None) -> bool:
         """Whether review tells anything that can be drawn."""
-        name = self._all if segment is None else segment
-        found = (self._by_day if name in self._step else self._by_week).get(name, [])
+        found = self._found(self._all if segment is None else segment)
         return any(one.n >= FEWEST_LABELS for one in found)
+
+    def _found(self, name: str) -> list[Share]:
+        return (self._by_day if name in self._often else self._by_week).get(name, [])
 
     def _read(self, stretches: Sequence[Stretch], names: Collection[str]) -> dict[str, list[Share]]:
         found: dict[str, list[Share]] = {}
@@ -129,14 +132,8 @@ def checked(
 
 def _back(to_us: int, count: int, days: int, zone: str) -> list[Stretch]:
     """The last ``count`` stretches of so many local days up to ``to_us``, the oldest first."""
-    edges = [_shifted(to_us, -days * n, zone) for n in range(count, -1, -1)]
+    edges = [daily.shifted(to_us, -days * n, zone) for n in range(count, -1, -1)]
     return list(pairwise(edges))
-
-
-def _shifted(at_us: int, days: int, zone: str) -> int:
-    """So many days later by the clock on the wall."""
-    at = datetime.fromtimestamp(at_us // 1_000_000, ZoneInfo(zone))
-    return round((at + timedelta(days=days)).timestamp()) * 1_000_000
 
 
 def _sentence(now: Estimate | None, before: Share | None, reference: Share | None, found: Sequence[Share]) -> str:

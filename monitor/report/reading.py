@@ -37,7 +37,7 @@ from monitor.spending import SegmentSpending, Spending, spending_between
 from monitor.store import deploys, evaluation, reads
 from monitor.store.engine import Store
 from monitor.store.tables import samples, summaries
-from monitor.times import HOUR_US, iso
+from monitor.times import DAY_US, HOUR_US, iso
 
 SHOWN = (
     "latency_total_p50", "latency_total_p95", "latency_total_p99", "cost_p95", "error_rate", "timeout_rate",
@@ -90,7 +90,8 @@ def read_report(
     by_traffic = sorted(now.items(), key=lambda entry: (-_events(entry[1]), entry[0]))
     full = {name for place, (name, _) in enumerate(by_traffic) if name in touched or place < LARGEST}
     history = History(store, from_us, to_us, config.timezone, rated, full, whole=whole)
-    in_full = _InFull(store, config, (2 * from_us - to_us, from_us, end), history)
+    before_us = daily.shifted(from_us, -round((to_us - from_us) / DAY_US), config.timezone)
+    in_full = _InFull(store, config, (before_us, from_us, end), history)
     ownership = Ownership(config)
     rows: list[Segment] = []
     for name, mine in by_traffic:

@@ -135,6 +135,12 @@ def test_a_week_before_that_is_not_whole_is_not_held_against(labelled: Store) ->
     assert history(labelled, whole=False).of("a", None, []).before is None
 
 
+def test_a_shorter_period_is_told_in_stretches_of_its_length(labelled: Store) -> None:
+    found = history(labelled, END - 3 * DAY_US).of("a", None, [])
+    assert (found.step, len(found.reviewed)) == ("3 days", 7)
+    assert found.before == found.reviewed[-2]
+
+
 def test_few_labels_are_told_and_not_drawn(tmp_path: Any) -> None:
     store = open_store(f"sqlite:///{tmp_path / 'd.db'}")
     fill(store, 20.0, days=1)
