@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
 from itertools import pairwise
-from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
 from detectors.summaries import Selection
 from detectors.summaries.signals import measure, signal
-from monitor.estimates import ALL, Estimate, estimates, of_all
+from monitor.estimates import ALL, Estimate, estimates, of_all, store_days
 from monitor.report import daily, telling
 from monitor.report.model import Check, Quality, Share
 from monitor.serve.reference_levels import Levels
@@ -96,11 +94,11 @@ class History:
     def _share(self, one: Estimate) -> Share | None:
         if one.rate is None:
             return None
-        zone = ZoneInfo(self._zone)
-        since = datetime.fromtimestamp(one.from_us // 1_000_000, zone)
-        until = datetime.fromtimestamp((one.to_us - 1) // 1_000_000, zone)
+        days = [daily.date(day, self._zone) for day in store_days(one.from_us, one.to_us, self._zone)]
+        if not days:
+            return None
         # A period is reported once, so that the interval of one look holds.
-        return Share(f"{since:%Y-%m-%d}", f"{until:%Y-%m-%d}", one.rate, one.once.low, one.once.high, one.labels)
+        return Share(days[0], days[-1], one.rate, one.once.low, one.once.high, one.labels)
 
     def _reference(self, name: str, levels: Levels | None) -> Share | None:
         """Of the reference's days before the period: those within it would be held against themselves."""

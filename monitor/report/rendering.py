@@ -69,14 +69,11 @@ def _given(report: Report) -> dict[str, Any]:
     def money(value: float | None) -> str:
         return "–" if value is None else telling.money(value, report.currency)
 
-    begin, end = (datetime.fromisoformat(text).astimezone(zone) for text in (report.since, report.until))
-    whole = not (begin.hour or begin.minute or end.hour or end.minute)
-    last = f"{end - timedelta(days=1):%Y-%m-%d}"
     return {
         "report": report,
         "days": lambda: [*figures.of_days(report), *figures.of_all(report)],
         "drawn": lambda segment: figures.of_segment(report, segment),
-        "period": f"{begin:%Y-%m-%d} to {last}" if whole else f"{begin:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}",
+        "period": stretch(report.since, report.until, zone),
         "held": held(report),
         "opened_before": {one.id for one in report.alarms if one.opened_before},
         "notable": lambda bill: {
@@ -107,12 +104,18 @@ def _given(report: Report) -> dict[str, Any]:
 
 
 def held(report: Report) -> str:
-    """What the period is held against, by its days."""
+    """What the period is held against."""
     if report.requests_before is None:
         return "nothing before is known to hold it against"
-    zone = ZoneInfo(report.timezone)
-    begin, end = (datetime.fromisoformat(text).astimezone(zone) for text in (report.before, report.since))
-    return f"held against {begin:%Y-%m-%d} to {end - timedelta(seconds=1):%Y-%m-%d}"
+    return f"held against {stretch(report.before, report.since, ZoneInfo(report.timezone))}"
+
+
+def stretch(since: str, until: str, zone: ZoneInfo) -> str:
+    """From a day to a day, both among them; with times where it is not of whole days."""
+    begin, end = (datetime.fromisoformat(text).astimezone(zone) for text in (since, until))
+    if begin.hour or begin.minute or end.hour or end.minute:
+        return f"{begin:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}"
+    return f"{begin:%Y-%m-%d} to {end - timedelta(days=1):%Y-%m-%d}"
 
 
 def against(now: float, before: float | None) -> str:

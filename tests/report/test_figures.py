@@ -18,6 +18,7 @@ from monitor.report.model import Above, Quality
 from monitor.report.quality import FEWEST_LABELS, WEEKS, History
 from monitor.report.tail import FEWEST_ABOVE, NOTHING, cost_tail
 from monitor.store.engine import Store, open_store
+from monitor.times import iso
 from tests.evaluate.traffic import DAY_US, START_US
 from tests.report.reports import a_quality, a_report
 from tests.review.test_estimates import fill, work
@@ -139,6 +140,13 @@ def test_a_shorter_period_is_told_in_stretches_of_its_length(labelled: Store) ->
     found = history(labelled, END - 3 * DAY_US).of("a", None, [])
     assert (found.step, len(found.reviewed)) == ("3 days", 7)
     assert found.before == found.reviewed[-2]
+
+
+def test_a_period_from_within_a_day_is_told_by_the_days_that_begin_in_it(labelled: Store) -> None:
+    found = history(labelled, BEGIN - 20 * 3_600_000_000, END - 20 * 3_600_000_000).of("a", None, [])
+    days = [iso(at)[:10] for at in (BEGIN, END - DAY_US)]
+    assert [found.reviewed[-1].since, found.reviewed[-1].until] == days
+    assert found.reviewed[-1] == history(labelled).of("a", None, []).reviewed[-1]
 
 
 def test_few_labels_are_told_and_not_drawn(tmp_path: Any) -> None:
