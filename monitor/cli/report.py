@@ -147,7 +147,12 @@ def report(
     if out is None:
         click.echo(pages[wanted[0]], nl=False)
         return
-    for path in rendering.written(pages, begin, end, config.timezone, out):
+    try:
+        paths = rendering.written(pages, begin, end, config.timezone, out)
+    except OSError as error:
+        kept = "; it is archived, and --as-of with a later time writes it as it is" if issue else ""
+        raise Failure(f"cannot write into {out}: {error.strerror or error}{kept}") from None
+    for path in paths:
         click.echo(f"wrote {path}")
 
 
@@ -257,7 +262,7 @@ def _list(config: Config) -> None:
     from monitor.times import iso
 
     with opened_store(config) as store, store.read() as connection:
-        found = reports.list_issues(connection)
+        found = reports.list_issues(connection, limit=None)
     for one in found:
         who = f" by {one.who}" if one.who else ""
         click.echo(f"{iso(one.from_us)} to {iso(one.to_us)}  revision {one.revision}, issued {iso(one.issued_us)}{who}")

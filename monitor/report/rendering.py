@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from alerts.sinks.folder import write_whole
 from monitor.report import figures, sending, telling
 from monitor.report.model import Figure, Quality, Report, Segment
 from monitor.report.reading import ordered
@@ -40,11 +41,11 @@ def write(report: Report, forms: Iterable[str], folder: Path) -> list[Path]:
 
 def written(pages: Mapping[str, str], from_us: int, to_us: int, zone: str, folder: Path) -> list[Path]:
     """A file of each page in ``folder``, which is made: ``report-FROM-TO.FORM``, by the first day and the day after the
-    last. Returns them."""
+    last. Returns them. Raises OSError; each file is there whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"report-{sending.name(from_us, to_us, zone)}.{form}" for form in pages]
     for path in paths:
-        path.write_text(pages[path.suffix[1:]], encoding="utf-8")
+        write_whole(path, pages[path.suffix[1:]])
     return paths
 
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from sqlalchemy import Connection, and_, bindparam, delete, func, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, case, delete, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from monitor.store.tables import outbox
@@ -246,6 +246,13 @@ def undelivered(conn: Connection, *, limit: int = 100) -> list[OutboxRow]:
     """Rows that are pending or failed, the oldest first."""
     query = select(outbox).where(outbox.c.state != "sent").order_by(outbox.c.created_us, outbox.c.id).limit(limit)
     return [_row(found) for found in conn.execute(query).mappings()]
+
+
+def bring_forward(conn: Connection, *, now_us: int, by_us: int) -> int:
+    """Make what is due after ``now_us`` due earlier by ``by_us``, now at the earliest; return how many rows."""
+    later = and_(outbox.c.due_us > now_us, outbox.c.due_us < NEVER)
+    earlier = case((outbox.c.due_us - by_us > now_us, outbox.c.due_us - by_us), else_=now_us)
+    return conn.execute(update(outbox).where(later).values(due_us=earlier)).rowcount
 
 
 def prune(conn: Connection, *, before_us: int) -> int:

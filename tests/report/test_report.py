@@ -376,6 +376,15 @@ def test_several_formats_are_files(filled: Store, tmp_path: Path) -> None:
     assert (out / "report-2026-01-12-2026-01-19.html").stat().st_size < 3_000_000
 
 
+def test_a_folder_that_cannot_be_written_is_named(filled: Store, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    out = tmp_path / "file" / "reports"
+    done = run(filled, tmp_path, "--out", str(out), "--from", "2026-01-12", "--to", "2026-01-19")
+    assert done.exit_code == 1
+    assert f"cannot write into {out}: Not a directory" in done.output
+    assert "Traceback" not in done.output
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
