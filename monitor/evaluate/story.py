@@ -20,6 +20,11 @@ MAX_CHARACTERS = 1200
 _NAMES = {"megapixels": "resolution", "page_ness": "likeness to a page", "turned": "pages on their side or head"}
 
 
+def named(condition: str) -> str:
+    """A condition's name in words."""
+    return _NAMES.get(condition, condition.replace("_", " "))
+
+
 def story(anomaly: Anomaly, currency: str) -> str:
     """The sentences of an anomaly from its facts and its explanation."""
     opener = anomaly.facts[0]
@@ -112,7 +117,7 @@ def _moved(found: list[dict[str, Any]]) -> list[str]:
     clear.sort(key=lambda c: -abs(c["above"] - 0.5))
     told = []
     for entry in clear[:MOST]:
-        name = _NAMES.get(entry["name"], entry["name"].replace("_", " "))
+        name = named(entry["name"])
         if entry["told"] == "relative" and entry["change"] is not None:
             if entry["change"] >= 1:
                 told.append(f"{name} rose {number(1 + entry['change'])}-fold")

@@ -164,4 +164,4 @@ def _rate(report: Report) -> str:
     found = report.reviewed
     if found is None or found.rate is None:
         return "not known"
-    return f"{rendering.percent(found.rate)} ({found.labels:,} labels)"
+    return f"{telling.percent(found.rate)} ({found.labels:,} labels)"
