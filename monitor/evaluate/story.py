@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from alerts.anomaly import Anomaly, Explanation, Fact
+from alerts.explained import BILL_PARTS
 from monitor.evaluate.sentences import number, percent
 
 MOST = 3  # of each kind told
@@ -165,20 +166,11 @@ def _load(found: dict[str, Any] | None) -> list[str]:
     return []
 
 
-_PARTS = {
-    "traffic": "traffic",
-    "mix": "mix of versions",
-    "units": "tokens per request",
-    "tail": "tail of tokens",
-    "price": "price",
-}
-
-
 def _bill(found: dict[str, Any] | None, currency: str) -> list[str]:
     """The change of the bill with its greatest parts."""
     if found is None or not found["change"]:
         return []
-    parts = sorted(((found[key], name) for key, name in _PARTS.items()), key=lambda part: -abs(part[0]))
+    parts = sorted(((found[key], name) for key, name in BILL_PARTS.items()), key=lambda part: -abs(part[0]))
     told = [f"{name} {value:+.3g}" for value, name in parts if abs(value) >= 0.1 * abs(found["change"])][:MOST]
     return [
         (

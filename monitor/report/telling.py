@@ -23,7 +23,7 @@ PARTS = {
     "mix": "the mix of models and prompts",
     "units": "tokens per request",
     "tail": "the largest requests",
-    "price": "prices",
+    "price": "cost per token",
 }
 
 

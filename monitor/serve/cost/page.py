@@ -46,7 +46,7 @@ PARTS = (
     ("mix", "Mix", "requests moved to dearer or cheaper segments and versions"),
     ("units", "Tokens per request", "up to the p99 of the range before"),
     ("tail", "Tail of tokens", "beyond that p99"),
-    ("price", "Price", "what a token costs, and how input, output and cached ones are mixed"),
+    ("price", "Cost per token", "what a token costs, and how input, output and cached ones are mixed"),
 )
 
 
