@@ -175,7 +175,7 @@ def _pages(
     from monitor.store import reports
 
     if not issue and as_of_us is None:
-        found = read_report(store, config, begin, end, level, told)
+        found = issuing.compared(store, read_report(store, config, begin, end, level, told), (begin, end))
         return {form: rendering.rendered(found, form) for form in wanted}
     if issue:
         stands, new = issuing.issue(store, config, begin, end, by, time.time_ns() // 1000, level, told, send=send)

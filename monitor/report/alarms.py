@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from alerts import explained
+from alerts.rendering import Links
 from monitor.config.model import Config
 from monitor.evaluate.incidents import NEW_SEGMENT
 from monitor.evaluate.story import named
@@ -24,8 +25,9 @@ CAUSES = 6
 LEAST_STAGE = 0.01  # of the time: less is not worth a line
 
 
-def alarms_between(connection: Connection, from_us: int, to_us: int) -> list[Alarm]:
-    """Anomalies that opened in [from, to), or were open when it began; what is new first, the gravest before others."""
+def alarms_between(connection: Connection, from_us: int, to_us: int, app_url: str | None) -> list[Alarm]:
+    """Anomalies that opened in [from, to), or were open when it began; what is new first, the gravest before others.
+    ``app_url``: where their pages are, where that is known."""
     rows = [
         row
         for row in anomalies.list_anomalies(connection, to_us=to_us, limit=None)
@@ -35,6 +37,7 @@ def alarms_between(connection: Connection, from_us: int, to_us: int) -> list[Ala
     rank = {"page": 0, "ticket": 1, "report": 2}
     # What is new comes first, and has the pictures.
     rows.sort(key=lambda row: (row.opened_us < from_us, rank.get(row.severity, 3), row.opened_us, row.anomaly_id))
+    links = Links(app_url=app_url)
     found = []
     for position, row in enumerate(rows):
         said = stands.get(row.anomaly_id, responses.NOTHING)
@@ -58,6 +61,7 @@ def alarms_between(connection: Connection, from_us: int, to_us: int) -> list[Ala
                 acknowledged=said.acknowledged is not None,
                 told=len(told),
                 pictures=_pictures(connection, row.document) if position < MOST_PICTURED else [],
+                page=links.app(row.anomaly_id),
             )
         )
     return found

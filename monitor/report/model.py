@@ -155,6 +155,16 @@ class Alarm(Struct, frozen=True):
     acknowledged: bool
     told: Annotated[int, Meta(description="Sinks that were told.")]
     pictures: list[Picture]
+    page: Annotated[str | None, Meta(description="Its page, with pictures; null where alerts.app_url is not set.")] = (
+        None
+    )
+
+
+class Compared(Struct, frozen=True):
+    """The last issue of a period."""
+
+    revision: int
+    issued: str
 
 
 class Promise(Struct, frozen=True):
@@ -254,7 +264,16 @@ class Report(Struct, frozen=True):
     quality: Annotated[Quality | None, Meta(description="Over all segments.")] = None
     issued: Annotated[str | None, Meta(description="When it was issued (wall clock); null: it was only read.")] = None
     revision: Annotated[int, Meta(description="1, 2, ... of an issued report; 0: it was only read.")] = 0
-    revised: Annotated[list[str], Meta(description="What this revision changed, a sentence each.")] = []
+    revised: Annotated[
+        list[str],
+        Meta(
+            description="What this revision changed, a sentence each; of a report that was only read, what "
+            "changed since the one that was issued."
+        ),
+    ] = []
+    compared: Annotated[
+        Compared | None, Meta(description="The issue that a report that was only read is held against; null: none.")
+    ] = None
 
 
 def schema() -> dict[str, Any]:

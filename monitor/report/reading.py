@@ -72,7 +72,7 @@ def read_report(
         # A stretch that began before the first event is no whole one to compare with.
         whole = begun is not None and begun < 2 * from_us - to_us + HOUR_US
         before, lost = _summaries(connection, 2 * from_us - to_us, from_us) if whole else ({}, ())
-        alarms = alarms_between(connection, from_us, to_us)
+        alarms = alarms_between(connection, from_us, to_us, config.alerts.app_url)
         promises = promises_between(connection, config, from_us, to_us)
         seen = _coverage(connection, from_us, to_us)
         announced = deploys.list_deploys(connection, from_us=from_us, to_us=to_us)

@@ -13,12 +13,13 @@ import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from alerts.sinks.folder import write_whole
+from alerts.sinks.people import inert
 from monitor.report import figures, sending, telling
 from monitor.report.model import Figure, Quality, Report, Segment
 from monitor.report.reading import ordered
 
 LEAST_PART = 0.005  # of a bill: a smaller part of its change is not worth a reader's time
-_SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_[]<>|~&"})
+_SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_[]<>|~&$"})
 
 
 FORMATS = ("md", "html", "json")
@@ -168,7 +169,7 @@ def plain(segment: Segment) -> str:
 
 
 def _escaped(text: object) -> str:
-    return str(text).translate(_SPECIAL).replace("\n", " ")
+    return inert(str(text)).translate(_SPECIAL)
 
 
 @cache

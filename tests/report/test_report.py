@@ -249,12 +249,30 @@ def test_nothing_from_events_is_markup(found: Report) -> None:
     text = rendering.markdown(found)
     assert "\\<script\\>" in text
     assert "<script>" not in text
-    assert "\\[faster\\](x)" in text
+    assert "\\[faster\\]\u200b(x)" in text
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert rows
     for line in rows:  # a hostile name makes no further column
         cells = len(re.findall(r"(?<!\\)\|", line))
         assert cells in (3, 4, 5, 6, 7, 8), line
+
+
+def test_names_are_no_mention_no_link_and_no_formula_in_a_pull_request() -> None:
+    name = "@org/team fixes #1 https://evil.example www.evil.example $x^2$"
+    text = rendering.markdown(msgspec.structs.replace(a_report(), changed=[name], cost=[name], decide=[name]))
+    for alive in ("@org", "#1", "https://evil", "www.evil", " $x"):
+        assert alive not in text, alive
+    assert "\\$x^2\\$" in text
+
+
+def test_an_alarm_links_to_its_page() -> None:
+    report = a_report()
+    page = f"https://driftline.example/anomalies/{report.alarms[0].id}"
+    linked = msgspec.structs.replace(report, alarms=[msgspec.structs.replace(report.alarms[0], page=page)])
+    assert f'<a href="{page}">a3c76f6174</a>' in rendering.html(linked)
+    assert f"[`a3c76f6174`](<{page}>)" in rendering.markdown(linked)
+    assert "<a href=" not in rendering.html(report)
+    assert issuing._content(linked) == issuing._content(report), "no revision where the pages moved"
 
 
 def test_days_add_up_to_the_period_and_are_drawn_over_those_before(found: Report) -> None:
@@ -426,6 +444,9 @@ def test_what_was_issued_stays_as_it_was_and_a_revision_says_what_it_changed(fil
     with store.write() as connection:
         (row,) = list_anomalies(connection, segment="forms", signal="schema_violation_rate")
         respond(connection, row.anomaly_id, "false", "ann", END + HOUR_US, note="a test")
+    read = run(store, tmp_path).stdout
+    assert "Read now, not issued. **Since revision 1** was issued 2026-01-19 00:00:" in read
+    assert f"- Alarm {row.anomaly_id[:10]} of forms: marked false." in read
     second, new = issuing.issue(store, settings, BEGIN, END, "ben", END + 2 * HOUR_US)
     assert (second.revision, second.who, new) == (2, "ben", True)
     with store.read() as connection:
@@ -444,6 +465,7 @@ def test_what_was_issued_stays_as_it_was_and_a_revision_says_what_it_changed(fil
     span = ("--from", "2026-01-12", "--to", "2026-01-19")
     as_of = run(store, tmp_path, *span, "--as-of", "2026-01-19T00:30", "--format", "html")
     assert as_of.stdout == pages["html"]
+    assert "It says what revision 2 says, issued 2026-01-19 02:00." in run(store, tmp_path, *span).stdout
     assert run(store, tmp_path, *span, "--as-of", "2026-01-18").exit_code == 1
     listed = run(store, tmp_path, "--issued").stdout
     assert listed.index("revision 2, issued 2026-01-19T02:00:00Z by ben") < listed.index("revision 1")
