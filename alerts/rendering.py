@@ -45,13 +45,17 @@ class Links:
         those that are configured."""
         given = {name: str(url) for name, url in (document.get("links") or {}).items() if url}
         found = {}
-        if self.app_url:
-            found["app"] = f"{self.app_url.rstrip('/')}/anomalies/{quote(str(document['id']), safe='')}"
+        if (page := self.app(str(document["id"]))) is not None:
+            found["app"] = page
         if self.dashboard_url:
             found["dashboard"] = self._dashboard(document)
         if self.runbook_url:
             found["runbook_url"] = runbooks.address(self.runbook_url, _runbook(document).page)
         return {**found, **given}
+
+    def app(self, anomaly_id: str) -> str | None:
+        """The page of an anomaly, where it is known where the pages are."""
+        return f"{self.app_url.rstrip('/')}/anomalies/{quote(anomaly_id, safe='')}" if self.app_url else None
 
     def _dashboard(self, document: Mapping[str, Any]) -> str:
         since_us, end_us = since(document), resolved_at(document)

@@ -71,8 +71,8 @@ class Remembered:
     """Values by key; the least recently asked for goes first.
 
     One of those who ask makes what has changed; who comes meanwhile gets what was there, if that is at most `RECENT_S`
-    old, and waits otherwise. What takes more than `SLOW_S` to make is made no more often than `WORTH` allows. ``clock``:
-    seconds.
+    old, and waits otherwise. What takes more than `SLOW_S` to make is made no more often than `WORTH` allows.
+    ``clock``: seconds.
     """
 
     def __init__(self, most: int = MOST_BYTES, clock: Callable[[], float] = time.monotonic) -> None:

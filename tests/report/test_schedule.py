@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import threading
 from collections.abc import Iterator
 from datetime import datetime
@@ -33,7 +34,7 @@ from monitor.store.engine import Store, open_store
 from monitor.store.evaluation import Results
 from monitor.store.tables import outbox as outbox_rows
 from tests.alerts.mail import mail_server
-from tests.alerts.parts import target
+from tests.alerts.parts import Answer, target
 from tests.report.reports import NAME, a_report
 
 BERLIN = "Europe/Berlin"
@@ -418,6 +419,61 @@ def test_everybody_gets_it_once(store: Store, tmp_path: Path) -> None:
     assert verify("s3cret", stamp, request.body, signature, now_s=int(stamp))
     written = {path.name: path.read_text() for path in (tmp_path / "reports").iterdir()}
     assert written == {f"report-2026-11-09-2026-11-16.{form}": page for form, page in pages.items()}
+
+
+def test_a_test_reaches_every_sink_and_is_no_report(tmp_path: Path) -> None:
+    """No store is there to be written to; a sink that fails is told, and does not keep the others from theirs."""
+    with mail_server() as post, target() as web:
+        document = settings(folder=str(tmp_path / "reports")).model_dump(mode="json")
+        document["store"]["url"] = f"sqlite:///{tmp_path}/none.db"
+        document["report"]["sinks"] = ["mail", "hook"]
+        document["alerts"]["sinks"] = {
+            "mail": {
+                "kind": "smtp", "host": "127.0.0.1", "port": post.port, "security": "none", "severities": [],
+                "sender": "driftline@example.com", "recipients": ["ann@example.com"],
+            },
+            "hook": {"kind": "webhook", "url": web.url, "secret": "s3cret"},
+            "other": {"kind": "webhook", "url": f"{web.url}/other"},
+        }  # fmt: skip
+        path = tmp_path / "driftline.yaml"
+        path.write_text(json.dumps(document))
+        done = CliRunner().invoke(command, ["--config", str(path), "--test"])
+        assert done.exit_code == 0, done.output
+        (mail,) = post.mails
+        (request,) = web.requests
+        web.answer = lambda request: Answer(410, b"gone")
+        failed = CliRunner().invoke(command, ["--config", str(path), "--test"])
+    lines = [line.split()[0] for line in done.output.splitlines() if not line.startswith(" " * 8)]
+    assert lines == ["sink", "mail", "hook", "file:reports"]
+    assert done.output.count("delivered") == 3
+    assert mail.recipients == ["ann@example.com"]
+    assert mail.message["Subject"] == "[test] driftline: where the weekly report goes"
+    assert "it tells of no week" in mail.part("plain")
+    assert re.search(r"the next one is due on Monday \d{4}-\d\d-\d\d 07:00 \(Europe/Berlin\)", mail.part("html"))
+    body = json.loads(request.body)
+    assert (body["kind"], body["report"]["test"]) == ("test", True)
+    stamp, signature = (request.headers[f"X-Driftline-{name}"] for name in ("Timestamp", "Signature"))
+    assert verify("s3cret", stamp, request.body, signature, now_s=int(stamp))
+    assert sorted(one.name for one in (tmp_path / "reports").iterdir()) == [
+        f"test-of-reports.{form}" for form in ("html", "json", "md")
+    ]
+    assert failed.exit_code == 1
+    assert failed.output.count("delivered") == 2
+    assert "410" in failed.output
+    assert len(post.mails) == 2, "a test is sent anew each time"
+    assert not (tmp_path / "none.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(("--test",), "nobody to send it to"), (("--test", "--issue"), "--test sends no report")],
+)
+def test_what_cannot_be_tested(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
+    path = tmp_path / "driftline.yaml"
+    path.write_text(f"store: {{url: 'sqlite:///{tmp_path}/none.db'}}")
+    done = CliRunner().invoke(command, ["--config", str(path), *arguments])
+    assert done.exit_code != 0
+    assert message in done.output
 
 
 def test_a_mail_server_that_lost_the_reply_gets_the_same_message_again(store: Store) -> None:
