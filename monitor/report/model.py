@@ -26,6 +26,12 @@ class Figure(Struct, frozen=True):
     high: Annotated[float | None, Meta(description="Upper end of the 95 % interval.")]
     before: float | None
     status: str
+    reference: Annotated[
+        float | None,
+        Meta(
+            description="The level of the segment's reference, counted over one event a session; of segments in full."
+        ),
+    ] = None
 
 
 class Bill(Struct, frozen=True):

@@ -101,7 +101,9 @@ def read_report(
         known = set() if earlier is None else set(earlier.versions)
         versions = _named(mine.versions)
         figures = [_figure(one, summed, was) for one in SHOWN]
-        tail, quality = in_full.of(name, summed, was, figures) if name in full else (None, None)
+        tail, quality = None, None
+        if name in full:
+            figures, tail, quality = in_full.of(name, summed, was, figures)
         rows.append(
             Segment(
                 segment=name,
@@ -120,7 +122,7 @@ def read_report(
                 quality=quality,
             )
         )
-    tail, quality = in_full.of(None, _all(now), _all(before) if before else None, [])
+    _, tail, quality = in_full.of(None, _all(now), _all(before) if before else None, [])
     listed = [
         Change(one.segment, one.signal, one.severity, one.sentence, one.since, one.until, one.anomaly)
         for one in found.changes
@@ -168,7 +170,7 @@ class _Segment:
 
 
 class _InFull:
-    """Reads what is told in full: the tail of costs and quality, beside the reference of the segment."""
+    """Reads what is told in full: figures, the tail of costs and quality, beside the reference of the segment."""
 
     def __init__(self, store: Store, config: Config, edges: tuple[int, int, int], history: History) -> None:
         """``edges``: begin of the period before, of the period, and its end as far as it is evaluated."""
@@ -177,7 +179,7 @@ class _InFull:
 
     def of(
         self, name: str | None, now: Summary, before: Summary | None, figures: Sequence[Figure]
-    ) -> tuple[CostTail, Quality]:
+    ) -> tuple[list[Figure], CostTail, Quality]:
         """Of a segment; of all together under None."""
         before_us, from_us, to_us = self._edges
         with self._store.read() as connection:
@@ -190,7 +192,10 @@ class _InFull:
                 checks = checked(connection, begin, to_us, self._config.timezone, name, levels)
         earlier = None if before is None else before.histogram("cost")
         tail = cost_tail(now.histogram("cost"), earlier, levels, self._config.prices.currency)
-        return tail, self._history.of(name, levels, checks)
+        held = [
+            one if levels is None else msgspec.structs.replace(one, reference=levels.of(one.signal)) for one in figures
+        ]
+        return held, tail, self._history.of(name, levels, checks)
 
 
 Gaps = tuple[tuple[int, int], ...]

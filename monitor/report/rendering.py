@@ -87,6 +87,8 @@ def _given(report: Report) -> dict[str, Any]:
         "money": money,
         "figure": lambda one: figure(one, report.currency),
         "moved": lambda one: moved(one, report.currency),
+        "usual": lambda one: usual(one, report.currency),
+        "held_against": lambda segment: any(one.reference is not None for one in segment.figures),
         "striking": telling.striking,
         "signed": lambda value: telling.signed(value, report.currency),
         "others_changed": [one for one in report.changes if one.anomaly is None],
@@ -155,6 +157,13 @@ def moved(one: Figure, currency: str) -> str:
     if one.value is None or one.before is None:
         return "–"
     return figure(msgspec.structs.replace(one, value=one.before, low=None, high=None), currency)
+
+
+def usual(one: Figure, currency: str) -> str:
+    """What its reference says, where that holds it."""
+    if one.value is None or one.reference is None:
+        return "–"
+    return figure(msgspec.structs.replace(one, value=one.reference, low=None, high=None), currency)
 
 
 def by_day(quality: Quality) -> list[tuple[str, list[float | None]]]:

@@ -301,6 +301,11 @@ def test_what_is_told_in_full_has_its_tail_and_its_quality(found: Report) -> Non
     assert sum(held) >= 12, "of 14 days with a 95 % interval each"
     assert max(day.rate for day in broken.days[:10]) < 0.1 < 0.4 < min(day.rate for day in broken.days[10:])
     assert broken.reference == pytest.approx(0.02, abs=0.005)
+    usual = {one.signal: one.reference for one in forms.figures}
+    assert usual["schema_violation_rate"] == broken.reference
+    assert usual["latency_total_p95"] is not None
+    assert all(one.reference is None for segment in found.segments if not segment.full for one in segment.figures)
+    assert "| signal | now, 95 % interval | before | reference |" in rendering.markdown(found)
     asked = forms.requests + (forms.requests_before or 0)
     assert 0.9 * asked < sum(day.n for day in broken.days) <= asked
     drawn = figures.of_segment(found, forms)
