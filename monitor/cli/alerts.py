@@ -108,6 +108,8 @@ def show(config_path: Path, anomaly_id: str, as_json: bool) -> None:
         click.echo(f"  {delivery.sink}: {_delivery(delivery)}")
     if not deliveries:
         click.echo("  told to nobody" + (" (historic)" if row.historic else ""))
+    if row.muted_until_us is not None:
+        click.echo(f"  opened in a deploy's mute: nobody is told before {iso(row.muted_until_us)}")
     if responses:
         click.echo("\nResponses:")
     for one in responses:

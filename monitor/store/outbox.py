@@ -14,7 +14,7 @@ Times are wall-clock microseconds, passed in by the caller.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -242,6 +242,18 @@ def sinks_of(conn: Connection, keys: Sequence[str]) -> dict[str, set[str]]:
     return found
 
 
+def withdraw(conn: Connection, keys: Collection[str]) -> None:
+    """Take back what was never tried: nobody can have been told, and now nobody is."""
+    for key in keys:
+        conn.execute(delete(outbox).where(outbox.c.key == key, _UNTRIED))
+
+
+def put_off(conn: Connection, keys: Collection[str], due_us: int) -> None:
+    """Make what was never tried due at ``due_us`` instead."""
+    for key in keys:
+        conn.execute(update(outbox).where(outbox.c.key == key, _UNTRIED).values(due_us=due_us))
+
+
 def undelivered(conn: Connection, *, limit: int = 100) -> list[OutboxRow]:
     """Rows that are pending or failed, the oldest first."""
     query = select(outbox).where(outbox.c.state != "sent").order_by(outbox.c.created_us, outbox.c.id).limit(limit)
@@ -254,6 +266,9 @@ def prune(conn: Connection, *, before_us: int) -> int:
     return conn.execute(delete(outbox).where(finished)).rowcount
 
 
+_UNTRIED = and_(
+    outbox.c.state == "pending", outbox.c.attempts == 0, outbox.c.lease_until_us == 0, outbox.c.remote == "{}"
+)
 _MINE = and_(outbox.c.id == bindparam("b_id"), outbox.c.lease_until_us == bindparam("b_lease"))
 
 

@@ -172,7 +172,7 @@ def test_an_open_anomaly_says_since_when(store: Store) -> None:
 
 def test_segments_beyond_the_cap_are_counted_under_other(store: Store) -> None:
     found, product = metrics_of(store)
-    product.settings = metrics.ProductSettings("USD", (), lambda row: "none", max_segments=1)
+    product.settings = metrics.ProductSettings("USD", (), lambda row, now_us: "none", max_segments=1)
     product.refresh(END)
     samples = scrape(render(found))
     shown = {dict(labels)["segment"]: count for (name, labels), count in samples.items() if name == "driftline_events"}

@@ -233,7 +233,7 @@ def metrics_of(store: Store, *, path: str = "rules") -> tuple[Exposed, ProductMe
         Allowed("default", "page", 1, 30 * 1440 * MINUTE),
         Allowed("default", "ticket", 2, 7 * 1440 * MINUTE),
     )
-    settings = ProductSettings("USD", budgets, lambda row: path, labels_per_day={"default": 100, "legal": 20})
+    settings = ProductSettings("USD", budgets, lambda row, now_us: path, labels_per_day={"default": 100, "legal": 20})
     shown = ProductMetrics(store, settings, lambda: time.time_ns() // 1000)
     shown.refresh(END)
     states = {"ingest": (True, 0), "embed": (True, 2), "evaluate": (True, 0), "dispatch": (True, 0)}

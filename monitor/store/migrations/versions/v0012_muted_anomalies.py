@@ -1,0 +1,16 @@
+"""Anomalies that opened in a deploy's mute remember when it ends, and those that are over are found by when they were."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0012"
+down_revision = "0011"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column("anomalies", sa.Column("muted_until_us", sa.BigInteger(), nullable=True))
+    op.create_index("ix_anomalies_resolved_us", "anomalies", ["resolved_us"], unique=False)
