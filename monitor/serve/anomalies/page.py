@@ -249,7 +249,7 @@ def _nobody(config: Config, row: AnomalyRow, clock: Clock) -> str:
     if row.historic and not config.alerts.send_historic:
         return "Nobody: it is historic, and alerts.send_historic is off."
     if row.muted_until_us is not None and row.state == "resolved":
-        return "Nobody: it opened in a deploy's mute and was over before that ended, or the record is older than 90 days."
+        return "Nobody: it opened in a deploy's mute and was over before that ended, or longer than 90 days ago."
     if row.muted_until_us is not None:
         return f"It opened in a deploy's mute: nobody is told before {clock.at(row.muted_until_us)}."
     if config.alerts.path == "rules":

@@ -1,4 +1,4 @@
-"""Anomalies that opened in a deploy's mute remember when it ends, and those that are over are found by when they were."""
+"""Anomalies remember the deploy's mute that they opened in, and are found by when they were over."""
 
 from __future__ import annotations
 
