@@ -348,7 +348,6 @@ class Session:
                 results.muted[key] = until_us
                 if anomaly.state == "resolved":
                     results.unheard.append(key)
-            results.messages += lifecycle.messages(
-                anomaly, self.rules, batch.now_us, results.muted.get(key, 0), told_before.get(key, ())
-            )
+            due_us = until_us if anomaly.state == "open" else 0
+            results.messages += lifecycle.messages(anomaly, self.rules, batch.now_us, due_us, told_before.get(key, ()))
         return results
