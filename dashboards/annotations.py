@@ -172,7 +172,7 @@ HOW_SURE: Final = (
     '{{ if eq $days 1.0 }}a day{{ else }}{{ template "number" $days }} days{{ end }} may be expected, over '
     '{{ if eq $labels.owner "default" }}everything{{ else }}all that {{ $labels.owner }} owns{{ end }}{{ end }}'
 )
-_STORY: Final = "`driftline alerts show {{ $labels.id }}`"
+_STORY: Final = "`driftline alerts show {{ printf `%.10s` $labels.id }}`"
 
 
 def by_signal(text_of: Callable[[Runbook], str]) -> str:

@@ -215,6 +215,8 @@ def _story(row: AnomalyRow, links: dict[str, str]) -> str:
 def _delivery(row: OutboxRow) -> str:
     if row.state == "sent":
         return "delivered" + (f", but re-sending fails: {row.error}" if row.error else "")
+    if row.state == "pending" and not row.attempts and row.due_us > row.created_us:
+        return "waiting for the end of a deploy's mute"
     attempts = f"{row.attempts} attempt{'' if row.attempts == 1 else 's'}"
     reason = f": {row.error}" if row.error else ""
     return f"refused after {attempts}{reason}" if row.state == "failed" else f"waiting, {attempts}{reason}"
