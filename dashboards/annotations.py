@@ -194,7 +194,11 @@ def _first(runbook: Runbook) -> str:
     return re.sub(r"\b(SEGMENT|ID)\b", lambda m: place if m[0] == "SEGMENT" else "{{ $labels.id }}", runbook.first)
 
 
-LOOK_FIRST: Final = by_signal(_first) + f"; all of it: {_STORY}"
+def _look(runbook: Runbook) -> str:
+    return f"run {_STORY}" if runbook is runbooks.ANY else f"{_first(runbook)}; all of it: {_STORY}"
+
+
+LOOK_FIRST: Final = by_signal(_look)
 DESCRIPTION: Final = f"Usually {by_signal(lambda runbook: runbook.usually)}. {_STORY} tells the whole story."
 
 

@@ -272,7 +272,7 @@ def test_what_to_look_at_is_that_of_the_signal(tmp_path: Path) -> None:
             "a signal of a later version",
             [],
             {
-                "look_first": "run `driftline alerts show a1`" + story,
+                "look_first": "run `driftline alerts show a1`",
                 "description": "Usually a release, a provider, or a new kind of input. `driftline alerts show a1` "
                 "tells the whole story.",
             },
