@@ -46,7 +46,12 @@ STORE = (
     Series("driftline_samples", "gauge", ("state",), "Samples in the store: pending, embedded or missing."),
     Series("driftline_samples_missing", "gauge", ("reason",), "Samples in the store without vectors, and why."),
     Series("driftline_outbox_rows", "gauge", ("sink", "state"), "Deliveries by state: pending, sent or failed."),
-    Series("driftline_outbox_oldest_seconds", "gauge", ("sink",), "Age of the oldest pending delivery; 0 without one."),
+    Series(
+        "driftline_outbox_oldest_seconds",
+        "gauge",
+        ("sink",),
+        "Age of the oldest pending delivery; 0 without one, and while all wait for a deploy's mute to end.",
+    ),
     Series("driftline_outbox_attempts", "gauge", ("sink",), "Most attempts of a delivery that is not delivered yet."),
     Series(
         "driftline_labels_read_total",
@@ -270,7 +275,7 @@ def _families_of_store(conn: Connection, now_us: int, until_us: int | None) -> l
     for depth in outbox.depths(conn):
         put("driftline_outbox_rows", (depth.sink, depth.state), depth.rows)
         waiting = depth.state == "pending"
-        put("driftline_outbox_oldest_seconds", (depth.sink,), (now_us - depth.oldest_us) / 1e6 if waiting else 0)
+        put("driftline_outbox_oldest_seconds", (depth.sink,), max(0, now_us - depth.oldest_us) / 1e6 if waiting else 0)
         put("driftline_outbox_attempts", (depth.sink,), depth.attempts if waiting else 0)
     for (topic, _), found in label_partitions.counts(conn).items():
         for outcome, count in found.items():

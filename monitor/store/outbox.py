@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from sqlalchemy import Connection, and_, bindparam, delete, func, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, case, delete, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from monitor.store.tables import outbox
@@ -66,7 +66,10 @@ class OutboxRow:
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """How many rows of a sink are in a state, the oldest one's ``created_us`` and the most attempts made."""
+    """How many rows of a sink are in a state, since when the oldest has been to be sent, and the most attempts made.
+
+    What waits for the end of a mute is to be sent from then on: its ``oldest_us`` lies ahead.
+    """
 
     sink: str
     state: str
@@ -217,7 +220,7 @@ def depths(conn: Connection) -> list[Depth]:
             outbox.c.sink,
             outbox.c.state,
             func.count(),
-            func.min(outbox.c.created_us),
+            func.min(case((_UNTRIED, outbox.c.due_us), else_=outbox.c.created_us)),
             func.max(outbox.c.attempts),
         )
         .group_by(outbox.c.sink, outbox.c.state)
