@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -26,6 +27,8 @@ FIRST_DELAY_US: Final = 1_000_000
 LONGEST_DELAY_US: Final = 300_000_000  # after 9 failures a target is tried every 2.5 to 5 minutes
 KEEP_US: Final = 90 * 86_400_000_000  # delivered rows are kept for `driftline alerts show`
 _PRUNE_EVERY_US: Final = 3_600_000_000
+_SET_BACK_US: Final = 30_000_000  # a clock that is behind by more was set back
+_LONGEST_WAIT_S: Final = 30.0  # between attempts to reach a store that is away or full
 
 log = structlog.get_logger("alerts")
 
@@ -48,10 +51,13 @@ class Dispatcher:
         generator: random.Random,
         *,
         poll_s: float = 1.0,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._sinks = dict(sinks)
         self._clock = clock
+        self._monotonic = monotonic
+        self._seen = clock(), monotonic()
         self._generator = generator
         self._poll_s = poll_s
         self._quiet_until_us: dict[str, int] = {}
@@ -81,6 +87,7 @@ class Dispatcher:
             for name, sink in wanted.items():
                 if name not in workers:
                     workers[name] = _Worker(self, name, sink, self._poll_s)
+            self.follow_clock()
             self._prune()
             stop.wait(1.0)
         for worker in workers.values():
@@ -109,6 +116,23 @@ class Dispatcher:
         outcomes = self._send(name, sink, rows, now_us)
         self._record(name, rows, outcomes)
         return len(rows)
+
+    def follow_clock(self) -> None:
+        """Where the clock was set back, bring forward what is due by as much: otherwise nothing would be tried again,
+        and no open anomaly repeated to Alertmanager, until the clock is there once more."""
+        (clock_us, at), now = self._seen, (self._clock(), self._monotonic())
+        back_us = clock_us + round((now[1] - at) * 1e6) - now[0]
+        if back_us > _SET_BACK_US:
+            try:
+                with self._store.write() as conn:
+                    moved = outbox.bring_forward(conn, now_us=now[0], by_us=back_us)
+            except Exception as error:  # the store is away: the next second tries again
+                log.warning("outbox not reached", error=str(error))
+                return
+            self._quiet_until_us.clear()
+            self._pruned_us = now[0]
+            log.warning("the clock was set back; what is due was brought forward", seconds=back_us // 10**6, rows=moved)
+        self._seen = now
 
     def _send(self, name: str, sink: Sink, rows: list[OutboxRow], now_us: int) -> list[Outcome]:
         deliveries = [_delivery(row) for row in rows]
@@ -190,12 +214,16 @@ class _Worker:
         self._thread.start()
 
     def _run(self) -> None:
+        wait_s = self._poll_s
         while not self.stop.is_set():
             try:
                 busy = self._dispatcher.step_sink(self._name, self.sink) > 0
             except Exception as error:  # the store is away: the claims of this batch end with their lease
-                log.warning("outbox not reached", sink=self._name, error=str(error))
-                busy = False
+                log.warning("outbox not reached", sink=self._name, error=str(error), retry_seconds=wait_s)
+                self.stop.wait(wait_s)
+                wait_s = min(_LONGEST_WAIT_S, 2 * wait_s)
+                continue
+            wait_s = self._poll_s
             if not busy:
                 self.stop.wait(self._poll_s)
 

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
+
+BILL_PARTS: Final[Mapping[str, str]] = {
+    "traffic": "traffic",
+    "mix": "mix of versions",
+    "units": "tokens per request",
+    "tail": "tail of tokens",
+    "price": "cost per token",
+}
+"""What the change of a bill is made of (`detectors.cost.Parts`), in words."""
 
 _ROLES = {
     "typical_before": "typical before",
@@ -117,7 +126,7 @@ def parts(explanation: Mapping[str, Any]) -> Iterator[str]:
             part = load[name]
             yield f"  {told}: {_points(part['value'])} ({_points(part['low'])} to {_points(part['high'])})"
     if bill := explanation.get("bill"):
-        shares = ", ".join(f"{name} {bill[name]:+.4g}" for name in ("traffic", "mix", "units", "tail", "price"))
+        shares = ", ".join(f"{name} {bill[part]:+.4g}" for part, name in BILL_PARTS.items())
         was, now = _number(bill["before"]), _number(bill["now"])
         yield f"bill of {bill['hours']} h: {now} against {was} a {bill['against']} before: {shares}"
 

@@ -5,6 +5,7 @@ Both roads to on-call (driftline pushes, or rules read ``driftline_anomaly_activ
 the same facts: those of `told`, in its own markup.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ ALERT_NAME: Final = "DriftlineAnomaly"
 LABELS: Final = ("id", "segment", "route", "signal", "severity", "owner")
 """Labels of every anomaly's alert, beside ``alertname``. ``id`` makes a re-opening a new alert."""
 
+_PLAIN = re.compile(r"[^\W_][\w/.@+=:-]*")  # what a shell takes as it is
 _MINUTE_US = 60_000_000
 _UNITS = {"sd": "standard deviations from the reference", "sessions_per_hour": "sessions an hour"}
 _CONTEXT_US = 6 * 3_600_000_000  # how much before and after the change a linked dashboard shows
@@ -43,13 +45,17 @@ class Links:
         those that are configured."""
         given = {name: str(url) for name, url in (document.get("links") or {}).items() if url}
         found = {}
-        if self.app_url:
-            found["app"] = f"{self.app_url.rstrip('/')}/anomalies/{quote(str(document['id']), safe='')}"
+        if (page := self.app(str(document["id"]))) is not None:
+            found["app"] = page
         if self.dashboard_url:
             found["dashboard"] = self._dashboard(document)
         if self.runbook_url:
             found["runbook_url"] = runbooks.address(self.runbook_url, _runbook(document).page)
         return {**found, **given}
+
+    def app(self, anomaly_id: str) -> str | None:
+        """The page of an anomaly, where it is known where the pages are."""
+        return f"{self.app_url.rstrip('/')}/anomalies/{quote(anomaly_id, safe='')}" if self.app_url else None
 
     def _dashboard(self, document: Mapping[str, Any]) -> str:
         since_us, end_us = since(document), resolved_at(document)
@@ -159,7 +165,7 @@ def told(document: Mapping[str, Any], promises: Promises) -> list[tuple[str, str
     else:
         found.append(("Usually", f"{runbook.usually} (nothing was found in the data yet)"))
     if not is_resolved(document):
-        first = runbook.first.replace("SEGMENT", _argument(place)).replace("ID", str(document["id"]))
+        first = _first(runbook.first, place, str(document["id"]))
         found.append(("Look first", f"{first}; all of it: `driftline alerts show {str(document['id'])[:10]}`"))
     return found
 
@@ -215,9 +221,13 @@ def _runbook(document: Mapping[str, Any]) -> runbooks.Runbook:
     return runbooks.of_signal(str(document.get("signal") or ""))
 
 
-def _argument(place: str) -> str:
-    """A segment as an argument of a command that somebody may paste: quoted unless it is plain."""
-    return place if place.replace("/", "").replace("-", "").replace("_", "").isalnum() else "'SEGMENT'"
+def _first(step: str, place: str, anomaly_id: str) -> str:
+    """A step with what its commands are about. Of a slice commands speak without a segment, since it lies across them;
+    a name that a shell might not take as it is stays for people to write."""
+    if place.startswith(SLICE_PREFIX):
+        step = step.replace(" --segment SEGMENT", "")
+    words = {"SEGMENT": place if _PLAIN.fullmatch(place) else "'SEGMENT'", "ID": anomaly_id}
+    return re.sub(r"\b(?:SEGMENT|ID)\b", lambda word: words[word[0]], step)
 
 
 def description(document: Mapping[str, Any]) -> str:

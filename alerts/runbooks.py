@@ -17,7 +17,8 @@ DOCUMENTED: Final = "https://github.com/driftline/driftline/tree/main/docs/runbo
 class Runbook:
     """A page, the signals it is about (by the beginnings of their names), and what is worth knowing before it is open.
 
-    ``usually``: what it mostly turns out to be. ``first``: one concrete step. ``panel``: title of the panel of
+    ``usually``: what it mostly turns out to be. ``first``: one concrete step, where SEGMENT and ID stand for those of
+    the anomaly. ``panel``: title of the panel of
     dashboards/subjects/ that shows it.
     """
 
@@ -104,7 +105,7 @@ RUNBOOKS: Final = (
         "calibration",
         ("calibration",),
         "a new version that is surer than it should be, inputs of a new kind, or reviewers who judge in another way",
-        "run `driftline review calibration`, then look at the wrong answers among the newest labels",
+        "run `driftline review calibration --segment SEGMENT`, then look at the wrong answers among the newest labels",
         "Confidence",
     ),
     Runbook(

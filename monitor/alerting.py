@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from alerts.dispatch import Dispatcher, Transactions
 from alerts.rendering import Links, Promises
-from alerts.sinks import Sink
+from alerts.sinks import Delivery, Outcome, Retry, Sent, Sink
 from alerts.sinks.alertmanager import AlertmanagerPeers, AlertmanagerSink
 from alerts.sinks.folder import FolderSink
 from alerts.sinks.grafana import GrafanaSink, GrafanaTarget
@@ -51,6 +51,26 @@ def build_sinks(config: Config) -> dict[str, Sink]:
 def build_dispatcher(config: Config, store: Transactions, generator: random.Random | None = None) -> Dispatcher:
     """A dispatcher on the wall clock for every sink of the configuration."""
     return Dispatcher(store, build_sinks(config), lambda: time.time_ns() // 1000, generator or random.Random())
+
+
+def try_out(sink: Sink, delivery: Delivery, now_us: int) -> tuple[Outcome, float]:
+    """Send a test now, past the outbox, and close the sink: (what became of it, seconds)."""
+    begin = time.monotonic()
+    outcome: Outcome
+    try:
+        outcome = sink.send([delivery], now_us)[0]
+    except Exception as error:  # as the dispatcher takes it
+        outcome = Retry(f"{type(error).__name__}: {error}")
+    finally:
+        sink.close()
+    return outcome, time.monotonic() - begin
+
+
+def verdict(outcome: Outcome) -> str:
+    """``delivered``, or why not."""
+    if isinstance(outcome, Sent):
+        return "delivered"
+    return f"{'not reached' if isinstance(outcome, Retry) else 'refused'}: {outcome.error}"
 
 
 def road(config: Config, *, severity: str, historic: bool, muted: bool = False) -> str:

@@ -15,9 +15,13 @@ KIND = "deploy"
 
 
 def announced(store: Store, config: Config, deploy: Deploy, now_us: int) -> bool:
-    """Record a deploy, its note redacted. False where its id is known. Raises DeployFault, StoreUnavailable."""
+    """Record a deploy, its note redacted and on one line. False where its id is known.
+
+    Raises DeployFault, StoreUnavailable.
+    """
     if deploy.note:
-        deploy = replace(deploy, note=Redactor(config.privacy.redact).text(deploy.note))
+        line = " ".join("".join(c if c.isprintable() else " " for c in deploy.note).split())
+        deploy = replace(deploy, note=Redactor(config.privacy.redact).text(line))
     sinks = [name for name, sink in config.alerts.sinks.items() if isinstance(sink, GrafanaSink)]
     payload = {
         "version": deploy.version,

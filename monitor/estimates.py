@@ -10,7 +10,7 @@ is missing is bounded.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -97,11 +97,12 @@ def estimates(
     segment: str | None = None,
     confidence: float = 0.95,
     together: bool = False,
+    only: Collection[str] | None = None,
 ) -> list[Estimate]:
     """By segment, and of all together where there are several; by name. Raises StoreUnavailable.
 
     Days count whole: those that begin in [from, to). Segments without a sample in them are left out. ``together``: of
-    all together alone, however many they are.
+    all together alone, however many they are; ``only``: of these segments, and of all together as ever.
     """
     done_us = evaluation.standing(store).done_until_us or 0
     with store.read() as connection:
@@ -118,10 +119,16 @@ def estimates(
     pools: dict[str, list[PoolSums]] = {}
     for pool in sums:
         pools.setdefault(pool.segment, []).append(pool)
-    of = [] if together else [(name, pools[name], drawn.get(name, [])) for name in sorted(pools)]
-    if together or len(of) > 1:
+    named = [name for name in sorted(pools) if not together and (only is None or name in only)]
+    of = [(name, pools[name], drawn.get(name, [])) for name in named]
+    if together or len(pools) > 1:
         of.append((ALL, sums, items))
     return [_of(name, mine, its, (from_us, to_us), over, confidence, always) for name, mine, its in of]
+
+
+def of_all(found: Mapping[str, Estimate]) -> Estimate | None:
+    """That of all together among estimates by segment; of the one segment where there is but one."""
+    return found.get(ALL) or (next(iter(found.values())) if len(found) == 1 else None)
 
 
 def _of(

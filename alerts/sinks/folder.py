@@ -39,22 +39,24 @@ class FolderSink:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             for file, page in files.items():
-                self._replace(self._folder / file, page)
+                write_whole(self._folder / file, page)
         except OSError as error:
             return Retry(f"{type(error).__name__}: {error}", delivery.remote)
         return Sent(delivery.remote)
 
-    def _replace(self, path: Path, page: str) -> None:
-        """Whoever reads the folder sees the old file or the new one; nothing is left of a write that failed."""
-        number, name = tempfile.mkstemp(dir=self._folder, prefix=f".{path.name}-")
-        temporary = Path(name)
-        try:
-            with os.fdopen(number, "w", encoding="utf-8", newline="\n") as out:
-                out.write(page)
-                out.flush()
-                os.fsync(out.fileno())
-            temporary.chmod(_READABLE)
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink()
-            raise
+
+def write_whole(path: Path, page: str) -> None:
+    """Write a file that others may read meanwhile: they see the old one or the new one, and nothing is left of a write
+    that failed. Raises OSError."""
+    number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    temporary = Path(name)
+    try:
+        with os.fdopen(number, "w", encoding="utf-8", newline="\n") as out:
+            out.write(page)
+            out.flush()
+            os.fsync(out.fileno())
+        temporary.chmod(_READABLE)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink()
+        raise

@@ -77,7 +77,7 @@ def encode(delivery: Delivery, links: Links, promises: Promises) -> bytes:
         report = {
             "schema": "driftline.webhook/1",
             "delivery": f"{delivery.key}:{delivery.revision}",
-            "kind": delivery.kind,
+            "kind": "test" if delivery.payload.get("test") else delivery.kind,
             "summary": delivery.payload["title"],
             "markdown": pages["md"],
             "report": json.loads(pages["json"]),

@@ -6,6 +6,7 @@ Tail shares and expected shortfalls are read from `detectors.summaries.Histogram
 from detectors.cost.decomposition import Decomposition, Parts, Usage, decompose, tail_threshold, usage
 from detectors.cost.projection import Projection, project_days, project_month
 from detectors.cost.savings import Bounded, Saving, cap, reroute, reroute_by_size, together
+from detectors.cost.survival import survival_edges
 from detectors.cost.tail_index import TailIndex, fit_tail_index
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "project_month",
     "reroute",
     "reroute_by_size",
+    "survival_edges",
     "tail_threshold",
     "together",
     "usage",

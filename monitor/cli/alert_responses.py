@@ -69,21 +69,21 @@ def snooze(config_path: Path, anomaly_id: str, length: str | None, undo: bool, b
 @click.command()
 @config_option
 @_id
-@click.option("--real", "verdict", flag_value="real", help="Something had changed.")
-@click.option("--false", "verdict", flag_value="false", help="Nothing had: a false alarm.")
-@click.option("--undo", "verdict", flag_value="unmark", help="Take the mark back.")
+@click.option("--real", is_flag=True, help="Something had changed.")
+@click.option("--false", "wrong", is_flag=True, help="Nothing had: a false alarm.")
+@click.option("--undo", is_flag=True, help="Take the mark back.")
 @_by
 @_note
-def mark(config_path: Path, anomaly_id: str, verdict: Action | None, by: str, note: str) -> None:
+def mark(config_path: Path, anomaly_id: str, real: bool, wrong: bool, undo: bool, by: str, note: str) -> None:
     """Say whether an alarm was real. `driftline budget` shows how many were false beside what was promised.
 
     \b
     Example:
       driftline alerts mark 3f9a1c --false --note "a load test"
     """
-    if verdict is None:
-        raise click.UsageError("say --real or --false, or --undo to take a mark back")
-    _respond(config_path, anomaly_id, verdict, by, note)
+    if real + wrong + undo != 1:
+        raise click.UsageError("say either --real or --false, or --undo to take a mark back")
+    _respond(config_path, anomaly_id, "real" if real else "false" if wrong else "unmark", by, note)
 
 
 @click.command()

@@ -130,8 +130,8 @@ def test(config_path: Path, names: tuple[str, ...]) -> None:
       driftline alerts test --sink oncall
     """
     from alerts.anomaly import to_document
-    from alerts.sinks import Delivery, Retry, Sent
-    from monitor.alerting import build_sinks, describe
+    from alerts.sinks import Delivery, Sent
+    from monitor.alerting import build_sinks, describe, try_out, verdict
 
     config = read_config(config_path)
     sinks = {name: sink for name, sink in build_sinks(config).items() if name in config.alerts.sinks}
@@ -149,19 +149,10 @@ def test(config_path: Path, names: tuple[str, ...]) -> None:
     for name, sink in sinks.items():
         if names and name not in names:
             continue
-        begin = time.monotonic()
         delivery = Delivery(key=anomaly.id, kind="test", payload=to_document(anomaly), created_us=now_us)
-        try:
-            outcome = sink.send([delivery], now_us)[0]
-        finally:
-            sink.close()
-        took = f"({time.monotonic() - begin:.2f} s)"
-        if isinstance(outcome, Sent):
-            click.echo(f"{name} ({where[name]}): delivered {took}")
-        else:
-            failed = True
-            verdict = "not reached" if isinstance(outcome, Retry) else "refused"
-            click.echo(f"{name} ({where[name]}): {verdict}: {outcome.error} {took}")
+        outcome, seconds = try_out(sink, delivery, now_us)
+        failed |= not isinstance(outcome, Sent)
+        click.echo(f"{name} ({where[name]}): {verdict(outcome)} ({seconds:.2f} s)")
     if failed:
         raise click.exceptions.Exit(1)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
+from alerts.explained import BILL_PARTS
 from monitor.cli.options import Failure, config_option, opened_store, read_config
 
 if TYPE_CHECKING:
@@ -161,9 +162,7 @@ def _show(found: Spending) -> None:
 def _show_segment(one: SegmentSpending) -> None:
     lines = []
     if one.change is not None and one.change.change:
-        parts = [("traffic", one.change.traffic), ("mix of versions", one.change.mix)]
-        parts += [("tokens per request", one.change.units), ("tail of tokens", one.change.tail)]
-        parts += [("price", one.change.price)]
+        parts = ((name, getattr(one.change, part)) for part, name in BILL_PARTS.items())
         listed = ", ".join(f"{name} {value:+,.2f}" for name, value in parts)
         lines.append(f"  {_money(one.change.before)} before, {one.change.change:+,.2f}: {listed}")
     if one.month is not None:

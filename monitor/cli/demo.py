@@ -26,7 +26,8 @@ HOUR_US = 3_600_000_000
 @click.option(
     "--end",
     type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H"]),
-    help="Where the three weeks end (UTC); live traffic goes on from there. Default: the last full hour.",
+    help="Where the three weeks end (UTC); live traffic goes on from there. Default: the last full hour; with "
+    "--headless the last Monday, so that its reports are of whole weeks.",
 )
 @click.option(
     "--pace",
@@ -52,10 +53,12 @@ def demo(headless: bool, out: Path | None, seed: int, end: datetime | None, pace
 
     from monitor.demo.broker import BrokerUnavailable
     from monitor.demo.run import Conductor, DemoFailed
+    from monitor.report.period import last_week
 
     now_us = time.time_ns() // 1000
-    hour_us = now_us - now_us % HOUR_US
-    end_us = hour_us if end is None else round(end.replace(tzinfo=UTC).timestamp() * 1e6)
+    end_us = last_week(now_us, "UTC")[1] if headless else now_us - now_us % HOUR_US
+    if end is not None:
+        end_us = round(end.replace(tzinfo=UTC).timestamp() * 1e6)
     folder = (out or Path(tempfile.mkdtemp(prefix="driftline-demo-"))).resolve()
     conductor = Conductor(folder, end_us, seed, Console(), pace)
     # However it is ended, its broker and its services end with it; a shell's background job is deaf to Ctrl-C.

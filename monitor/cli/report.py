@@ -58,6 +58,7 @@ def _moment(context: click.Context, parameter: click.Parameter, value: str | Non
 @click.option("--as-of", "as_of_us", callback=_moment, metavar="TIME", help="What was issued by then, byte for byte.")
 @click.option("--issued", "list_issued", is_flag=True, help="List what was issued, and do nothing else.")
 @click.option("--schedule", "tell_schedule", is_flag=True, help="Say when it is next issued, and who gets it.")
+@click.option("--test", "try_sinks", is_flag=True, help="Send a message marked as a test through each of its sinks.")
 @click.option("--by", default=user, show_default="who runs this", help="Whose name it is issued under.")
 def report(
     config_path: Path,
@@ -71,12 +72,15 @@ def report(
     as_of_us: int | None,
     list_issued: bool,
     tell_schedule: bool,
+    try_sinks: bool,
     by: str,
 ) -> None:
     """What changed in a week, what it cost, what there is to decide, and the figures behind it.
 
     The week runs from Monday to Monday in the configured timezone, and is held against the one before. Any other
     stretch of full hours is held against as long a one before it.
+
+    --test says how each sink answered and in what time, and archives nothing; exit code 1 if one failed.
 
     \b
     Example:
@@ -85,6 +89,7 @@ def report(
       driftline report --issue --format html --out reports
       driftline report --from 2026-01-12 --to 2026-01-19 --as-of 2026-01-20
       driftline report --schedule
+      driftline report --test
     """
     from rich.console import Console
     from rich.progress import Progress
@@ -103,6 +108,8 @@ def report(
         raise click.UsageError("give both --from and --to, or neither for the last whole week")
     if send and not issue:
         raise click.UsageError("only an issued report is sent: give --issue as well")
+    if try_sinks and (issue or as_of_us is not None):
+        raise click.UsageError("--test sends no report: give it without --issue and --as-of")
     if issue and as_of_us is not None:
         raise click.UsageError("--issue makes a new revision, --as-of shows an old one: give one of them")
     config = read_config(config_path)
@@ -112,8 +119,11 @@ def report(
     if tell_schedule:
         _tell_schedule(config)
         return
-    if send and not _addressees(config):
+    if (send or try_sinks) and not _addressees(config):
         raise Failure("there is nobody to send it to; name report.sinks or report.folder in the configuration")
+    if try_sinks:
+        _try_sinks(config)
+        return
     bar = Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True)
     with opened_store(config) as store, bar:
         if from_us is None or to_us is None:
@@ -137,7 +147,12 @@ def report(
     if out is None:
         click.echo(pages[wanted[0]], nl=False)
         return
-    for path in rendering.written(pages, begin, end, config.timezone, out):
+    try:
+        paths = rendering.written(pages, begin, end, config.timezone, out)
+    except OSError as error:
+        kept = "; it is archived, and --as-of with a later time writes it as it is" if issue else ""
+        raise Failure(f"cannot write into {out}: {error.strerror or error}{kept}") from None
+    for path in paths:
         click.echo(f"wrote {path}")
 
 
@@ -160,7 +175,7 @@ def _pages(
     from monitor.store import reports
 
     if not issue and as_of_us is None:
-        found = read_report(store, config, begin, end, level, told)
+        found = issuing.compared(store, read_report(store, config, begin, end, level, told), (begin, end))
         return {form: rendering.rendered(found, form) for form in wanted}
     if issue:
         stands, new = issuing.issue(store, config, begin, end, by, time.time_ns() // 1000, level, told, send=send)
@@ -179,6 +194,33 @@ def _addressees(config: Config) -> list[str]:
     from monitor.report import sending
 
     return sending.addressees(config)
+
+
+def _try_sinks(config: Config) -> None:
+    """A test to everybody who gets reports: what became of it in a table. Reads and writes no store."""
+    import secrets
+
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from alerts.sinks import Sent
+    from monitor.alerting import build_sinks, describe, try_out, verdict
+    from monitor.report import sending
+
+    now_us = time.time_ns() // 1000
+    trial = sending.trial(config, f"test-of-reports-{secrets.token_hex(8)}", now_us)
+    sinks, where = build_sinks(config), describe(config)
+    table, failed = Table(box=None), False
+    for column in ("sink", "to", "outcome", "seconds"):
+        table.add_column(column, overflow="fold", justify="right" if column == "seconds" else "left")
+    for name in sending.addressees(config):
+        outcome, seconds = try_out(sinks[name], trial, now_us)
+        failed |= not isinstance(outcome, Sent)
+        table.add_row(Text(name), Text(where[name]), Text(verdict(outcome)), f"{seconds:.2f}")
+    Console().print(table)
+    if failed:
+        raise click.exceptions.Exit(1)
 
 
 def _tell_schedule(config: Config) -> None:
@@ -220,7 +262,7 @@ def _list(config: Config) -> None:
     from monitor.times import iso
 
     with opened_store(config) as store, store.read() as connection:
-        found = reports.list_issues(connection)
+        found = reports.list_issues(connection, limit=None)
     for one in found:
         who = f" by {one.who}" if one.who else ""
         click.echo(f"{iso(one.from_us)} to {iso(one.to_us)}  revision {one.revision}, issued {iso(one.issued_us)}{who}")

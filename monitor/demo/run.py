@@ -138,7 +138,8 @@ class Conductor:
         """Three weeks, the score, ``summary.json``; returns 0: whoever reads the summary judges it."""
         with ExitStack() as stack:
             bootstrap, inbox, feature = self._prepare(stack)
-            self._produce(bootstrap, feature)
+            # Nights are quiet: without what comes after the end its last windows would stay open.
+            self._produce(bootstrap, feature, then_us=HOUR_US)
             self._drain()
             self._conclude(inbox)
         return 0
@@ -189,14 +190,15 @@ class Conductor:
         admin.close()
         return bootstrap, inbox, Feature(uploads, self.start_us, self.seed)
 
-    def _produce(self, bootstrap: str, feature: Feature) -> None:
+    def _produce(self, bootstrap: str, feature: Feature, then_us: int = 0) -> None:
+        """The three weeks, and ``then_us`` of what follows."""
         producer = _producer(bootstrap)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, console=self.console) as progress:
             task = progress.add_task("Days of traffic", total=DAYS)
             for day in range(DAYS):
                 begin = self.start_us + day * DAY_US
-                for item in feature.events(begin, begin + DAY_US):
+                for item in feature.events(begin, begin + DAY_US + (then_us if day == DAYS - 1 else 0)):
                     self.truth.note(item[2])
                     _send(producer, item)
                 progress.advance(task)

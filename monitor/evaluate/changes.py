@@ -134,7 +134,8 @@ class _Past(Session):
     def judge(self, told: Callable[[float], None]) -> None:
         """Every hour of the period."""
         labelled = sorted({s.segment for s in self.bank.streams if s.spec.kind == "calibration"})
-        for day in range(self.begin, self.end, BATCH_US):
+        first = self._first()
+        for day in range(first, self.end, BATCH_US):
             last = min(day + BATCH_US, self.end)
             self.samples = judging.read_samples(self, day, last)
             self._answers = review.answered(self.store, labelled, day, last)
@@ -143,7 +144,14 @@ class _Past(Session):
                 cells = self._cells(at, stop)
                 for hour in range(at + HOUR_US, stop + 1, HOUR_US):
                     self._look(cells, hour)
-                told((stop - self.begin) / (self.end - self.begin))
+                told((stop - first) / (self.end - first))
+
+    def _first(self) -> int:
+        """The first hour of the period that any stream looks at or that anything is stored of."""
+        with self.store.read() as connection:
+            first = coverage.first_window(connection)
+        looks = int(self.bank.last_look.min(initial=self.end))
+        return max(self.begin, min(looks, self.end if first is None else first) // HOUR_US * HOUR_US)
 
     def _cells(self, from_us: int, to_us: int) -> Cells:
         rows, missing = reads.covering(self.store, from_us, to_us, coarsest=coverage.HOUR, late=False)

@@ -2,6 +2,7 @@
 
 A stream that alarms joins an open anomaly of its owner if both began at the same time and have the same root: the same
 segment; the same signal, where a slice sees what its sessions' segment sees; or the same attribute value behind them.
+So does one that was among its signals and taken to be over, for two days.
 Joining tells nobody again, so it may only lower the number of notifications that the budget promises; where nobody was
 told, since the anomaly was found too late, they are then. A stream at stake higher than the anomaly opens its own.
 """
@@ -156,6 +157,10 @@ def _home(session: Session, stream: Stream, fact: Fact, explanation: Explanation
         if len(anomaly.facts) >= MAX_FACTS and fact.stream not in {known.stream for known in anomaly.facts}:
             continue
         if same_start(anomaly.since, fact.since) and _same_root(anomaly, fact, explanation):
+            return anomaly
+        # A signal that was taken to be over, and is found again.
+        ends = [known.resolved for known in anomaly.facts if known.stream == fact.stream and known.resolved is not None]
+        if any(fact.opened - end <= GROWING_US for end in ends):
             return anomaly
         # What shows later in another signal of the segment is the same change growing, where the same value carries
         # it or the signal is of the same family.

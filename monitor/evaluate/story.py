@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from alerts.anomaly import Anomaly, Explanation, Fact
+from alerts.explained import BILL_PARTS
 from monitor.evaluate.sentences import number, percent
 
 MOST = 3  # of each kind told
@@ -18,6 +19,11 @@ LEAST_STAGE = 0.5  # part of the slow requests' extra time
 FEW = 20  # sessions of which it is worth saying that they explain nothing
 MAX_CHARACTERS = 1200
 _NAMES = {"megapixels": "resolution", "page_ness": "likeness to a page", "turned": "pages on their side or head"}
+
+
+def named(condition: str) -> str:
+    """A condition's name in words."""
+    return _NAMES.get(condition, condition.replace("_", " "))
 
 
 def story(anomaly: Anomaly, currency: str) -> str:
@@ -112,7 +118,7 @@ def _moved(found: list[dict[str, Any]]) -> list[str]:
     clear.sort(key=lambda c: -abs(c["above"] - 0.5))
     told = []
     for entry in clear[:MOST]:
-        name = _NAMES.get(entry["name"], entry["name"].replace("_", " "))
+        name = named(entry["name"])
         if entry["told"] == "relative" and entry["change"] is not None:
             if entry["change"] >= 1:
                 told.append(f"{name} rose {number(1 + entry['change'])}-fold")
@@ -160,20 +166,11 @@ def _load(found: dict[str, Any] | None) -> list[str]:
     return []
 
 
-_PARTS = {
-    "traffic": "traffic",
-    "mix": "mix of versions",
-    "units": "tokens per request",
-    "tail": "tail of tokens",
-    "price": "price",
-}
-
-
 def _bill(found: dict[str, Any] | None, currency: str) -> list[str]:
     """The change of the bill with its greatest parts."""
     if found is None or not found["change"]:
         return []
-    parts = sorted(((found[key], name) for key, name in _PARTS.items()), key=lambda part: -abs(part[0]))
+    parts = sorted(((found[key], name) for key, name in BILL_PARTS.items()), key=lambda part: -abs(part[0]))
     told = [f"{name} {value:+.3g}" for value, name in parts if abs(value) >= 0.1 * abs(found["change"])][:MOST]
     return [
         (

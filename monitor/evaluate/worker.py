@@ -128,7 +128,8 @@ class EvaluateWorker:
             log.info("leading the evaluation", generation=self._lead.generation, done_until_us=self._lead.done_until_us)
         span = self._span(self._lead)
         if span is None:
-            if now_us > self._lease_until_us - lease_us // 2:
+            set_back = now_us < self._lease_until_us - lease_us  # the lease would outlast this process by as much
+            if set_back or now_us > self._lease_until_us - lease_us // 2:
                 evaluation.renew(self._store, self._lead, now_us, lease_us)
                 self._lease_until_us = now_us + lease_us
             return False

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from monitor.config.model import Config
 from monitor.report import rendering, sending, telling
-from monitor.report.model import Alarm, Report
+from monitor.report.model import Alarm, Compared, Report
 from monitor.report.reading import read_report
 from monitor.store import outbox, reports
 from monitor.store.engine import Store
@@ -91,6 +91,21 @@ def archive(
     return stands, written
 
 
+def compared(store: Store, found: Report, period: tuple[int, int]) -> Report:
+    """A report that was only read, held against the last issue of its ``period`` [from, to), if there is one."""
+    with store.read() as connection:
+        last = reports.newest(connection, *period)
+        before = None if last is None else _decoded(reports.page(connection, last, "json"))
+    if last is None:
+        return found
+    if before is None:
+        told = ["Another version of driftline issued it."]
+    else:
+        bare = _without_pictures(found)
+        told = [] if _content(before) == _content(bare) else revised(before, bare)
+    return msgspec.structs.replace(found, compared=Compared(last.revision, iso(last.issued_us)), revised=told)
+
+
 def _decoded(document: str) -> Report | None:
     try:
         return msgspec.json.decode(document, type=Report)
@@ -104,9 +119,10 @@ def _without_pictures(report: Report) -> Report:
 
 
 def _content(report: Report) -> Report:
-    """What a report says, without when it was said."""
+    """What a report says, without when it was said and where its pages are."""
     until = None if report.complete else report.evaluated_until
-    return msgspec.structs.replace(report, issued=None, revision=0, revised=[], evaluated_until=until)
+    alarms = [msgspec.structs.replace(alarm, page=None) for alarm in report.alarms]
+    return msgspec.structs.replace(report, alarms=alarms, issued=None, revision=0, revised=[], evaluated_until=until)
 
 
 def revised(before: Report, after: Report) -> list[str]:
@@ -164,4 +180,4 @@ def _rate(report: Report) -> str:
     found = report.reviewed
     if found is None or found.rate is None:
         return "not known"
-    return f"{rendering.percent(found.rate)} ({found.labels:,} labels)"
+    return f"{telling.percent(found.rate)} ({found.labels:,} labels)"

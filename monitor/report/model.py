@@ -26,6 +26,12 @@ class Figure(Struct, frozen=True):
     high: Annotated[float | None, Meta(description="Upper end of the 95 % interval.")]
     before: float | None
     status: str
+    reference: Annotated[
+        float | None,
+        Meta(
+            description="The level of the segment's reference, counted over one event a session; of segments in full."
+        ),
+    ] = None
 
 
 class Bill(Struct, frozen=True):
@@ -49,6 +55,70 @@ class Reviewed(Struct, frozen=True):
     high: float | None
     labels: int
     waiting: int
+
+
+class Above(Struct, frozen=True):
+    """Requests that cost more than this."""
+
+    cost: float
+    share: Annotated[float, Meta(description="Of all requests that state a cost.")]
+    low: Annotated[float | None, Meta(description="Lower end of its 95 % interval.")]
+    high: Annotated[float | None, Meta(description="Upper end of its 95 % interval.")]
+
+
+class Dearest(Struct, frozen=True):
+    """The dearest requests of a period: the cost that they lie above, and their share of the spend."""
+
+    part: Annotated[float, Meta(description="Which: 0.01 are the dearest 1 % of requests.")]
+    above: float
+    above_before: float | None
+    above_reference: Annotated[float | None, Meta(description="The same part of the segment's reference lies above.")]
+    share: Annotated[float, Meta(description="Of the spend.")]
+    low: Annotated[float | None, Meta(description="Lower end of its 95 % interval.")]
+    high: Annotated[float | None, Meta(description="Upper end of its 95 % interval.")]
+    before: Annotated[float | None, Meta(description="The share in the period before.")]
+
+
+class CostTail(Struct, frozen=True):
+    """How rare dear requests are; no points where no request states a cost."""
+
+    sentence: Annotated[str, Meta(description="What it says, or why there is none.")]
+    now: list[Above]
+    before: list[Above]
+    reference: Annotated[list[Above], Meta(description="p50, p95 and p99 of the reference, one event a session.")]
+    dearest: list[Dearest]
+    greatest: Annotated[float | None, Meta(description="What the dearest request cost, within 1.1 %.")]
+    greatest_before: float | None
+
+
+class Share(Struct, frozen=True):
+    """A share of answers over some days, with the interval of one look."""
+
+    since: Annotated[str, Meta(description="The first day, as 2026-11-02.")]
+    until: Annotated[str, Meta(description="The last day.")]
+    rate: float
+    low: Annotated[float | None, Meta(description="Lower end of its 95 % interval.")]
+    high: Annotated[float | None, Meta(description="Upper end of its 95 % interval.")]
+    n: Annotated[int, Meta(description="Labels, or answers that were checked.")]
+
+
+class Check(Struct, frozen=True):
+    """What a check found, day by day over the period before and this one."""
+
+    signal: str
+    days: list[Share]
+    reference: Annotated[float | None, Meta(description="The rate of the segment's reference, one event a session.")]
+
+
+class Quality(Struct, frozen=True):
+    """How often answers are wrong: from labels, else from what checks find."""
+
+    sentence: Annotated[str, Meta(description="What review found, or why nothing is told.")]
+    step: Annotated[str, Meta(description="What a rate is of: day, week, or 3 days; empty without rates.")]
+    reviewed: Annotated[list[Share], Meta(description="Wrong by review, the oldest first, up to this period's end.")]
+    before: Annotated[Share | None, Meta(description="Of the period before.")]
+    reference: Annotated[Share | None, Meta(description="Of the days that the segment's reference was learned from.")]
+    checks: Annotated[list[Check], Meta(description="Where review tells nothing, or a check moved far.")]
 
 
 class Change(Struct, frozen=True):
@@ -91,6 +161,16 @@ class Alarm(Struct, frozen=True):
     acknowledged: bool
     told: Annotated[int, Meta(description="Sinks that were told.")]
     pictures: list[Picture]
+    page: Annotated[str | None, Meta(description="Its page, with pictures; null where alerts.app_url is not set.")] = (
+        None
+    )
+
+
+class Compared(Struct, frozen=True):
+    """The last issue of a period."""
+
+    revision: int
+    issued: str
 
 
 class Promise(Struct, frozen=True):
@@ -120,6 +200,8 @@ class Segment(Struct, frozen=True):
     versions: Annotated[list[str], Meta(description="Versions of model and prompt, the commonest first.")]
     new_versions: Annotated[list[str], Meta(description="Those that the period before did not see.")]
     full: Annotated[bool, Meta(description="Told in full: it changed, or is one of the largest.")]
+    tail: Annotated[CostTail | None, Meta(description="Of a segment that is told in full.")] = None
+    quality: Annotated[Quality | None, Meta(description="Of a segment that is told in full.")] = None
 
 
 class Deploy(Struct, frozen=True):
@@ -184,9 +266,20 @@ class Report(Struct, frozen=True):
     ahead: Annotated[list[Ahead], Meta(description="The next week; empty where the period is no local week.")] = []
     days: Annotated[list[Day], Meta(description="The period's days; empty where they cannot be told apart.")] = []
     days_before: Annotated[list[Day], Meta(description="Those of the period before.")] = []
+    tail: Annotated[CostTail | None, Meta(description="Over all segments.")] = None
+    quality: Annotated[Quality | None, Meta(description="Over all segments.")] = None
     issued: Annotated[str | None, Meta(description="When it was issued (wall clock); null: it was only read.")] = None
     revision: Annotated[int, Meta(description="1, 2, ... of an issued report; 0: it was only read.")] = 0
-    revised: Annotated[list[str], Meta(description="What this revision changed, a sentence each.")] = []
+    revised: Annotated[
+        list[str],
+        Meta(
+            description="What this revision changed, a sentence each; of a report that was only read, what "
+            "changed since the one that was issued."
+        ),
+    ] = []
+    compared: Annotated[
+        Compared | None, Meta(description="The issue that a report that was only read is held against; null: none.")
+    ] = None
 
 
 def schema() -> dict[str, Any]:

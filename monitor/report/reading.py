@@ -3,43 +3,41 @@ changes, which is made anew at its own false discovery rate (`monitor.evaluate.c
 
 from __future__ import annotations
 
-import base64
-import re
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 from sqlalchemy import Connection, func, select
 
-from alerts import explained
 from detectors.summaries import Selection, Summary
 from detectors.summaries.signals import measure, signal
 from monitor import estimates
 from monitor.config.model import Config
 from monitor.evaluate.changes import changes
-from monitor.evaluate.incidents import NEW_SEGMENT
 from monitor.evaluate.streams import Ownership
 from monitor.report import daily, telling
 from monitor.report.ahead import next_weeks_figures
+from monitor.report.alarms import alarms_between, promises_between
 from monitor.report.model import (
     FORMAT,
-    Alarm,
     Bill,
     Change,
+    CostTail,
     Deploy,
     Figure,
-    Picture,
-    Promise,
+    Quality,
     Report,
     Reviewed,
     Segment,
 )
+from monitor.report.quality import CHECKS, History, checked
+from monitor.report.tail import cost_tail
+from monitor.serve import reference_levels
 from monitor.spending import SegmentSpending, Spending, spending_between
-from monitor.store import anomalies, deploys, evaluation, outbox, reads, responses
+from monitor.store import deploys, evaluation, reads
 from monitor.store.engine import Store
-from monitor.store.tables import sample_content, samples, summaries
-from monitor.times import HOUR_US, iso
+from monitor.store.tables import samples, summaries
+from monitor.times import DAY_US, HOUR_US, iso
 
 SHOWN = (
     "latency_total_p50", "latency_total_p95", "latency_total_p99", "cost_p95", "error_rate", "timeout_rate",
@@ -47,9 +45,6 @@ SHOWN = (
     "verification_failure_rate",
 )  # fmt: skip
 LARGEST = 10  # segments told in full beside those that changed
-PICTURES = 3  # before, and as many now, of an alarm
-MOST_PICTURED = 12  # alarms with pictures: a page is to stay below some megabytes
-CAUSES = 6
 _READ = Selection(frozenset({"events", *(signal(name).metric for name in SHOWN)}), thinned=False, users=False)
 
 
@@ -77,8 +72,8 @@ def read_report(
         # A stretch that began before the first event is no whole one to compare with.
         whole = begun is not None and begun < 2 * from_us - to_us + HOUR_US
         before, lost = _summaries(connection, 2 * from_us - to_us, from_us) if whole else ({}, ())
-        alarms = _alarms(connection, from_us, to_us)
-        promises = _promises(connection, config, from_us, to_us)
+        alarms = alarms_between(connection, from_us, to_us, config.alerts.app_url)
+        promises = promises_between(connection, config, from_us, to_us)
         seen = _coverage(connection, from_us, to_us)
         announced = deploys.list_deploys(connection, from_us=from_us, to_us=to_us)
         by_day = daily.days(connection, from_us, end, config.timezone)
@@ -90,16 +85,25 @@ def read_report(
     if not whole:
         alone = [msgspec.structs.replace(one, change=None) for one in spending.segments]
         spending = msgspec.structs.replace(spending, segments=alone)
-    ownership = Ownership(config)
     paid = {one.segment: one for one in spending.segments}
     touched = {one.segment for one in found.changes} | {alarm.segment for alarm in alarms}
+    by_traffic = sorted(now.items(), key=lambda entry: (-_events(entry[1]), entry[0]))
+    full = {name for place, (name, _) in enumerate(by_traffic) if name in touched or place < LARGEST}
+    history = History(store, from_us, to_us, config.timezone, rated, full, whole=whole)
+    before_us = daily.shifted(from_us, -round((to_us - from_us) / DAY_US), config.timezone)
+    in_full = _InFull(store, config, (before_us, from_us, end), history)
+    ownership = Ownership(config)
     rows: list[Segment] = []
-    for name, mine in sorted(now.items(), key=lambda entry: (-_events(entry[1]), entry[0])):
+    for name, mine in by_traffic:
         earlier = before.get(name)
         summed = Summary.merge_all(mine.versions.values())
         was = None if earlier is None else Summary.merge_all(earlier.versions.values())
         known = set() if earlier is None else set(earlier.versions)
         versions = _named(mine.versions)
+        figures = [_figure(one, summed, was) for one in SHOWN]
+        tail, quality = None, None
+        if name in full:
+            figures, tail, quality = in_full.of(name, summed, was, figures)
         rows.append(
             Segment(
                 segment=name,
@@ -109,13 +113,16 @@ def read_report(
                 requests_before=None if lost or was is None else was.events(),
                 coverage=seen.get(name),
                 bill=_bill(paid.get(name)),
-                figures=[_figure(one, summed, was) for one in SHOWN],
+                figures=figures,
                 reviewed=_reviewed(rated.get(name)),
                 versions=versions,
                 new_versions=[version for version in versions if known and version not in known],
-                full=name in touched or len(rows) < LARGEST,
+                full=name in full,
+                tail=tail,
+                quality=quality,
             )
         )
+    _, tail, quality = in_full.of(None, _all(now), _all(before) if before else None, [])
     listed = [
         Change(one.segment, one.signal, one.severity, one.sentence, one.since, one.until, one.anomaly)
         for one in found.changes
@@ -143,11 +150,13 @@ def read_report(
         alarms=alarms,
         promises=promises,
         segments=rows,
-        reviewed=_reviewed(rated.get(estimates.ALL) or (next(iter(rated.values())) if len(rated) == 1 else None)),
+        reviewed=_reviewed(estimates.of_all(rated)),
         deploys=[_deploy(one) for one in announced],
         ahead=ahead,
         days=by_day,
         days_before=by_day_before,
+        tail=tail,
+        quality=quality,
         not_measured=telling.not_measured(found, gaps, rows, done, to_us, whole=whole),
     )
 
@@ -158,6 +167,35 @@ class _Segment:
     def __init__(self, route: str) -> None:
         self.route = route
         self.versions: dict[str, Summary] = {}
+
+
+class _InFull:
+    """Reads what is told in full: figures, the tail of costs and quality, beside the reference of the segment."""
+
+    def __init__(self, store: Store, config: Config, edges: tuple[int, int, int], history: History) -> None:
+        """``edges``: begin of the period before, of the period, and its end as far as it is evaluated."""
+        self._store, self._config, self._history = store, config, history
+        self._edges = edges
+
+    def of(
+        self, name: str | None, now: Summary, before: Summary | None, figures: Sequence[Figure]
+    ) -> tuple[list[Figure], CostTail, Quality]:
+        """Of a segment; of all together under None."""
+        before_us, from_us, to_us = self._edges
+        with self._store.read() as connection:
+            levels = reference_levels.read(connection, name)
+            if levels is not None and levels.from_us >= from_us:
+                levels = None  # learned from the period itself: held against it, it says nothing
+            checks = []
+            if not self._history.tells(name) or any(one.signal in CHECKS and telling.striking(one) for one in figures):
+                begin = from_us if before is None else before_us
+                checks = checked(connection, begin, to_us, self._config.timezone, name, levels)
+        earlier = None if before is None else before.histogram("cost")
+        tail = cost_tail(now.histogram("cost"), earlier, levels, self._config.prices.currency)
+        held = [
+            one if levels is None else msgspec.structs.replace(one, reference=levels.of(one.signal)) for one in figures
+        ]
+        return held, tail, self._history.of(name, levels, checks)
 
 
 Gaps = tuple[tuple[int, int], ...]
@@ -173,6 +211,10 @@ def _summaries(connection: Connection, from_us: int, to_us: int) -> tuple[dict[s
         known = mine.versions.get(version)
         mine.versions[version] = one.summary if known is None else Summary.merge_all((known, one.summary))
     return found, gaps
+
+
+def _all(segments: Mapping[str, _Segment]) -> Summary:
+    return Summary.merge_all(one for mine in segments.values() for one in mine.versions.values())
 
 
 def _events(mine: _Segment) -> int:
@@ -243,99 +285,6 @@ def _coverage(connection: Connection, from_us: int, to_us: int) -> dict[str, flo
     for name, state, count in connection.execute(query):
         counts.setdefault(name, Counter())[state] += count
     return {name: found["embedded"] / found.total() for name, found in counts.items()}
-
-
-# -- alarms -------------------------------------------------------------------------------------------------
-
-
-def _alarms(connection: Connection, from_us: int, to_us: int) -> list[Alarm]:
-    rows = [
-        row
-        for row in anomalies.list_anomalies(connection, to_us=to_us, limit=None)
-        if row.signal != NEW_SEGMENT and (row.resolved_us is None or row.resolved_us >= from_us)
-    ]
-    stands = responses.standing(connection, [row.anomaly_id for row in rows])
-    rank = {"page": 0, "ticket": 1, "report": 2}
-    # What is new comes first, and has the pictures.
-    rows.sort(key=lambda row: (row.opened_us < from_us, rank.get(row.severity, 3), row.opened_us, row.anomaly_id))
-    found = []
-    for position, row in enumerate(rows):
-        said = stands.get(row.anomaly_id, responses.NOTHING)
-        told = [one for one in outbox.deliveries(connection, row.anomaly_id) if one.state == "sent"]
-        found.append(
-            Alarm(
-                id=row.anomaly_id,
-                owner=row.owner,
-                segment=row.segment,
-                signal=row.signal,
-                severity=row.severity,
-                state=row.state,
-                opened=iso(row.opened_us),
-                resolved=None if row.resolved_us is None else iso(row.resolved_us),
-                opened_before=row.opened_us < from_us,
-                sentence=str((row.document.get("explanation") or {}).get("sentence", "")),
-                short=_short(row.document),
-                causes=_causes(row.document),
-                marked=None if said.marked is None else said.marked.action,
-                accepted=said.accepted is not None,
-                acknowledged=said.acknowledged is not None,
-                told=len(told),
-                pictures=_pictures(connection, row.document) if position < MOST_PICTURED else [],
-            )
-        )
-    return found
-
-
-def _short(document: dict[str, Any]) -> str:
-    """The opener's own sentence, and the first thing that was found behind it."""
-    fact = str(next((one["sentence"] for one in document.get("facts") or ()), ""))
-    story = str((document.get("explanation") or {}).get("sentence", ""))
-    behind = story.removeprefix(fact).strip()
-    if not fact or not story.startswith(fact) or behind.startswith(("No explanation", "With it changed")):
-        return fact or story
-    first = re.split(r"; |\. ", behind, maxsplit=1)[0].rstrip(".")
-    return f"{fact} {first}." if first else fact
-
-
-def _causes(document: dict[str, Any]) -> list[str]:
-    """What was found behind it, a line each: attribute values, conditions, words, parts of the bill."""
-    return [line.strip() for line in explained.causes(document)][:CAUSES]
-
-
-def _pictures(connection: Connection, document: dict[str, Any]) -> list[Picture]:
-    """Thumbnails of the sessions that the anomaly points to, as far as they are kept."""
-    wanted: list[tuple[str, str]] = []
-    for role in ("typical_before", "typical_now"):
-        ids = [e["sample_id"] for e in (document.get("explanation") or {}).get("exemplars") or () if e["role"] == role]
-        wanted += [(role, one) for one in ids[:PICTURES]]
-    query = select(sample_content.c.sample_id, sample_content.c.thumbnail).where(
-        sample_content.c.sample_id.in_([one for _, one in wanted]), sample_content.c.thumbnail.is_not(None)
-    )
-    kept = {row.sample_id: bytes(row.thumbnail) for row in connection.execute(query)} if wanted else {}
-    return [Picture(role, one, base64.b64encode(kept[one]).decode()) for role, one in wanted if one in kept]
-
-
-def _promises(connection: Connection, config: Config, from_us: int, to_us: int) -> list[Promise]:
-    ownership = Ownership(config)
-    found = []
-    for owner in [*config.owners, "default"] if "default" not in config.owners else list(config.owners):
-        for severity in ("page", "ticket"):
-            allowance = ownership.allowance(owner, severity)
-            said = responses.marks(connection, owner=owner, severity=severity, from_us=from_us, to_us=to_us)
-            if owner == "default" and config.owners and not said.opened:
-                continue
-            found.append(
-                Promise(
-                    owner,
-                    severity,
-                    str(allowance),
-                    allowance.per_us * (to_us - from_us),
-                    said.opened,
-                    said.real,
-                    said.false,
-                )
-            )
-    return found
 
 
 def _deploy(one: deploys.Deploy) -> Deploy:

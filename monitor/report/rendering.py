@@ -12,13 +12,14 @@ from zoneinfo import ZoneInfo
 import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from monitor.report import daily, sending, telling
-from monitor.report.model import Figure, Report, Segment
+from alerts.sinks.folder import write_whole
+from alerts.sinks.people import inert
+from monitor.report import figures, sending, telling
+from monitor.report.model import Figure, Quality, Report, Segment
 from monitor.report.reading import ordered
 
 LEAST_PART = 0.005  # of a bill: a smaller part of its change is not worth a reader's time
-STRIKING = 1.5
-_SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_[]<>|~&"})
+_SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_[]<>|~&$"})
 
 
 FORMATS = ("md", "html", "json")
@@ -41,11 +42,11 @@ def write(report: Report, forms: Iterable[str], folder: Path) -> list[Path]:
 
 def written(pages: Mapping[str, str], from_us: int, to_us: int, zone: str, folder: Path) -> list[Path]:
     """A file of each page in ``folder``, which is made: ``report-FROM-TO.FORM``, by the first day and the day after the
-    last. Returns them."""
+    last. Returns them. Raises OSError; each file is there whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"report-{sending.name(from_us, to_us, zone)}.{form}" for form in pages]
     for path in paths:
-        path.write_text(pages[path.suffix[1:]], encoding="utf-8")
+        write_whole(path, pages[path.suffix[1:]])
     return paths
 
 
@@ -70,13 +71,13 @@ def _given(report: Report) -> dict[str, Any]:
     def money(value: float | None) -> str:
         return "–" if value is None else telling.money(value, report.currency)
 
-    begin, end = (datetime.fromisoformat(text).astimezone(zone) for text in (report.since, report.until))
-    whole = not (begin.hour or begin.minute or end.hour or end.minute)
-    last = f"{end - timedelta(days=1):%Y-%m-%d}"
     return {
         "report": report,
-        "drawn": daily.figures,
-        "period": f"{begin:%Y-%m-%d} to {last}" if whole else f"{begin:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}",
+        "days": lambda: [*figures.of_days(report), *figures.of_all(report)],
+        "drawn": lambda segment: figures.of_segment(report, segment),
+        "period": stretch(report.since, report.until, zone),
+        "held": held(report),
+        "opened_before": {one.id for one in report.alarms if one.opened_before},
         "notable": lambda bill: {
             name: value for name, value in bill.parts.items() if abs(value) >= LEAST_PART * max(bill.spent, 1e-9)
         },
@@ -86,7 +87,9 @@ def _given(report: Report) -> dict[str, Any]:
         "money": money,
         "figure": lambda one: figure(one, report.currency),
         "moved": lambda one: moved(one, report.currency),
-        "striking": striking,
+        "usual": lambda one: usual(one, report.currency),
+        "held_against": lambda segment: any(one.reference is not None for one in segment.figures),
+        "striking": telling.striking,
         "signed": lambda value: telling.signed(value, report.currency),
         "others_changed": [one for one in report.changes if one.anomaly is None],
         "alarmed": [one for one in report.changes if one.anomaly is not None],
@@ -94,20 +97,29 @@ def _given(report: Report) -> dict[str, Any]:
         "named": lambda one: one.signal.replace("_", " "),
         "count": lambda value: "–" if value is None else f"{value:,}",
         "coming": lambda one, value: coming(one.unit, value, report.currency),
-        "percent": percent,
+        "percent": telling.percent,
         "against": against,
         "moving": moving,
         "parts": telling.PARTS,
+        "limits": lambda one: "" if one.low is None else f" [{telling.percent(one.low)}, {telling.percent(one.high)}]",
+        "by_day": by_day,
         "told": lambda segment: [one for one in segment.figures if one.value is not None],
     }
 
 
-def percent(share: float | None) -> str:
-    """``1.2 %``."""
-    if share is None:
-        return "–"
-    value = 100 * share
-    return f"{value:.0f} %" if value in (0, 100) else f"{value:.2g} %" if value < 10 else f"{value:.0f} %"
+def held(report: Report) -> str:
+    """What the period is held against."""
+    if report.requests_before is None:
+        return "nothing before is known to hold it against"
+    return f"held against {stretch(report.before, report.since, ZoneInfo(report.timezone))}"
+
+
+def stretch(since: str, until: str, zone: ZoneInfo) -> str:
+    """From a day to a day, both among them; with times where it is not of whole days."""
+    begin, end = (datetime.fromisoformat(text).astimezone(zone) for text in (since, until))
+    if begin.hour or begin.minute or end.hour or end.minute:
+        return f"{begin:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}"
+    return f"{begin:%Y-%m-%d} to {end - timedelta(days=1):%Y-%m-%d}"
 
 
 def against(now: float, before: float | None) -> str:
@@ -127,7 +139,7 @@ def figure(one: Figure, currency: str) -> str:
     """A value with its interval: ``4.2 s [4.1, 4.3]``."""
     if one.value is None:
         return "not enough data" if one.status == "not_enough_data" else "–"
-    shown = percent if one.unit == "1" else lambda value: f"{value:,.3g}" if value < 100 else f"{value:,.0f}"
+    shown = telling.percent if one.unit == "1" else lambda value: f"{value:,.3g}" if value < 100 else f"{value:,.0f}"
     unit = {"1": "", "currency": f" {currency}"}.get(one.unit, f" {one.unit}")
     limits = f" [{shown(one.low)}, {shown(one.high)}]" if one.low is not None and one.high != one.low else ""
     return f"{shown(one.value)}{unit}{limits}"
@@ -147,13 +159,17 @@ def moved(one: Figure, currency: str) -> str:
     return figure(msgspec.structs.replace(one, value=one.before, low=None, high=None), currency)
 
 
-def striking(one: Figure) -> bool:
-    """Whether what it was before lies outside the interval, and half as much away again: worth a look in a long table.
-    Nothing is judged by it."""
-    if one.before is None or not one.value or one.low is None or one.high is None:
-        return False
-    outside = one.before < one.low or one.before > one.high
-    return outside and not one.value / STRIKING < one.before < one.value * STRIKING
+def usual(one: Figure, currency: str) -> str:
+    """What its reference says, where that holds it."""
+    if one.value is None or one.reference is None:
+        return "–"
+    return figure(msgspec.structs.replace(one, value=one.reference, low=None, high=None), currency)
+
+
+def by_day(quality: Quality) -> list[tuple[str, list[float | None]]]:
+    """Each day with the rate of each check; None where it was not measured."""
+    rates = [{day.since: day.rate for day in one.days} for one in quality.checks]
+    return [(day, [of.get(day) for of in rates]) for day in sorted({day for of in rates for day in of})]
 
 
 def plain(segment: Segment) -> str:
@@ -162,7 +178,7 @@ def plain(segment: Segment) -> str:
 
 
 def _escaped(text: object) -> str:
-    return str(text).translate(_SPECIAL).replace("\n", " ")
+    return inert(str(text)).translate(_SPECIAL)
 
 
 @cache

@@ -3,6 +3,10 @@
 What is done is kept in the store: the moment that was last due, set in the transaction that archives the report and
 puts it into the outbox. Whoever comes second finds it set and writes nothing. Of several weeks that were missed the
 last one is issued. When the schedule is first seen nothing is due yet: it begins then.
+
+A clock that is set back finds done what was issued. One that is ahead has nobody told of a week that is not over: its
+events are not there yet, so that it is waited for as long as the evaluation moves on, and a week that was not evaluated
+to its end is never passed over as one of which nothing is stored.
 """
 
 from __future__ import annotations
@@ -11,11 +15,13 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import structlog
 from sqlalchemy import Connection, select, update
 
 from monitor.config.model import Config
+from monitor.config.report import Schedule
 from monitor.evaluate.changes import PeriodError
 from monitor.report import issuing, schedule, sending
 from monitor.store import evaluation
@@ -26,14 +32,17 @@ from monitor.times import iso
 NAME = "report-schedule"
 FORMAT = 1
 POLL_SECONDS = 30.0
-PATIENCE_US = 6 * 3_600_000_000  # how long the end of the week is waited for, wall clock; then it is told as it is
+LONGEST_SECONDS = 480.0  # between attempts while the store takes none: a report that is read in vain is much work
+# How long an evaluation that does not move on is waited for, and one that does; then the week is told as it is.
+PATIENCE_S = 6 * 3600.0
+LONGEST_PATIENCE_S = 48 * 3600.0
 
 log = structlog.stdlib.get_logger("driftline.report")
 
 
 class ReportSchedule:
     """``leading`` says whether this process leads the evaluation: it alone issues; ``clock`` gives wall-clock
-    seconds."""
+    seconds, ``monotonic`` those that pass whatever the clock is set to."""
 
     def __init__(
         self,
@@ -41,19 +50,27 @@ class ReportSchedule:
         config: Callable[[], Config],
         leading: Callable[[], bool],
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._config = config
         self._leading = leading
         self._clock = clock
-        self._waits: tuple[int, int] | None = None  # what is due, and since when this process has waited for its end
+        self._monotonic = monotonic
+        self._waits: _Wait | None = None
+        self._told: int | None = None  # what was due when it was last said that nothing is there
 
     def run(self, stop: threading.Event) -> None:
+        wait = POLL_SECONDS
         while not stop.is_set():
             try:
                 self.step()
             except StoreUnavailable as error:
-                log.warning("the report waits for the store", error=str(error))
+                log.warning("the report waits for the store", error=str(error), retry_seconds=wait)
+                stop.wait(wait)
+                wait = min(LONGEST_SECONDS, 2 * wait)
+                continue
+            wait = POLL_SECONDS
             stop.wait(POLL_SECONDS)
 
     def reload(self, config: Config) -> None:
@@ -67,11 +84,13 @@ class ReportSchedule:
             return False
         now_us = int(self._clock() * 1e6)
         due_us = schedule.last_due(wanted, now_us, config.timezone)
-        done_us = self._begun(now_us)
+        done_us = self._begun(wanted, now_us, config.timezone)
         if done_us >= due_us:
             return False
         begin, end = schedule.reported_at(due_us, config.timezone)
-        if not self._complete(end, due_us, now_us):
+        done = evaluation.standing(self._store).done_until_us
+        complete = done is not None and done >= end
+        if not complete and not self._waited(end, due_us, done):
             return False
         try:
             issued, new = issuing.issue(
@@ -81,9 +100,13 @@ class ReportSchedule:
         except issuing.NotDue:
             log.info("another process issued the report")
             return False
-        except PeriodError as error:  # nothing of that week is there: no report will ever be
-            with self._store.write() as connection:
-                _move(connection, done_us, due_us)
+        except PeriodError as error:
+            if complete:  # nothing of that week is there: no report will ever be
+                with self._store.write() as connection:
+                    _move(connection, done_us, due_us)
+            elif self._told == due_us:
+                return False
+            self._told = due_us
             log.warning("no report of the week", since=iso(begin), until=iso(end), reason=str(error))
             return False
         log.info(
@@ -92,26 +115,44 @@ class ReportSchedule:
         )  # fmt: skip
         return True
 
-    def _complete(self, end_us: int, due_us: int, now_us: int) -> bool:
-        """Whether the week is evaluated to its end, or was waited for long enough."""
-        done = evaluation.standing(self._store).done_until_us
-        if done is not None and done >= end_us:
-            return True
-        if self._waits is None or self._waits[0] != due_us:
-            self._waits = (due_us, now_us)
+    def _waited(self, end_us: int, due_us: int, done_us: int | None) -> bool:
+        """Whether a week that is not evaluated to its end was waited for long enough by this process."""
+        now = self._monotonic()
+        if self._waits is None or self._waits.due_us != due_us:
+            self._waits = _Wait(due_us, now, now, done_us)
             log.info("the report waits until its week is evaluated", until=iso(end_us))
-        return now_us - self._waits[1] >= PATIENCE_US
+        elif self._waits.done_us != done_us:
+            self._waits = replace(self._waits, moved=now, done_us=done_us)
+        waits = self._waits
+        return now - waits.moved >= PATIENCE_S or now - waits.since >= LONGEST_PATIENCE_S
 
-    def _begun(self, now_us: int) -> int:
-        """What was last due and is done; for a schedule that is seen for the first time now."""
+    def _begun(self, wanted: Schedule, now_us: int, zone: str) -> int:
+        """What was last due and is done; for a schedule that is seen for the first time now.
+
+        One that began while the clock was ahead begins now: no report was issued at that moment.
+        """
         with self._store.read() as connection:
             done = done_until(connection)
-        if done is not None:
+        if done is not None and (done <= now_us or schedule.last_due(wanted, done, zone) == done):
             return done
         with self._store.write() as connection:
-            self._store.insert_ignore(connection, upkeep, [{"name": NAME, "document": _document(now_us)}])
+            if done is None:
+                self._store.insert_ignore(connection, upkeep, [{"name": NAME, "document": _document(now_us)}])
+            else:
+                _move(connection, done, now_us)
+                log.warning("the clock was set back; the schedule of reports begins now", began=iso(done))
             done = done_until(connection)
         return now_us if done is None else done
+
+
+@dataclass(frozen=True, slots=True)
+class _Wait:
+    """For what is due: since when it is waited, and when the evaluation last moved on, to where. Seconds, monotonic."""
+
+    due_us: int
+    since: float
+    moved: float
+    done_us: int | None
 
 
 def done_until(connection: Connection) -> int | None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import msgspec
+from markupsafe import escape
 
+from alerts.sinks import Delivery
 from monitor.alerting import REPORTS
 from monitor.config.model import Config
-from monitor.report import telling
+from monitor.report import schedule, telling
 from monitor.store.outbox import Message
 from monitor.store.reports import Issue
 
@@ -34,6 +37,35 @@ def messages(config: Config, issue: Issue, pages: Mapping[str, str], now_us: int
         "pages": dict(pages),
     }
     return [Message(sink, key, KIND, payload, now_us, now_us) for sink in addressees(config)]
+
+
+def trial(config: Config, key: str, now_us: int) -> Delivery:
+    """A message in place of a report that says it is a test, and what to expect; ``key``: its own. It goes past the
+    outbox and the archive."""
+    wanted, zone = config.report.schedule, config.timezone
+    due = "no schedule is configured, so that reports are issued by hand"
+    if wanted is not None:
+        at = datetime.fromtimestamp(schedule.next_due(wanted, now_us, zone) / 1e6, ZoneInfo(zone))
+        due = f"the next one is due on {at:%A %Y-%m-%d %H:%M} ({zone})"
+    head = "[test] driftline: where the weekly report goes"
+    text = f"This is a test by `driftline report --test`: it tells of no week. The weekly report comes here; {due}."
+    return Delivery(
+        key=key,
+        kind=KIND,
+        payload={
+            "title": head,
+            "name": "test-of-reports",
+            "revision": 0,
+            "test": True,
+            "pages": {
+                "md": f"# {head}\n\n{text}\n",
+                "html": f'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>{escape(head)}</title>\n'
+                f"<h1>{escape(head)}</h1>\n<p>{escape(text)}</p>\n</html>\n",
+                "json": json.dumps({"test": True, "title": head, "text": text}) + "\n",
+            },
+        },
+        created_us=now_us,
+    )
 
 
 def name(from_us: int, to_us: int, zone: str) -> str:

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from monitor.estimates import ALL, Estimate
+from monitor.estimates import Estimate, of_all
 from monitor.evaluate.changes import Changes
-from monitor.report.model import Alarm, Change, Promise, Segment
+from monitor.report.model import Alarm, Change, Figure, Promise, Segment
 from monitor.spending import Change as SpendingChange
 from monitor.spending import Spending
 from monitor.times import iso
@@ -17,13 +17,23 @@ MOST_TOLD = 8  # sentences of one kind on the first page
 NOTABLE = 0.05  # of a bill: less is not told on the first page
 OWN = 0.1  # of a segment's own bill, and
 OF_ALL = 0.01  # of the whole: its change is told from there on
+STRIKING = 1.5
 PARTS = {
     "traffic": "traffic",
     "mix": "the mix of models and prompts",
     "units": "tokens per request",
     "tail": "the largest requests",
-    "price": "prices",
+    "price": "cost per token",
 }
+
+
+def striking(one: Figure) -> bool:
+    """Whether what it was before lies outside the interval, and half as much away again: worth a look in a long table.
+    Nothing is judged by it."""
+    if one.before is None or not one.value or one.low is None or one.high is None:
+        return False
+    outside = one.before < one.low or one.before > one.high
+    return outside and not one.value / STRIKING < one.before < one.value * STRIKING
 
 
 def silent(share: float) -> None:
@@ -39,6 +49,24 @@ def money(value: float, currency: str) -> str:
     """``1,234.50 USD``; small sums with three digits."""
     text = f"{value:,.2f}" if abs(value) >= 1 or value == 0 else f"{value:.3g}"
     return f"{text} {currency}"
+
+
+def percent(share: float | None) -> str:
+    """``1.2 %``."""
+    if share is None:
+        return "–"
+    value = 100 * share
+    return f"{value:.0f} %" if value in (0, 100) else f"{value:.2g} %" if value < 10 else f"{value:.0f} %"
+
+
+def between(low: float, high: float) -> str:
+    """``1 % to 2.3 %``."""
+    return f"{percent(low)} to {percent(high)}"
+
+
+def counted(count: int, what: str) -> str:
+    """``1 label``, ``1,200 labels``."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def share(now: float, before: float) -> str:
@@ -171,7 +199,7 @@ def decide(
         for one in promises
         if one.marked_false > max(one.allowed, 1.0)
     ]
-    queue = rated.get(ALL) or (next(iter(rated.values())) if len(rated) == 1 else None)
+    queue = of_all(rated)
     if queue is not None and queue.waiting > queue.labels:
         told.append(
             f"{queue.waiting:,} items wait for review, {queue.labels:,} are labelled: label more, or draw fewer "

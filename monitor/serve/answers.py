@@ -8,6 +8,9 @@ from starlette.responses import Response
 
 from monitor.serve.access import Refused
 from monitor.serve.models import Problem
+from monitor.store.engine import StoreFull, StoreUnavailable
+
+AGAIN_S = 30  # after which to ask again while the store takes no work
 
 
 class BadBody(Exception):
@@ -20,6 +23,20 @@ class BadBody(Exception):
 
 def problem(status: int, message: str, parameter: str | None = None, why: str | None = None) -> Response:
     return json_response(status, msgspec.json.encode(Problem(message, parameter, why)))
+
+
+def unavailable(error: StoreUnavailable) -> Response:
+    """What is said while the store takes no work. Nothing was changed then."""
+    if isinstance(error, StoreFull):
+        told = (
+            "the store has no space left, and nothing was changed; free some on its disk, or have whoever runs "
+            "driftline do so, then try again"
+        )
+    else:
+        told = "the store does not answer; try again in a moment"
+    response = problem(503, told)
+    response.headers["retry-after"] = str(AGAIN_S)
+    return response
 
 
 def json_response(status: int, body: bytes) -> Response:

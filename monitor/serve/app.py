@@ -20,10 +20,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from monitor.serve import parameters
 from monitor.serve.access import Access, Caller, Need, Refused
 from monitor.serve.anomalies import page as anomaly_pages
-from monitor.serve.answers import BadBody, body_of, json_response, plain, problem, refusal
+from monitor.serve.answers import BadBody, body_of, json_response, plain, problem, refusal, unavailable
 from monitor.serve.context import Context
 from monitor.serve.endpoint import Endpoint, NotFound, Picture
 from monitor.serve.endpoints import ENDPOINTS, encode
+from monitor.serve.failed import for_people
 from monitor.serve.review import pages
 from monitor.serve.views import VIEWS
 from monitor.store.engine import StoreUnavailable
@@ -179,15 +180,16 @@ def _answered(request: Request, answer: Callable[[], Response]) -> Response:
     try:
         return answer()
     except Refused as error:
-        return refusal(request, error)
+        found = refusal(request, error)
     except parameters.BadParameter as error:
-        return problem(400, str(error), error.name)
+        found = problem(400, str(error), error.name)
     except NotFound as error:
-        return problem(404, str(error))
+        found = problem(404, str(error))
     except Declined as error:
-        return problem(404 if error.why == "unknown" else 409, str(error), why=error.why)
-    except StoreUnavailable:
-        return problem(503, "the store does not answer; try again in a moment")
+        found = problem(404 if error.why == "unknown" else 409, str(error), why=error.why)
+    except StoreUnavailable as error:
+        found = unavailable(error)
+    return for_people(request, found)
 
 
 def _response(found: msgspec.Struct | Picture) -> Response:
@@ -224,7 +226,8 @@ def _ready(context: Context) -> Response:
 async def _http_problem(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     if status == 404:
-        return problem(404, f"there is nothing at {request.url.path[:200]!r}; /api/openapi.json lists what there is")
+        told = f"there is nothing at {request.url.path[:200]!r}; /api/openapi.json lists what there is"
+        return for_people(request, problem(404, told))
     if status == 405:
         takes = (error.headers or {}).get("Allow", "GET") if isinstance(error, HTTPException) else "GET"
         return problem(405, f"{request.method[:20]} is not answered here; it takes {takes}")
@@ -235,4 +238,4 @@ async def _defect(request: Request, error: Exception) -> Response:
     log.error(
         "request failed", path=request.scope.get("route") and request.scope["route"].path, error=type(error).__name__
     )
-    return problem(500, "a defect in driftline; its log has the details")
+    return for_people(request, problem(500, "a defect in driftline; its log has the details"))

@@ -64,6 +64,9 @@ def value_ticks(scale: Scale, written: Callable[[float], str], most: float) -> t
         first, last = math.ceil(math.log10(scale.low) - 1e-9), math.floor(math.log10(scale.high) + 1e-9)
         every = max(1, math.ceil((last - first + 1) / most))
         values = [10.0**level for level in range(first, last + 1, every)]
+        if len(values) < 2:  # about a decade
+            steps = [n * 10.0**level for level in range(first - 1, last + 1) for n in (1, 2, 5)]
+            values = [value for value in steps if scale.low <= value <= scale.high]
     else:
         step = _round_step((scale.high - scale.low) / most)
         begin = math.ceil(scale.low / step - 1e-9)

@@ -49,19 +49,20 @@ class Mark:
 
     x: float
     text: str
-    kind: Literal["anomaly", "version", "deploy", "threshold"] = "anomaly"
+    kind: Literal["anomaly", "version", "deploy", "threshold", "begin"] = "anomaly"
     end: float | None = None
     href: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class DrawnSeries:
-    """Paths of SVG: lines, the interval's area around them, single points."""
+    """Paths of SVG: lines, the interval's area around them, single points and the interval's line through each."""
 
     number: int
     lines: tuple[str, ...]
     areas: tuple[str, ...]
     dots: tuple[tuple[float, float], ...]
+    whiskers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +128,13 @@ def over_time(
     zero: bool = True,
     note: str = "",
     half: bool = False,
+    x_written: Format | None = None,
 ) -> Chart:
     """Lines over event time [span), in the zone's hours and days. A line breaks where more than 2.5 steps lie between.
 
     ``written`` writes a value with its unit; ``limits``: horizontal lines (value, what it is); ``zero``: whether the
-    value axis begins at 0 (never with ``log``); ``half``: drawn once, for half a page, where charts stand side by side.
+    value axis begins at 0 (never with ``log``); ``half``: drawn once, for half a page, where charts stand side by side;
+    ``x_written``: how the table names a moment, else by the clock.
     """
     inside = [mark for mark in marks if mark.x < span[1] and (mark.end if mark.end is not None else mark.x) >= span[0]]
     sizes = {}
@@ -142,7 +145,7 @@ def over_time(
 
         x = Scale(span[0], span[1], _LEFT, width - _RIGHT)
         sizes[size] = _drawing(series, x, ticks, width, height, written, inside, limits, log, zero, 2.5 * step_us)
-    return _chart(key, title, series, sizes, "time", _clock(zone), written, inside, note)
+    return _chart(key, title, series, sizes, "time", x_written or _clock(zone), written, inside, note)
 
 
 def curve(
@@ -159,16 +162,17 @@ def curve(
     marks: Sequence[Mark] = (),
     limits: Sequence[tuple[float, str]] = (),
     note: str = "",
+    half: bool = False,
 ) -> Chart:
     """Lines or points over any quantity: a tail over cost, quality over a threshold. Points that a logarithmic axis
-    cannot show (not above 0) are left out of the drawing, and stand in the table."""
+    cannot show (not above 0) are left out of the drawing, and stand in the table. ``half``: as in `over_time`."""
     xs = [p.x for one in series for p in one.points if math.isfinite(p.x) and (p.x > 0 or not log_x)]
     sizes = {}
     if xs:
         low, high = min(xs), max(xs)
         if low == high:
             low, high = (low / 2, high * 2) if log_x else (low - 1.0, high + 1.0)
-        for size, (width, height) in SIZES.items():
+        for size, (width, height) in (HALF if half else SIZES).items():
 
             def ticks(x: Scale) -> tuple[Tick, ...]:
                 return value_ticks(x, x_written, (x.end - x.begin) / 90.0)
@@ -205,8 +209,8 @@ def _drawing(
     if low == high:
         low, high = (low / 2, high * 2) if log else (low, high + (abs(high) or 1.0))
     y = Scale(low, high, bottom, top, log=log).rounded((bottom - top) / 42.0)
-    y_ticks = value_ticks(y, written, (bottom - top) / 42.0)
-    x = replace(x, begin=max(_LEFT, 12.0 + _CHARACTER * max(len(tick.text) for tick in y_ticks)))
+    y_ticks = value_ticks(y, written, (bottom - top) / (30.0 if log else 42.0))  # of decades every one, if it can be
+    x = replace(x, begin=round(max(_LEFT, 12.0 + _CHARACTER * max(len(tick.text) for tick in y_ticks)), 1))
     return Drawing(
         width=width,
         height=height,
@@ -224,7 +228,7 @@ def _drawing(
 
 def _series(number: int, kind: str, points: list[Point], x: Scale, y: Scale, gap: float) -> DrawnSeries:
     if kind == "dots":
-        return DrawnSeries(number, (), (), tuple((x(p.x), y(p.y)) for p in points))
+        return DrawnSeries(number, (), (), tuple((x(p.x), y(p.y)) for p in points), _whiskers(points, x, y))
     runs: list[list[Point]] = []
     for point in points:
         if runs and point.x - runs[-1][-1].x <= gap:
@@ -244,6 +248,14 @@ def _series(number: int, kind: str, points: list[Point], x: Scale, y: Scale, gap
         tuple(line for line, run in zip(lines, runs, strict=True) if len(run) > 1),
         tuple(areas),
         tuple((x(run[0].x), y(run[0].y)) for run in runs if len(run) == 1),
+        _whiskers([run[0] for run in runs if len(run) == 1], x, y),
+    )
+
+
+def _whiskers(points: Sequence[Point], x: Scale, y: Scale) -> tuple[str, ...]:
+    """A point has no area: its interval is a line through it."""
+    return tuple(
+        path([(x(p.x), y(p.low)), (x(p.x), y(p.high))]) for p in points if p.low is not None and p.high is not None
     )
 
 

@@ -12,10 +12,9 @@ from monitor.serve.marks import Marked
 from monitor.serve.remembered import State
 from monitor.serve.shell import View
 from monitor.store import coverage, listing
-from monitor.store.tables import partitions, summaries
+from monitor.store.tables import partitions
 from monitor.times import DAY_US, HOUR_US
 
-LEVELS = (coverage.MINUTE, coverage.HOUR, coverage.DAY)  # each is found by the index, all of them together are not
 MOST_ROWS = 20_000  # of hours that a line of all segments is read from; beyond, its step is a day
 
 
@@ -23,18 +22,11 @@ def in_hours(connection: Connection, view: View) -> View:
     """A range that moves with the clock ends at the last full hour; but for the first hours of all."""
     if view.preset is None or view.empty:
         return view
-    first = first_window(connection)
+    first = coverage.first_window(connection)
     past = view.end_us % HOUR_US
     if first is None or first + HOUR_US > view.end_us - past:
         return view
     return replace(view, begin_us=view.begin_us - past, end_us=view.end_us - past)
-
-
-def first_window(connection: Connection) -> int | None:
-    """The start of the first window that is kept, at any level; None before any."""
-    t = summaries.c
-    starts = [connection.execute(select(func.min(t.window_us)).where(t.level == level)).scalar() for level in LEVELS]
-    return min((start for start in starts if start is not None), default=None)
 
 
 def changes(connection: Connection, view: View) -> tuple[int, ...]:

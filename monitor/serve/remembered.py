@@ -22,6 +22,8 @@ from monitor.store.tables import anomalies, deploys, evaluation, partitions, ref
 
 MOST_BYTES = 32 << 20
 RECENT_S = 120.0
+SLOW_S = 1.0  # what takes longer to make ...
+WORTH = 20  # ... is shown for so many times as long, so that making it takes a twentieth of one processor at most
 State = tuple[object, ...]
 T = TypeVar("T")
 
@@ -50,7 +52,7 @@ def weight(value: object) -> int:
 
 
 class _Entry:
-    __slots__ = ("at", "lock", "size", "state", "value")
+    __slots__ = ("at", "lock", "size", "state", "took", "value")
 
     def __init__(self) -> None:
         self.lock = threading.Lock()  # held while it is made
@@ -58,13 +60,19 @@ class _Entry:
         self.value: object = None
         self.size = 0
         self.at = 0.0
+        self.took = 0.0
+
+    def good_for(self) -> float:
+        """Seconds for which it is shown whatever has changed."""
+        return min(RECENT_S, WORTH * self.took) if self.took > SLOW_S else 0.0
 
 
 class Remembered:
     """Values by key; the least recently asked for goes first.
 
     One of those who ask makes what has changed; who comes meanwhile gets what was there, if that is at most `RECENT_S`
-    old, and waits otherwise. ``clock``: seconds.
+    old, and waits otherwise. What takes more than `SLOW_S` to make is made no more often than `WORTH` allows.
+    ``clock``: seconds.
     """
 
     def __init__(self, most: int = MOST_BYTES, clock: Callable[[], float] = time.monotonic) -> None:
@@ -78,13 +86,17 @@ class Remembered:
         with self._lock:
             entry = self._entries.setdefault(key, _Entry())
             self._entries.move_to_end(key)
-            if entry.state == state or (entry.lock.locked() and self._clock() - entry.at <= RECENT_S and entry.size):
+            good_for = RECENT_S if entry.lock.locked() else entry.good_for()
+            if entry.state == state or (entry.size and self._clock() - entry.at <= good_for):
                 return cast(T, entry.value)
         with entry.lock:
             if entry.state != state:
+                began = self._clock()
                 made = make()
+                held = max(1, size(made))
                 with self._lock:
-                    entry.value, entry.size, entry.state, entry.at = made, max(1, size(made)), state, self._clock()
+                    entry.value, entry.size, entry.state, entry.at = made, held, state, self._clock()
+                    entry.took = entry.at - began
                     self._trim()
             return cast(T, entry.value)
 

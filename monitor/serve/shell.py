@@ -34,7 +34,6 @@ SPANS: dict[str, tuple[str, int]] = {
 }
 USUAL = "7d"
 MOST_DAYS = 400  # of a range: what a page can read and draw
-MOST_CHOICES = 500  # segments that a form offers
 # (address, what the link says, whether the page takes the range and the segment)
 PAGES = (
     ("/", "Overview", False),
@@ -133,10 +132,10 @@ def asked(connection: Connection, query: ViewQuery) -> View:
 
 
 def choices(connection: Connection, view: View) -> list[str]:
-    """Segments that had events in the range, by name: what a form offers."""
+    """Segments that had events in the range, by name: what a form looks in. It offers the first ones."""
     if view.empty:
         return []
-    return listing.names(connection, view.begin_us, view.end_us)[:MOST_CHOICES]
+    return listing.names(connection, view.begin_us, view.end_us)
 
 
 def kept_choices(context: Context, connection: Connection, view: View, state: State) -> list[str]:
@@ -176,6 +175,7 @@ def framed(
             (view.at(address) if takes and view is not None and not view.empty else address, text, address == path)
             for address, text, takes in PAGES
         ],
+        full=context.store.full,
         view=view,
         offered=offered or [],
         spans=[(key, text) for key, (text, _) in SPANS.items()],

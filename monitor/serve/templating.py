@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -22,6 +23,15 @@ def clock_text(text: str | None) -> str:
     return "" if text is None else text[:16].replace("T", " ")
 
 
+MOST_CHOICES = 500  # segments that a field offers while one writes
+
+
+def alike(names: Sequence[str], text: str) -> list[str]:
+    """The names that contain a text, whichever case it is in."""
+    wanted = text.casefold()
+    return [name for name in names if wanted in name.casefold()]
+
+
 def count_text(value: int) -> str:
     """Thousands apart by a thin space: 12 345."""
     return f"{value:,}".replace(",", "\u202f")
@@ -37,7 +47,8 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=_harmless,
     )
-    environment.filters.update(clock=clock_text, count=count_text, iso=iso)
+    environment.filters.update(clock=clock_text, count=count_text, iso=iso, alike=alike)
+    environment.globals["most_choices"] = MOST_CHOICES
     return environment
 
 

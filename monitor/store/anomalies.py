@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -111,6 +112,12 @@ def list_ids(
         select(anomalies.c.anomaly_id), state=state, segment=segment, severity=severity, historic=historic
     )
     return list(conn.execute(query.order_by(anomalies.c.opened_us.desc(), anomalies.c.anomaly_id)).scalars())
+
+
+def count_open(conn: Connection) -> Counter[str]:
+    """Open anomalies by severity."""
+    query = select(anomalies.c.severity, func.count()).where(anomalies.c.state == "open").group_by(anomalies.c.severity)
+    return Counter({row[0]: row[1] for row in conn.execute(query)})
 
 
 def get_anomalies(conn: Connection, ids: Sequence[str]) -> list[AnomalyRow]:

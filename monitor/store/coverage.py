@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection, func, select
 
 from monitor.store.days import day_start, next_day
-from monitor.store.tables import partitions, upkeep
+from monitor.store.tables import partitions, summaries, upkeep
 from monitor.times import HOUR_US
 
 MINUTE, HOUR, DAY = 0, 1, 2
@@ -177,6 +177,15 @@ class Begun:
     topic: str
     partition: int
     watermark_us: int
+
+
+def first_window(connection: Connection) -> int | None:
+    """The start of the first window that is kept, at any level; None before any."""
+    t = summaries.c
+    # Each level is found by the index, all of them together are not.
+    levels = (MINUTE, HOUR, DAY)
+    starts = [connection.execute(select(func.min(t.window_us)).where(t.level == level)).scalar() for level in levels]
+    return min((start for start in starts if start is not None), default=None)
 
 
 def closed_until(connection: Connection) -> int | None:

@@ -54,16 +54,19 @@ def identity(version: str, route: str, segment: str, time_us: int) -> str:
 def announce(store: Store, connection: Connection, deploy: Deploy) -> bool:
     """Record a deploy. False, and nothing changes, where its id is known. ``note`` is redacted by the caller.
 
-    Raises DeployFault: no version, a text that is too long, a mute that ends before the deploy or later than a day
-    after it.
+    Raises DeployFault: no version, a text that is too long or not one printable line, a mute that ends before the
+    deploy or later than a day after it.
     """
     limits = {"deploy_id": 64, "who": 100, "version": 300, "route": 200, "segment": 200, "note": MOST_NOTE}
     for name, most in limits.items():
         if len(getattr(deploy, name)) > most:
             raise DeployFault(f"{name} of a deploy has at most {most} characters; shorten it")
     for name in ("deploy_id", "who", "version"):
-        if not getattr(deploy, name):
+        if not getattr(deploy, name).strip():
             raise DeployFault(f"a deploy needs {name.replace('deploy_id', 'an id')}; say which version was deployed")
+    for name in limits:
+        if not (text := getattr(deploy, name)).isprintable():
+            raise DeployFault(f"{name} of a deploy is one line of printable characters, got {text!r}; write it without")
     until = deploy.mute_until_us
     if until is not None and not deploy.time_us < until <= deploy.time_us + LONGEST_MUTE_US:
         raise DeployFault("a mute is longer than nothing and at most 24 h; give another length")

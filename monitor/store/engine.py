@@ -12,7 +12,9 @@ its beginning on SQLite (``BEGIN IMMEDIATE``: no deadlock by lock upgrade) and i
 from __future__ import annotations
 
 import contextlib
+import math
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -29,12 +31,20 @@ from monitor.store.turns import Turns
 
 BUSY_SECONDS = 60
 POOL_SIZE = 10
+FULL_SECONDS = 120.0  # whoever writes tries again within this time while there is no space
 _MIGRATION_LOCK = 0x6472_6966_746C  # "driftl": the advisory lock that one migrating process holds on PostgreSQL
 
 # PostgreSQL's SQLSTATE classes and codes where the same work, tried again, can succeed: connection lost, out of
 # connections, shutting down or starting, serialisation failure, deadlock, lock not available.
 _RETRY_CLASSES = ("08", "53", "57")
 _RETRY_CODES = ("40001", "40P01", "55P03", "25006")
+_PG_FULL = "53100"
+# SQLite's primary result codes, likewise: another writer, no space, an error of the disk (a file that reached its
+# limit is told as one), a file system that was made read-only, no file descriptor left.
+_SQLITE_RETRY = (
+    sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CANTOPEN,
+)  # fmt: skip
 
 
 class StoreUnavailable(Exception):
@@ -43,6 +53,10 @@ class StoreUnavailable(Exception):
     Nothing of the transaction was kept, unless the connection broke during the commit itself: then it is unknown,
     which is why every writer's transaction is a compare-and-set or idempotent.
     """
+
+
+class StoreFull(StoreUnavailable):
+    """The store has no space left to write; it takes work again once there is some. Reading goes on meanwhile."""
 
 
 class SchemaMismatch(Exception):
@@ -60,6 +74,7 @@ class Store:
         self.dialect: Literal["sqlite", "postgresql"] = (
             "sqlite" if self.url.get_backend_name() == "sqlite" else "postgresql"
         )
+        self._full_at = -math.inf
         self._write_lock = Turns()  # SQLite has one writer: waiting here is fair and needs no polling
         self.engine: Engine = self._make_engine()
 
@@ -101,9 +116,17 @@ class Store:
                 connection.execution_options(driftline_write=True)
                 with connection.begin():
                     yield connection
+        except StoreFull:
+            self._full_at = time.monotonic()
+            raise
         finally:
             if self.dialect == "sqlite":
                 self._write_lock.release()
+
+    @property
+    def full(self) -> bool:
+        """Whether a write of this process was lately refused for want of space (`FULL_SECONDS`)."""
+        return time.monotonic() - self._full_at < FULL_SECONDS
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
@@ -248,8 +271,11 @@ def _translated() -> Iterator[None]:
     except PendingRollbackError as error:
         raise StoreUnavailable("the store's connection broke within the transaction") from error
     except DBAPIError as error:
+        if _is_full(error):
+            raise StoreFull(f"the store has no space left: {error.orig}; free some on its disk") from error
         if may_retry(error):
-            raise StoreUnavailable(f"the store did not take the work: {error.orig}") from error
+            hint = "; look whether its disk is full or broken" if _of_the_disk(error) else ""
+            raise StoreUnavailable(f"the store did not take the work: {error.orig}{hint}") from error
         raise
 
 
@@ -258,9 +284,25 @@ def may_retry(error: DBAPIError) -> bool:
     if error.connection_invalidated:
         return True
     if isinstance(error.orig, sqlite3.Error):
-        message = str(error.orig)
-        return isinstance(error, OperationalError) and ("locked" in message or "busy" in message)
+        return _sqlite_code(error.orig) in _SQLITE_RETRY
     code = getattr(error.orig, "sqlstate", None)
     if code is None:  # no answer from the server at all
         return isinstance(error, OperationalError | InterfaceError)
     return code in _RETRY_CODES or code[:2] in _RETRY_CLASSES
+
+
+def _is_full(error: DBAPIError) -> bool:
+    if isinstance(error.orig, sqlite3.Error):
+        return _sqlite_code(error.orig) == sqlite3.SQLITE_FULL
+    return getattr(error.orig, "sqlstate", None) == _PG_FULL
+
+
+def _of_the_disk(error: DBAPIError) -> bool:
+    """Where SQLite could not make the file that its connections share, for want of space for example."""
+    return isinstance(error.orig, sqlite3.Error) and _sqlite_code(error.orig) == sqlite3.SQLITE_IOERR
+
+
+def _sqlite_code(error: sqlite3.Error) -> int | None:
+    """The primary result code; None of an error that is the driver's own."""
+    code: int | None = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF

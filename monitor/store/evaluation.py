@@ -27,6 +27,7 @@ from monitor.store.tables import (
 )
 
 LEADER = "leader"
+_SKEW_US = 600_000_000  # by how much clocks of two machines may differ
 
 
 class NotLeader(Exception):
@@ -87,7 +88,9 @@ class Results:
 def take_lead(store: Store, holder: str, now_us: int, lease_us: int) -> Lead | None:
     """Become the leader where nobody holds the lease (wall clock, µs); None while another does.
 
-    Taking it raises the generation, so that what a former leader still writes fails.
+    A lease that ends later than one taken now (and `_SKEW_US`, for clocks of other machines) was taken before the clock
+    was set back, and holds nobody off: who is still there has renewed it. Taking it raises the generation, so that what
+    a former leader still writes fails.
     """
     mine = evaluation.c.name == LEADER
     with store.write() as connection:
@@ -98,7 +101,14 @@ def take_lead(store: Store, holder: str, now_us: int, lease_us: int) -> Lead | N
         )
         taken = connection.execute(
             update(evaluation)
-            .where(mine, or_(evaluation.c.lease_until_us <= now_us, evaluation.c.holder == holder))
+            .where(
+                mine,
+                or_(
+                    evaluation.c.lease_until_us <= now_us,
+                    evaluation.c.lease_until_us > now_us + lease_us + _SKEW_US,
+                    evaluation.c.holder == holder,
+                ),
+            )
             .values(holder=holder, generation=evaluation.c.generation + 1, lease_until_us=now_us + lease_us)
         ).rowcount
         if not taken:

@@ -263,6 +263,13 @@ def undelivered(conn: Connection, *, limit: int = 100) -> list[OutboxRow]:
     return [_row(found) for found in conn.execute(query).mappings()]
 
 
+def bring_forward(conn: Connection, *, now_us: int, by_us: int) -> int:
+    """Make what is due after ``now_us`` due earlier by ``by_us``, now at the earliest; return how many rows."""
+    later = and_(outbox.c.due_us > now_us, outbox.c.due_us < NEVER)
+    earlier = case((outbox.c.due_us - by_us > now_us, outbox.c.due_us - by_us), else_=now_us)
+    return conn.execute(update(outbox).where(later).values(due_us=earlier)).rowcount
+
+
 def prune(conn: Connection, *, before_us: int) -> int:
     """Delete rows that need no further delivery and were created before ``before_us``; return how many."""
     finished = and_(outbox.c.due_us == NEVER, outbox.c.created_us < before_us)

@@ -71,7 +71,7 @@ def page(connection: Connection, issue: Issue, form: str) -> str:
     return zlib.decompress(bytes(found)).decode()
 
 
-def list_issues(connection: Connection, limit: int = 100) -> list[Issue]:
+def list_issues(connection: Connection, limit: int | None = 100) -> list[Issue]:
     """What was issued, the newest period first, and of one period the newest revision."""
     query = select(*_HEAD).order_by(reports.c.to_us.desc(), reports.c.from_us, reports.c.revision.desc()).limit(limit)
     return [_issue(row) for row in connection.execute(query)]

@@ -51,8 +51,9 @@ class Standing:
     accepted: Said | None = None
 
     def snoozed_at(self, now_us: int) -> bool:
-        """Whether it is snoozed then."""
-        return self.snoozed is not None and (self.snoozed.until_us or 0) > now_us
+        """Whether it is snoozed then. Where the clock was set back to before it was said, it is not: never for longer
+        than somebody asked for."""
+        return self.snoozed is not None and self.snoozed.time_us <= now_us < (self.snoozed.until_us or 0)
 
 
 NOTHING: Final = Standing()

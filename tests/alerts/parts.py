@@ -76,12 +76,21 @@ class Clock:
 
     def __init__(self, now: int = NOW) -> None:
         self.now = now
+        self._passed_us = 0
 
     def __call__(self) -> int:
         return self.now
 
     def tick(self, us: int) -> None:
         self.now += us
+        self._passed_us += us
+
+    def set(self, us: int) -> None:
+        """It is set to another time; none passes."""
+        self.now = us
+
+    def monotonic(self) -> float:
+        return self._passed_us / 1e6
 
 
 def tell(store: Store, clock: Clock, sink: str, document: Mapping[str, Any]) -> None:
@@ -98,7 +107,7 @@ def tell(store: Store, clock: Clock, sink: str, document: Mapping[str, Any]) -> 
 
 
 def dispatcher(store: Store, clock: Clock, sinks: Mapping[str, Sink], *, poll_s: float = 0.02) -> Dispatcher:
-    return Dispatcher(store, sinks, clock, random.Random(7), poll_s=poll_s)
+    return Dispatcher(store, sinks, clock, random.Random(7), poll_s=poll_s, monotonic=clock.monotonic)
 
 
 @dataclass

@@ -183,7 +183,9 @@ def test_what_people_say_is_kept_and_shown(store: Store, tmp_path: Path) -> None
     ("arguments", "message"),
     [
         (("ack", "zzz"), "no anomaly's id begins with"),
-        (("mark", "OPEN"), "say --real or --false"),
+        (("mark", "OPEN"), "either --real or --false"),
+        (("mark", "OPEN", "--real", "--false"), "either --real or --false"),
+        (("deploy", "--version", "v\udcff"), "printable"),
         (("snooze", "OPEN"), "say how long"),
         (("snooze", "OPEN", "--for", "4h", "--undo"), "say how long"),
         (("snooze", "OPEN", "--for", "soon"), "duration"),

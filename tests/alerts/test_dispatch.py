@@ -199,3 +199,67 @@ def test_the_newest_state_wins_while_a_target_is_down(store: Store, clock: Clock
     work.step()
     assert work.step() == 0
     assert [d.payload["state"] for d in sink.told] == ["open", "resolved"]
+
+
+HOUR_US = 60 * MINUTE
+
+
+@pytest.mark.parametrize("back_us", [HOUR_US, 24 * HOUR_US])
+def test_a_clock_that_is_set_back_delays_nothing(store: Store, clock: Clock, back_us: int) -> None:
+    """A retry, a repetition to Alertmanager and the end of a mute come when they would have come anyway."""
+    down = [True]
+
+    def verdict(delivery: Delivery) -> Outcome:
+        return Retry("down") if delivery.key == "refused" and down[0] else Sent(again_us=clock() + 2 * MINUTE)
+
+    sink = Recorder(verdict)
+    work = dispatcher(store, clock, {"s": sink})
+    with store.write() as conn:
+        for key, due_us in (("refused", clock()), ("repeated", clock()), ("muted", clock() + 30 * MINUTE)):
+            outbox.enqueue(
+                conn, sink="s", key=key, kind="anomaly", payload=anomaly(), created_us=clock(), due_us=due_us
+            )
+    assert work.step() == 2
+    down[0] = False
+
+    def told(us: int, every_us: int = 10_000_000) -> list[str]:
+        """What is sent within some time."""
+        before = len(sink.told)
+        for _ in range(us // every_us):
+            clock.tick(every_us)
+            work.follow_clock()
+            work.step()
+        return [delivery.key for delivery in sink.told[before:]]
+
+    clock.set(clock() - back_us)
+    assert told(1_000_000, 1_000_000) == ["refused"]
+    assert sorted(told(2 * MINUTE)) == ["refused", "repeated"]
+    assert "muted" not in told(26 * MINUTE)
+    assert "muted" in told(2 * MINUTE)
+
+
+def test_a_clock_that_is_set_forward_or_only_slow_moves_nothing(store: Store, clock: Clock) -> None:
+    sink = Recorder(lambda delivery: Sent(again_us=clock() + HOUR_US))
+    work = dispatcher(store, clock, {"s": sink})
+    document = anomaly()
+    tell(store, clock, "s", document)
+    work.step()
+    due_us = row(store, document["id"]).due_us
+    for set_us in (-20_000_000, 21 * 24 * HOUR_US):
+        clock.tick(1_000_000)
+        clock.set(clock() + set_us)
+        work.follow_clock()
+        assert row(store, document["id"]).due_us == due_us
+    assert work.step() == 1, "weeks ahead it is overdue, once"
+    assert work.step() == 0
+
+
+def test_what_was_delivered_stays_so_when_the_clock_is_set_back(store: Store, clock: Clock) -> None:
+    sink, document = Recorder(), anomaly()
+    work = dispatcher(store, clock, {"s": sink})
+    tell(store, clock, "s", document)
+    work.step()
+    clock.set(clock() - 24 * HOUR_US)
+    work.follow_clock()
+    assert work.step() == 0
+    assert row(store, document["id"]).due_us == outbox.NEVER

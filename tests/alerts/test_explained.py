@@ -72,7 +72,10 @@ def test_everything_that_was_found_is_told() -> None:
         "  of a new kind: 36 % of the sessions (95 % interval 29 % to 43 %)",
         "  stage queue: 96 % of slow requests' extra time",
         "    slower at the same load: +16 points (+14 points to +18 points)",
-        "  bill of 24 h: 88.8 against 29.5 a week before: traffic +1, mix +0, units +9.7, tail +52.8, price -4.2",
+        (
+            "  bill of 24 h: 88.8 against 29.5 a week before: traffic +1, mix of versions +0, tokens per request +9.7, "
+            "tail of tokens +52.8, cost per token -4.2"
+        ),
         "  most changed    ab12",
         "  other           cd",
     ):

@@ -125,6 +125,20 @@ def test_a_slice_links_to_its_route_and_a_hostile_name_is_no_command() -> None:
     assert "rm -rf" not in hostile["Look first"]
 
 
+@pytest.mark.parametrize(
+    ("changes", "step"),
+    [
+        ({"segment": "VALIDATE/ID.2"}, "run `driftline cost --days 1 --segment VALIDATE/ID.2`"),
+        ({"segment": "-h"}, "run `driftline cost --days 1 --segment 'SEGMENT'`"),
+        ({"segment": None, "slice": "low_contrast"}, "run `driftline cost --days 1`"),
+    ],
+)
+def test_a_first_step_can_be_pasted(changes: dict[str, Any], step: str) -> None:
+    """Whatever the segment is called, and across segments where the change is in a slice."""
+    lines = dict(told({**COST, **changes}, Promises()))
+    assert lines["Look first"].startswith(f"{step}:")
+
+
 def test_no_runbook_where_none_is_configured() -> None:
     assert "runbook_url" not in Links(None, None).of(RATE)
     assert "runbook_url" not in annotations(RATE, Links(), Promises())

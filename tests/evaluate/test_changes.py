@@ -95,6 +95,15 @@ def test_it_tells_how_far_it_is(store: Store) -> None:
     assert (len(told), told[-1]) == (7 * 8, 1.0)
 
 
+def test_years_before_the_first_event_are_not_looked_at(store: Store) -> None:
+    told: list[float] = []
+    found = changes(store, Config(), START_US - 3650 * DAY_US, END, 0.1, told.append)
+    assert (len(told), told[-1]) == (14 * 8, 1.0), "from the first window on"
+    assert found.gaps == []
+    planted = {(one.segment, one.signal) for one in found.changes}
+    assert ("broken", "schema_violation_rate") in planted
+
+
 def test_a_smaller_rate_lists_no_more(store: Store) -> None:
     strict, loose = (set(named(changes(store, Config(), JUDGED, END, level))) for level in (0.001, 0.3))
     assert strict <= loose

@@ -100,6 +100,27 @@ def test_a_later_change_in_the_same_segment_is_an_anomaly_of_its_own(store: Stor
     assert later < found["error_rate"].opened_us <= later + 6 * HOUR_US
 
 
+@pytest.mark.parametrize(("apart", "joins"), [(40, True), (96, False)])
+def test_a_signal_that_comes_and_goes_is_told_once(store: Store, apart: int, joins: bool) -> None:
+    """While the rest of the incident goes on; after days it is a change of its own."""
+    broken = {"schema_violation": 0.25}
+    away, again = AT + 10 * HOUR_US, AT + (10 + apart) * HOUR_US
+    changes = (
+        Change(AT, away, rates={**broken, "error": 0.12}),
+        Change(away, again, rates=broken),
+        Change(again, rates={**broken, "error": 0.12}),
+    )
+    end = write(store, [Segment("bad", 80.0, changes=changes)], days=13)
+    evaluate(store, config(alerts={"sinks": SINKS, "send_historic": True}), end)
+    found = opened(store)
+    assert len(found) == (1 if joins else 2) == len(sent(store))
+    incident = next(row for row in found if row.signal == "schema_violation_rate" or len(row.document["facts"]) > 1)
+    (errors,) = [fact for fact in incident.document["facts"] if fact["signal"] == "error_rate"]
+    assert (errors["resolved"] is None) == joins
+    if joins:
+        assert errors["opened"] > again
+
+
 def test_what_pages_does_not_disappear_in_a_ticket(store: Store) -> None:
     """Segments at stake higher than an open anomaly of the same root open their own."""
     facts = [fact("low"), fact("high")]

@@ -184,6 +184,27 @@ def test_only_one_leads_and_a_former_leader_writes_nothing(store: Store) -> None
     assert one.step()  # a lease given back is free at once
 
 
+def test_a_lease_of_a_clock_that_was_ahead_holds_nobody_off(sqlite: Store) -> None:
+    """Who leads renews it as soon as the clock is set back; of one that was killed before that it is no lease."""
+    end = write(sqlite, [Segment("a", 30.0)], days=1)
+    now = [end / 1e6]
+    one, two = (EvaluateWorker(sqlite, config(), clock=lambda: now[0], batch_us=DAY_US) for _ in range(2))
+    one.drain()
+    now[0] -= 86_400
+    assert not one.step()
+    assert one.leading
+    with sqlite.read() as connection:
+        until_us = connection.execute(select(evaluation.c.lease_until_us)).scalar_one()
+    assert until_us == now[0] * 1e6 + config().evaluation.lease
+    two.step()
+    assert not two.leading, "it is held, for the usual time"
+    now[0] -= 86_400  # and now nobody is there to renew it
+    two.step()
+    assert two.leading
+    assert not one.step()
+    assert not one.leading
+
+
 def test_ticks_wait_for_closed_windows_and_pending_samples(sqlite: Store) -> None:
     from monitor.store.tables import samples
 

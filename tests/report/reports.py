@@ -9,17 +9,23 @@ from PIL import Image
 
 from monitor.report.model import (
     FORMAT,
+    Above,
     Ahead,
     Alarm,
     Bill,
     Change,
+    Check,
+    CostTail,
+    Dearest,
     Deploy,
     Figure,
     Picture,
     Promise,
+    Quality,
     Report,
     Reviewed,
     Segment,
+    Share,
 )
 
 NAME = "a-very-long-segment-name-that-goes-on-and-on/<b>bold</b>|pipe"
@@ -29,6 +35,33 @@ def _jpeg() -> str:
     buffer = io.BytesIO()
     Image.new("RGB", (180, 256), (240, 240, 235)).save(buffer, "JPEG")
     return base64.b64encode(buffer.getvalue()).decode()
+
+
+def a_tail() -> CostTail:
+    costs = [0.005, 0.01, 0.02, 0.05, 0.1]
+    now, before = (
+        [Above(cost, share / n, 0.8 * share / n, 1.2 * share / n) for n, cost in enumerate(costs, 1)]
+        for share in (0.9, 0.7)
+    )
+    dearest = [
+        Dearest(0.01, 0.05, 0.04, 0.045, 0.31, 0.28, 0.34, 0.2),
+        Dearest(0.1, 0.02, 0.02, None, 0.6, None, None, None),
+    ]
+    reference = [Above(0.012, 0.5, None, None), Above(0.045, 0.05, None, None)]
+    return CostTail(
+        "The dearest 1 % of requests make up 31 % of the spend.", now, before, reference, dearest, 0.4, None
+    )
+
+
+def a_quality() -> Quality:
+    weeks = [
+        Share("2026-10-26", "2026-11-01", 0.05, 0.02, 0.1, 110),
+        Share("2026-11-02", "2026-11-08", 0.06, 0.03, 0.11, 120),
+        Share("2026-11-09", "2026-11-15", 0.1, 0.081, 0.13, 693),
+    ]
+    days = [Share(f"2026-11-{day:02d}", f"2026-11-{day:02d}", 0.01 * day, 0.0, 0.2, 100) for day in range(2, 16)]
+    checks = [Check("schema_violation_rate", days, 0.01), Check("disagreement_rate", days[:3], None)]
+    return Quality("Wrong by review: 10 %, against 6 % the period before.", "week", weeks, weeks[1], weeks[0], checks)
 
 
 def a_report() -> Report:
@@ -42,8 +75,9 @@ def a_report() -> Report:
         Figure("refusal_rate", "1", None, None, None, None, "not_measured"),
     ]
     segment = Segment(
-        NAME, "extract", "high", 16821, 16100, 0.97, bill, figures, reviewed, ["m@1", "m@2"], ["m@2"], True
-    )
+        NAME, "extract", "high", 16821, 16100, 0.97, bill, figures, reviewed, ["m@1", "m@2"], ["m@2"], True, a_tail(),
+        a_quality(),
+    )  # fmt: skip
     other = Segment("small", "extract", "low", 120, None, None, Bill(0.02, None, None, {}, None, None, None, None), [],
                     None, [], [], False)  # fmt: skip
     story = "The look of the images moved 8.1 standard deviations from the reference, since 2026-11-14 06:30 UTC."
@@ -75,6 +109,8 @@ def a_report() -> Report:
         segments=[segment, other],
         reviewed=reviewed,
         deploys=[Deploy("2026-11-14T06:00:00Z", "v2.4.1", "extract", "ci", "a <new> scanner")],
+        tail=a_tail(),
+        quality=Quality("Nothing was drawn for review.", "", [], None, None, []),
         not_measured=["No sample was looked at in small."],
         ahead=[
             Ahead("spend", "EUR", 1047.33, 930.1, 1180.2, 6, "as last week; the interval is what 6 weeks differed by"),

@@ -19,7 +19,7 @@ from jsonschema import Draft202012Validator
 from monitor.cli.report import report as command
 from monitor.config.model import Config
 from monitor.evaluate.changes import PeriodError
-from monitor.report import daily, issuing, rendering, telling
+from monitor.report import daily, figures, issuing, rendering, telling
 from monitor.report.ahead import next_weeks_figures
 from monitor.report.model import Figure, Report, schema
 from monitor.report.period import last_week
@@ -118,12 +118,12 @@ def test_changes_that_are_an_alarms_are_a_row_and_others_a_sentence(found: Repor
 
 def test_a_row_stands_out_where_what_was_before_is_far_away() -> None:
     near = Figure("error_rate", "1", 0.10, 0.08, 0.12, 0.13, "measured")
-    assert not rendering.striking(near), "outside the interval, and hardly another value"
-    assert rendering.striking(msgspec.structs.replace(near, before=0.3))
-    assert rendering.striking(msgspec.structs.replace(near, before=0.02))
+    assert not telling.striking(near), "outside the interval, and hardly another value"
+    assert telling.striking(msgspec.structs.replace(near, before=0.3))
+    assert telling.striking(msgspec.structs.replace(near, before=0.02))
     wide = msgspec.structs.replace(near, low=0.01, high=0.5, before=0.3)
-    assert not rendering.striking(wide), "within the interval"
-    assert not rendering.striking(msgspec.structs.replace(near, before=None))
+    assert not telling.striking(wide), "within the interval"
+    assert not telling.striking(msgspec.structs.replace(near, before=None))
 
 
 def test_the_month_of_all_together_is_told(found: Report) -> None:
@@ -249,12 +249,30 @@ def test_nothing_from_events_is_markup(found: Report) -> None:
     text = rendering.markdown(found)
     assert "\\<script\\>" in text
     assert "<script>" not in text
-    assert "\\[faster\\](x)" in text
+    assert "\\[faster\\]\u200b(x)" in text
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert rows
     for line in rows:  # a hostile name makes no further column
         cells = len(re.findall(r"(?<!\\)\|", line))
-        assert cells in (4, 5, 6, 8), line
+        assert cells in (3, 4, 5, 6, 7, 8), line
+
+
+def test_names_are_no_mention_no_link_and_no_formula_in_a_pull_request() -> None:
+    name = "@org/team fixes #1 https://evil.example www.evil.example $x^2$"
+    text = rendering.markdown(msgspec.structs.replace(a_report(), changed=[name], cost=[name], decide=[name]))
+    for alive in ("@org", "#1", "https://evil", "www.evil", " $x"):
+        assert alive not in text, alive
+    assert "\\$x^2\\$" in text
+
+
+def test_an_alarm_links_to_its_page() -> None:
+    report = a_report()
+    page = f"https://driftline.example/anomalies/{report.alarms[0].id}"
+    linked = msgspec.structs.replace(report, alarms=[msgspec.structs.replace(report.alarms[0], page=page)])
+    assert f'<a href="{page}">a3c76f6174</a>' in rendering.html(linked)
+    assert f"[`a3c76f6174`](<{page}>)" in rendering.markdown(linked)
+    assert "<a href=" not in rendering.html(report)
+    assert issuing._content(linked) == issuing._content(report), "no revision where the pages moved"
 
 
 def test_days_add_up_to_the_period_and_are_drawn_over_those_before(found: Report) -> None:
@@ -264,10 +282,46 @@ def test_days_add_up_to_the_period_and_are_drawn_over_those_before(found: Report
     assert sum(day.requests for day in found.days_before) == found.requests_before
     assert all(before.day < found.days[0].day for before in found.days_before)
     assert all(day.latency_low <= day.latency_p95 <= day.latency_high for day in found.days)  # type: ignore[operator]
-    page = rendering.html(found)
-    assert page.count('<svg class="figure chart half"') == 2
-    assert "the period before" in page
+    assert "the period before" in "".join(figures.of_days(found))
+    assert len(figures.of_days(found)) == 2
     assert f"| {found.days[3].day} |" in rendering.markdown(found)
+
+
+def test_what_is_told_in_full_has_its_tail_and_its_quality(found: Report) -> None:
+    """Nobody reviews here, so that checks are told, by day over both weeks."""
+    forms = next(one for one in found.segments if one.segment == "forms")
+    assert forms.tail is not None
+    assert forms.quality is not None
+    assert forms.tail.now
+    assert forms.tail.before
+    assert (forms.quality.sentence, forms.quality.reviewed) == ("Nothing was drawn for review.", [])
+    broken = next(one for one in forms.quality.checks if one.signal == "schema_violation_rate")
+    assert [day.since for day in broken.days] == [day.day for day in (*found.days_before, *found.days)]
+    held = [day.low <= (0.5 if n >= 10 else 0.02) <= day.high for n, day in enumerate(broken.days)]  # type: ignore[operator]
+    assert sum(held) >= 12, "of 14 days with a 95 % interval each"
+    assert max(day.rate for day in broken.days[:10]) < 0.1 < 0.4 < min(day.rate for day in broken.days[10:])
+    assert broken.reference == pytest.approx(0.02, abs=0.005)
+    usual = {one.signal: one.reference for one in forms.figures}
+    assert usual["schema_violation_rate"] == broken.reference
+    assert usual["latency_total_p95"] is not None
+    assert all(one.reference is None for segment in found.segments if not segment.full for one in segment.figures)
+    assert "| signal | now, 95 % interval | before | reference |" in rendering.markdown(found)
+    asked = forms.requests + (forms.requests_before or 0)
+    assert 0.9 * asked < sum(day.n for day in broken.days) <= asked
+    drawn = figures.of_segment(found, forms)
+    assert len(drawn) == 2
+    assert "Nothing was drawn for review." in drawn[1], "why it is checks that are drawn"
+    assert "this period begins" in drawn[1]
+    short = next(one for one in found.segments if not one.full)
+    assert (short.tail, short.quality) == (None, None)
+    assert found.tail is not None
+    assert found.quality is not None
+    greatest = max(one.tail.greatest or 0.0 for one in found.segments if one.tail is not None)
+    assert (found.tail.greatest or 0.0) > greatest * (1 - 0.011)
+    page, text = rendering.html(found), rendering.markdown(found)
+    assert page.count('<svg class="figure chart half"') == 2 + 2 + 2 * len([one for one in found.segments if one.full])
+    assert f"| {broken.days[9].since} | {telling.percent(broken.days[9].rate)} |" in text
+    assert "| dearest | cost more than |" in text
 
 
 def test_days_are_those_of_the_zone_when_clocks_change(filled: Store) -> None:
@@ -328,7 +382,7 @@ def run(store: Store, tmp_path: Path, *arguments: str) -> Any:
 def test_the_last_whole_week_is_the_default_and_is_printed(filled: Store, tmp_path: Path) -> None:
     done = run(filled, tmp_path)
     assert done.exit_code == 0, done.output
-    assert done.stdout.startswith("# driftline: 2026-01-12 to 2026-01-18 (UTC)\n")
+    assert done.stdout.startswith("# driftline: 2026-01-12 to 2026-01-18\n\nTimes in UTC; held against 2026-01-05")
 
 
 def test_several_formats_are_files(filled: Store, tmp_path: Path) -> None:
@@ -343,6 +397,15 @@ def test_several_formats_are_files(filled: Store, tmp_path: Path) -> None:
     document = json.loads((out / "report-2026-01-12-2026-01-19.json").read_text())
     assert document["since"] == "2026-01-12T00:00:00Z"
     assert (out / "report-2026-01-12-2026-01-19.html").stat().st_size < 3_000_000
+
+
+def test_a_folder_that_cannot_be_written_is_named(filled: Store, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    out = tmp_path / "file" / "reports"
+    done = run(filled, tmp_path, "--out", str(out), "--from", "2026-01-12", "--to", "2026-01-19")
+    assert done.exit_code == 1
+    assert f"cannot write into {out}: Not a directory" in done.output
+    assert "Traceback" not in done.output
 
 
 @pytest.mark.parametrize(
@@ -386,6 +449,9 @@ def test_what_was_issued_stays_as_it_was_and_a_revision_says_what_it_changed(fil
     with store.write() as connection:
         (row,) = list_anomalies(connection, segment="forms", signal="schema_violation_rate")
         respond(connection, row.anomaly_id, "false", "ann", END + HOUR_US, note="a test")
+    read = run(store, tmp_path).stdout
+    assert "Read now, not issued. **Since revision 1** was issued 2026-01-19 00:00:" in read
+    assert f"- Alarm {row.anomaly_id[:10]} of forms: marked false." in read
     second, new = issuing.issue(store, settings, BEGIN, END, "ben", END + 2 * HOUR_US)
     assert (second.revision, second.who, new) == (2, "ben", True)
     with store.read() as connection:
@@ -404,6 +470,7 @@ def test_what_was_issued_stays_as_it_was_and_a_revision_says_what_it_changed(fil
     span = ("--from", "2026-01-12", "--to", "2026-01-19")
     as_of = run(store, tmp_path, *span, "--as-of", "2026-01-19T00:30", "--format", "html")
     assert as_of.stdout == pages["html"]
+    assert "It says what revision 2 says, issued 2026-01-19 02:00." in run(store, tmp_path, *span).stdout
     assert run(store, tmp_path, *span, "--as-of", "2026-01-18").exit_code == 1
     listed = run(store, tmp_path, "--issued").stdout
     assert listed.index("revision 2, issued 2026-01-19T02:00:00Z by ben") < listed.index("revision 1")
@@ -411,6 +478,33 @@ def test_what_was_issued_stays_as_it_was_and_a_revision_says_what_it_changed(fil
     assert "says the same as before" in done.stderr
     assert done.stdout.startswith("# driftline: 2026-01-12")
     assert run(store, tmp_path, "--issue", *span, "--as-of", "2026-01-19").exit_code == 2
+    store.close()
+
+
+def test_what_was_issued_before_there_were_figures_opens_as_it_was(store_url: str) -> None:
+    document = json.loads(rendering.rendered(a_report(), "json"))
+    for place in (document, *document["segments"]):
+        del place["tail"], place["quality"]
+    old = json.dumps(document)
+    without = msgspec.structs.replace(
+        a_report(),
+        tail=None,
+        quality=None,
+        segments=[msgspec.structs.replace(one, tail=None, quality=None) for one in a_report().segments],
+    )
+    assert msgspec.json.decode(old, type=Report) == without
+    store = open_store(store_url)
+    span = BEGIN, END
+    with store.write() as connection:
+        reports.add(store, connection, Issue(*span, 1, END, "ann"), {"md": "old", "html": "<p>old</p>", "json": old})
+    second, new = issuing.archive(store, Config(), a_report(), span, "ben", END + HOUR_US)
+    assert (second.revision, new) == (2, True)
+    with store.read() as connection:
+        first = reports.newest(connection, *span, END)
+        assert first is not None
+        assert reports.page(connection, first, "json") == old
+        told = json.loads(reports.page(connection, second, "json"))["revised"]
+    assert told == ["Figures of segments, within what is told above."]
     store.close()
 
 

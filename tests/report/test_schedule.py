@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import threading
 from collections.abc import Iterator
 from datetime import datetime
@@ -15,6 +16,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 from sqlalchemy import select
+from structlog.testing import capture_logs
 
 from alerts.sinks import Delivery, Refused, Retry, Sent
 from alerts.sinks.folder import FolderSink
@@ -26,17 +28,18 @@ from monitor.config.model import Config
 from monitor.config.report import Schedule
 from monitor.evaluate.changes import PeriodError
 from monitor.report import issuing, rendering, schedule, scheduled, sending
-from monitor.report.scheduled import PATIENCE_US, ReportSchedule
+from monitor.report.scheduled import LONGEST_PATIENCE_S, PATIENCE_S, ReportSchedule
 from monitor.store import evaluation, outbox, reports
 from monitor.store.engine import Store, open_store
 from monitor.store.evaluation import Results
 from monitor.store.tables import outbox as outbox_rows
 from tests.alerts.mail import mail_server
-from tests.alerts.parts import target
+from tests.alerts.parts import Answer, target
 from tests.report.reports import NAME, a_report
 
 BERLIN = "Europe/Berlin"
 HOUR_US = 3_600_000_000
+PATIENCE_US = int(PATIENCE_S * 1e6)
 DAY_US = 24 * HOUR_US
 
 
@@ -108,15 +111,23 @@ def evaluated(store: Store, until_us: int) -> None:
 
 
 class Person:
-    """A process with the schedule, at a time that the test sets."""
+    """A process with the schedule, at a time that the test sets. Where its clock is set, no time passes."""
 
     def __init__(self, store: Store, config: Config, now_us: int, *, leads: bool = True) -> None:
-        self.now_us, self.leads = now_us, leads
-        self.work = ReportSchedule(store, lambda: config, lambda: self.leads, lambda: self.now_us / 1e6)
+        self.now_us, self.leads, self.set_us = now_us, leads, 0
+        self.work = ReportSchedule(
+            store, lambda: config, lambda: self.leads, lambda: self.now_us / 1e6,
+            lambda: (self.now_us - self.set_us) / 1e6,
+        )  # fmt: skip
 
     def at(self, now_us: int) -> bool:
         self.now_us = now_us
         return self.work.step()
+
+    def set(self, now_us: int) -> bool:
+        """The clock is set to another time."""
+        self.set_us += now_us - self.now_us
+        return self.at(now_us)
 
 
 def settings(**report: Any) -> Config:
@@ -232,6 +243,114 @@ def test_it_waits_for_the_end_of_the_week_but_not_for_ever(store_url: str, monke
     store.close()
 
 
+def test_while_the_evaluation_moves_on_it_is_waited_for_longer(store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = open_store(store_url)
+    monkeypatch.setattr(issuing, "read_report", lambda *_: a_report())
+    process = Person(store, settings(), 0)
+    process.at(DUE - DAY_US)
+    for hour in range(int(LONGEST_PATIENCE_S // 3600)):
+        evaluated(store, END - 10 * DAY_US + hour * HOUR_US)
+        assert not process.at(DUE + hour * HOUR_US)
+    assert process.at(DUE + int(LONGEST_PATIENCE_S * 1e6)), "but not for ever"
+    store.close()
+
+
+# -- a clock that is set ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("back_us", [HOUR_US, DAY_US, 8 * DAY_US])
+def test_a_clock_that_is_set_back_brings_no_second_report(store: Store, back_us: int) -> None:
+    process = Person(store, settings(), 0)
+    process.at(DUE - 20 * DAY_US)
+    assert process.at(DUE)
+    assert not process.set(DUE + 60_000_000 - back_us)
+    restarted = Person(store, settings(), 0)
+    assert not restarted.at(DUE + 120_000_000 - back_us)
+    for later in range(0, back_us + HOUR_US, HOUR_US):
+        assert not process.at(DUE + 60_000_000 - back_us + later), "not when that time comes round again either"
+    assert issued(store) == [(BEGIN, END, 1, "")]
+    assert len(waiting(store)) == 1
+    evaluated(store, END + 7 * DAY_US)
+    assert process.at(DUE + 7 * DAY_US), "and the next week is reported as ever"
+
+
+def follow_clock(process: Person, store: Store, hours: int) -> list[bool]:
+    """Hours pass, and the evaluation moves on with the events that come; whether a report was issued in each."""
+    found = []
+    for _ in range(hours):
+        done = evaluation.standing(store).done_until_us
+        assert done is not None
+        evaluated(store, done + HOUR_US)
+        found.append(process.at(process.now_us + HOUR_US))
+    return found
+
+
+@pytest.mark.parametrize("days", [2, 21])
+def test_a_clock_that_is_ahead_for_a_while_tells_of_no_week_that_is_not_over(
+    store: Store, monkeypatch: pytest.MonkeyPatch, days: int
+) -> None:
+    """Of the last week, which is told already, and of weeks to come nothing is said; each is told when it is over."""
+    process = Person(store, settings(), 0)
+    process.at(DUE - DAY_US)
+    assert process.at(DUE)
+    real = DUE + 6 * DAY_US
+    evaluated(store, real)
+    assert not process.set(real + days * DAY_US)
+    assert not any(follow_clock(process, store, 12))
+    assert not process.set(real + 12 * HOUR_US)
+    assert follow_clock(process, store, 24).count(True) == 1
+    assert [row[:2] for row in issued(store)] == [(END, END + 7 * DAY_US), (BEGIN, END)]
+    assert len(waiting(store)) == 2
+
+
+def test_a_week_that_is_not_there_yet_is_not_passed_over(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock weeks ahead, for days, while the evaluation stands still: when it is right again nothing was skipped."""
+    read = issuing.read_report
+
+    def of_the_past(*given: Any) -> Any:
+        if given[2] >= END + 7 * DAY_US:
+            raise PeriodError("nothing")
+        return read(*given)
+
+    monkeypatch.setattr(issuing, "read_report", of_the_past)
+    process = Person(store, settings(), 0)
+    process.at(DUE - DAY_US)
+    assert process.at(DUE)
+    ahead = DUE + 21 * DAY_US
+    assert not process.set(ahead)
+    with capture_logs() as logs:
+        for hour in range(60):
+            assert not process.at(ahead + hour * HOUR_US)
+    assert [line["event"] for line in logs] == ["no report of the week"], "said once"
+    evaluated(store, END + 7 * DAY_US)
+    assert process.set(DUE + 7 * DAY_US)
+    assert [row[0] for row in issued(store)] == [END, BEGIN]
+
+
+def test_a_clock_that_jumps_is_no_waiting(store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = open_store(store_url)
+    evaluated(store, END - HOUR_US)
+    monkeypatch.setattr(issuing, "read_report", lambda *_: a_report())
+    process = Person(store, settings(), 0)
+    process.at(DUE - DAY_US)
+    assert not process.at(DUE)
+    assert not process.set(DUE + 2 * PATIENCE_US)
+    assert not process.set(DUE)
+    evaluated(store, END)
+    assert process.at(DUE + 60_000_000)
+    store.close()
+
+
+def test_a_schedule_that_began_with_the_clock_ahead_begins_when_it_is_right(store: Store) -> None:
+    process = Person(store, settings(), 0)
+    assert not process.at(DUE + 19 * DAY_US)
+    assert not process.set(DUE - DAY_US)
+    with store.read() as connection:
+        assert scheduled.done_until(connection) == DUE - DAY_US
+    assert process.at(DUE)
+    assert issued(store) == [(BEGIN, END, 1, "")]
+
+
 def test_a_week_of_which_nothing_is_stored_is_passed_over(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     def nothing(*_: Any) -> Any:
         raise PeriodError("nothing")
@@ -300,6 +419,61 @@ def test_everybody_gets_it_once(store: Store, tmp_path: Path) -> None:
     assert verify("s3cret", stamp, request.body, signature, now_s=int(stamp))
     written = {path.name: path.read_text() for path in (tmp_path / "reports").iterdir()}
     assert written == {f"report-2026-11-09-2026-11-16.{form}": page for form, page in pages.items()}
+
+
+def test_a_test_reaches_every_sink_and_is_no_report(tmp_path: Path) -> None:
+    """No store is there to be written to; a sink that fails is told, and does not keep the others from theirs."""
+    with mail_server() as post, target() as web:
+        document = settings(folder=str(tmp_path / "reports")).model_dump(mode="json")
+        document["store"]["url"] = f"sqlite:///{tmp_path}/none.db"
+        document["report"]["sinks"] = ["mail", "hook"]
+        document["alerts"]["sinks"] = {
+            "mail": {
+                "kind": "smtp", "host": "127.0.0.1", "port": post.port, "security": "none", "severities": [],
+                "sender": "driftline@example.com", "recipients": ["ann@example.com"],
+            },
+            "hook": {"kind": "webhook", "url": web.url, "secret": "s3cret"},
+            "other": {"kind": "webhook", "url": f"{web.url}/other"},
+        }  # fmt: skip
+        path = tmp_path / "driftline.yaml"
+        path.write_text(json.dumps(document))
+        done = CliRunner().invoke(command, ["--config", str(path), "--test"])
+        assert done.exit_code == 0, done.output
+        (mail,) = post.mails
+        (request,) = web.requests
+        web.answer = lambda request: Answer(410, b"gone")
+        failed = CliRunner().invoke(command, ["--config", str(path), "--test"])
+    lines = [line.split()[0] for line in done.output.splitlines() if not line.startswith(" " * 8)]
+    assert lines == ["sink", "mail", "hook", "file:reports"]
+    assert done.output.count("delivered") == 3
+    assert mail.recipients == ["ann@example.com"]
+    assert mail.message["Subject"] == "[test] driftline: where the weekly report goes"
+    assert "it tells of no week" in mail.part("plain")
+    assert re.search(r"the next one is due on Monday \d{4}-\d\d-\d\d 07:00 \(Europe/Berlin\)", mail.part("html"))
+    body = json.loads(request.body)
+    assert (body["kind"], body["report"]["test"]) == ("test", True)
+    stamp, signature = (request.headers[f"X-Driftline-{name}"] for name in ("Timestamp", "Signature"))
+    assert verify("s3cret", stamp, request.body, signature, now_s=int(stamp))
+    assert sorted(one.name for one in (tmp_path / "reports").iterdir()) == [
+        f"test-of-reports.{form}" for form in ("html", "json", "md")
+    ]
+    assert failed.exit_code == 1
+    assert failed.output.count("delivered") == 2
+    assert "410" in failed.output
+    assert len(post.mails) == 2, "a test is sent anew each time"
+    assert not (tmp_path / "none.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(("--test",), "nobody to send it to"), (("--test", "--issue"), "--test sends no report")],
+)
+def test_what_cannot_be_tested(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
+    path = tmp_path / "driftline.yaml"
+    path.write_text(f"store: {{url: 'sqlite:///{tmp_path}/none.db'}}")
+    done = CliRunner().invoke(command, ["--config", str(path), *arguments])
+    assert done.exit_code != 0
+    assert message in done.output
 
 
 def test_a_mail_server_that_lost_the_reply_gets_the_same_message_again(store: Store) -> None:

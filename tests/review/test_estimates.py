@@ -76,9 +76,9 @@ def fill(store: Store, labels: float = 120.0, *, seed: int = 1, days: int = DAYS
     evaluation.write(store, lead, results, NOW, HOUR_US, [add])
 
 
-def work(store: Store, most: int | None = None, say: Any = None) -> int:
+def work(store: Store, most: int | None = None, say: Any = None, *, days: int = DAYS) -> int:
     """Label in the queue's order, rightly unless ``say`` does otherwise; returns how many."""
-    by_item = {item_id(f"{n}-{d}-{k}"): f"{n}-{d}-{k}" for n in RATES for d in range(DAYS) for k in range(PER_DAY)}
+    by_item = {item_id(f"{n}-{d}-{k}"): f"{n}-{d}-{k}" for n in RATES for d in range(days) for k in range(PER_DAY)}
     done = 0
     while most is None or done < most:
         leased = review.next_items(store, ANN, Filters(), NOW, HOUR_US)

@@ -65,6 +65,30 @@ def test_an_interval_is_an_area_that_holds_the_line() -> None:
     assert chart.rows[0] == ("2026-11-02 00:00", ["2.00 s (1.00 s – 4.00 s)"])
 
 
+def test_the_interval_of_a_single_point_is_a_line_through_it() -> None:
+    """Of unconnected points as of one that lies alone."""
+    points = [Point(BEGIN + DAY_US, 2.0, 1.0, 4.0), Point(BEGIN + 5 * DAY_US, 3.0)]
+    for series in (Series("p50", points, "dots"), Series("p50", points)):
+        drawing = week(series).sizes["wide"]
+        (one,) = drawing.series
+        ticks = {tick.text: tick.at for tick in drawing.y_ticks}
+        (whisker,) = one.whiskers
+        (x, low), (same, high) = path_of(whisker)
+        assert x == same == one.dots[0][0]
+        assert [low, high] == pytest.approx([ticks["1 s"], ticks["4 s"]], abs=0.1)
+        assert str(template("chart.html").module.chart(week(series))).count("line whisker s0") == 2, "of two sizes"
+
+
+def test_an_axis_of_about_a_decade_has_round_numbers() -> None:
+    scale = Scale(0.0043, 0.0732, 0.0, 100.0, log=True)
+    assert [tick.text for tick in value_ticks(scale, lambda value: f"{value:.4f}", 4)] == [
+        "0.005",
+        "0.01",
+        "0.02",
+        "0.05",
+    ]
+
+
 def test_marks_outside_of_the_range_are_left_out_and_a_stretch_is_cut_to_it() -> None:
     marks = [
         Mark(BEGIN - DAY_US, "before", end=BEGIN - 1),

@@ -6,9 +6,10 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import func, select, update
 
 from detectors.summaries.signals import measure
 from monitor.config.model import Config
@@ -149,13 +150,46 @@ def test_the_table_is_sorted_as_the_address_says(store: Store) -> None:
     assert order("?sort=cost_total") == ["all", *sorted(spend, key=lambda name: -spend[name])]
 
 
-def test_a_table_that_is_long_is_cut_and_offers_the_rest(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_table_has_pages_and_is_looked_through_by_name(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def rows(found: Shown) -> list[str]:
+        return [name.partition(" ")[0] for name in found.table("spend")]
+
+    assert "Find a segment" not in page(store).text, "there is nothing to look for in a short table"
     monkeypatch.setattr(overview, "MOST", 1)
-    found = page(store, "?sort=name")
-    assert [name.partition(" ")[0] for name in found.table("spend")] == ["all", PLAIN]
-    assert "1 more segment: show all" in found.text
-    assert ("/?sort=name&rows=all#segments-title", "show all") in found.links
-    assert len(page(store, "?sort=name&rows=all").table("spend")) == 3
+    first = page(store, "?sort=name")
+    assert rows(first) == ["all", PLAIN]
+    assert "Find a segment" in first.text
+    assert "2 segments; sort by what matters" in first.text
+    assert ("/?sort=name&page=2#segments-title", "Next") in first.links
+    second = page(store, "?sort=name&page=2")
+    assert rows(second) == [SLOW]
+    assert ("/?sort=name&page=1#segments-title", "Before") in second.links
+    assert rows(page(store, "?sort=name&page=99")) == [SLOW], "a page that is no longer there is the last one"
+    found = page(store, "?find=SLO&page=2")
+    assert rows(found) == [SLOW]
+    assert ("/#segments-title", "All segments") in found.links
+    assert ("/?sort=events&find=SLO#segments-title", "events") in found.links, "another order begins on its first page"
+    nothing = page(store, f"?{urlencode({'find': HOSTILE})}")
+    assert "No segment of this range has" in nothing.text
+    assert "<script>alert" not in client(store).get(f"/?{urlencode({'find': HOSTILE})}").text
+
+
+def test_of_many_open_anomalies_those_of_the_highest_severity_are_shown(
+    own: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest alone would hide an old page behind new tickets."""
+    monkeypatch.setattr(overview, "MOST_OPEN", 1)
+    with own.write() as connection:
+        connection.execute(update(anomalies).values(state="open", severity="ticket", resolved_us=None))
+        oldest = connection.execute(select(anomalies.c.anomaly_id).order_by(anomalies.c.opened_us)).scalars().first()
+        connection.execute(update(anomalies).where(anomalies.c.anomaly_id == oldest).values(severity="page"))
+        total = connection.execute(select(func.count()).select_from(anomalies)).scalar_one()
+    found = page(own)
+    assert total > 1
+    assert f"{total} anomalies open: 1 page and {total - 1} ticket" in found.text
+    shown_ids = [address.removeprefix("/anomalies/") for address, _ in found.links if address.startswith("/anomalies/")]
+    assert shown_ids[0] == oldest
+    assert ("/anomalies?state=open", f"{total - 1} more are open") in found.links
 
 
 def test_headings_say_how_it_is_sorted_and_turn_it_round(store: Store) -> None:

@@ -62,6 +62,24 @@ def test_what_takes_little_is_kept_by_hundreds_and_what_takes_much_is_not() -> N
     assert made.count(("large", 0)) == 2, "200 of some 27,000 do not"
 
 
+@pytest.mark.parametrize(("took", "good_for"), [(0.9, 0.0), (2.0, 40.0), (30.0, RECENT_S)])
+def test_what_takes_long_to_make_is_shown_for_a_while(took: float, good_for: float) -> None:
+    now = [0.0]
+    kept = Remembered(clock=lambda: now[0])
+
+    def make() -> str:
+        now[0] += took
+        return f"made at {now[0]:g}"
+
+    first = kept.value("page", (1,), make)
+    now[0] += good_for
+    assert kept.value("page", (1,), make) == first
+    if good_for:
+        assert kept.value("page", (2,), make) == first
+    now[0] += 0.1
+    assert kept.value("page", (3,), make) != first
+
+
 @pytest.mark.parametrize(("age", "shown"), [(RECENT_S, "old"), (RECENT_S + 1, "new")])
 def test_who_comes_meanwhile_gets_what_was_there_unless_it_is_old(age: float, shown: str) -> None:
     now = [0.0]

@@ -106,3 +106,6 @@ def test_a_deploy_is_announced_once_and_is_an_annotation(store: Store) -> None:
     assert (told.sink, told.kind, told.payload["version"]) == ("graphs", "deploy", "v2.4.1")
     assert post(store, "/api/deploys", {"version": "v", "mute": "25h"}).status_code == 400
     assert post(store, "/api/deploys", {"version": ""}).status_code == 400
+    assert post(store, "/api/deploys", {"version": "v\r\r# owned"}).status_code == 400
+    lines = post(store, "/api/deploys", {"version": "v4", "note": "two\n\nlines"}).json()
+    assert lines["deploy"]["note"] == "two lines"

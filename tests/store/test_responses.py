@@ -62,6 +62,14 @@ def test_what_was_said_last_stands(store: Store) -> None:
         ]  # fmt: skip
 
 
+def test_a_snooze_holds_from_when_it_was_said_to_its_end_by_the_clock(store: Store) -> None:
+    with store.write() as connection:
+        found, _ = respond(connection, OPEN["id"], "snooze", "ann", NOW_US, until_us=NOW_US + 4 * HOUR_US)
+    assert [found.snoozed_at(NOW_US + hours * HOUR_US) for hours in (-24, -1, 0, 3, 4, 21 * 24)] == [
+        False, False, True, True, False, False
+    ]  # fmt: skip
+
+
 def test_the_same_said_twice_is_said_once(store: Store) -> None:
     one = OPEN["id"]
     with store.write() as connection:
@@ -171,6 +179,10 @@ def test_what_a_deploy_covers() -> None:
     ("deploy", "message"),
     [
         (Deploy("d", NOW_US, "ci", ""), "version"),
+        (Deploy("d", NOW_US, "ci", "  "), "version"),
+        (Deploy("d", NOW_US, "ci", "v\r\r# owned"), "one line of printable"),
+        (Deploy("d", NOW_US, "ci", "v", segment="a\u202eb"), "one line of printable"),
+        (Deploy("d", NOW_US, "ci", "v\udcff"), "one line of printable"),
         (Deploy("", NOW_US, "ci", "v"), "an id"),
         (Deploy("d", NOW_US, "ci", "v" * 301), "at most 300"),
         (Deploy("d", NOW_US, "ci", "v", mute_until_us=NOW_US), "mute"),

@@ -22,7 +22,7 @@ from monitor.store.responses import NOTHING, Standing, standing
 from monitor.times import iso
 
 PER_PAGE = 50
-MOST_CHOICES = 200
+MOST_NAMES = 5000  # segments that a name is looked for in
 MOST_PREFIX = 1000
 _SELECTS = (
     ("state", "State", (("", "all"), ("open", "open"), ("resolved", "resolved"), ("historic", "historic"))),
@@ -100,7 +100,7 @@ def _rendered(
         selects=_SELECTS,
         query=structs.asdict(query),
         filtered=query != ListQuery(page=query.page),
-        segments=anomaly_segments(connection, limit=MOST_CHOICES),
+        segments=anomaly_segments(connection, limit=MOST_NAMES),
         rows=[_row(row, stands.get(row.anomaly_id, NOTHING), now_us, clock, quiet(row.anomaly_id)) for row in rows],
         total=len(ids),
         snoozed=bool(snoozed & set(ids)),

@@ -7,12 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
-import numpy as np
 from msgspec import Meta
 from starlette.requests import Request
 from starlette.responses import Response
 
-from detectors.cost import Parts, fit_tail_index
+from detectors.cost import Parts, fit_tail_index, survival_edges
 from detectors.evidence import Verdict
 from detectors.summaries.histogram import Histogram
 from monitor.evaluate.accounts import NANO
@@ -47,7 +46,7 @@ PARTS = (
     ("mix", "Mix", "requests moved to dearer or cheaper segments and versions"),
     ("units", "Tokens per request", "up to the p99 of the range before"),
     ("tail", "Tail of tokens", "beyond that p99"),
-    ("price", "Price", "what a token costs, and how input, output and cached ones are mixed"),
+    ("price", "Cost per token", "what a token costs, and how input, output and cached ones are mixed"),
 )
 
 
@@ -233,17 +232,11 @@ def _tail(found: Costs, currency: str) -> Chart:
     """Share of requests that cost more than x."""
     named = [("now", found.cost), ("the range before", found.cost_before), ("reference", found.cost_reference)]
     there = [(name, h) for name, h in named if h.count]
-    positive = [h.upper[h.upper > 0] for _, h in there]
-    positive = [upper for upper in positive if upper.size]
-    if not positive:
+    edges = survival_edges([h for _, h in there], GRID)
+    if not edges:
         return curve("tail", "Requests that cost more than this", [], "cost", _units(currency), _share)
-    low, high = min(int(u[0]) for u in positive), max(int(u[-1]) for u in positive)
-    every = np.unique(np.concatenate(positive))
-    wanted = np.geomspace(low, high, GRID)
-    # On edges of buckets, where shares are exact.
-    edges = every[np.unique(np.minimum(np.searchsorted(every, wanted), every.size - 1))]
     series = [
-        Series(name, [Point(edge / NANO, above / h.count) for edge in edges.tolist() if (above := h.count_above(edge))])
+        Series(name, [Point(edge / NANO, above / h.count) for edge in edges if (above := h.count_above(edge))])
         for name, h in there
     ]
     return curve(

@@ -15,12 +15,12 @@ from monitor.config.model import Config
 from monitor.evaluate.accounts import decomposed
 from monitor.serve.beside import Beside
 from monitor.serve.context import Context
-from monitor.serve.hours import changes, first_window, in_hours
+from monitor.serve.hours import changes, in_hours
 from monitor.serve.hours import step as step_of
 from monitor.serve.projection import HISTORY_US, KEPT_US, MonthProjector, month_of, projected
 from monitor.serve.shell import View
 from monitor.spending import Ledger, Measure, WhatIf, ledger, what_if
-from monitor.store import listing, reads, references
+from monitor.store import coverage, listing, reads, references
 from monitor.store.engine import Store
 from monitor.times import DAY_US, HOUR_US
 
@@ -251,7 +251,7 @@ class Months:
         """(until when, by segment, and under None of all, the spend of each hour)."""
         with self._store.read() as connection:
             closed = listing.closed_until(connection)
-            first = first_window(connection)
+            first = coverage.first_window(connection)
         if closed is None or first is None:
             return None
         end = closed - closed % HOUR_US

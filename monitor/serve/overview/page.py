@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
 from markupsafe import Markup
-from msgspec import Struct
+from msgspec import Meta, Struct
 from sqlalchemy import Connection, func, select
 from starlette.requests import Request
 from starlette.responses import Response
@@ -27,7 +26,7 @@ from monitor.serve.shell import SPANS, View, ViewQuery, asked, framed
 from monitor.serve.templating import template
 from monitor.status import budget_lines
 from monitor.store import listing
-from monitor.store.anomalies import AnomalyRow, list_anomalies
+from monitor.store.anomalies import AnomalyRow, count_open, list_anomalies
 from monitor.store.responses import NOTHING, Standing, marks, standing
 from monitor.store.tables import dead_letters, evaluation, stream_states
 from monitor.times import DAY_US, MINUTE_US
@@ -44,12 +43,13 @@ class OverviewQuery(Struct, frozen=True, forbid_unknown_fields=True):
     range: Literal["", "24h", "7d", "28d"] = ""
     sort: Sort = ""
     order: Order = ""
-    rows: Literal["", "all"] = ""
+    find: Annotated[str, Meta(max_length=300)] = ""
+    page: Annotated[int, Meta(ge=1, le=100_000)] = 1
     refresh: Literal["", "off"] = ""
 
     def at(self, **changed: str) -> str:
-        """The address that asks for this with some of it changed."""
-        given = {name: getattr(self, name) for name in self.__struct_fields__} | changed
+        """The address that asks for this with some of it changed; another order or choice begins on its first page."""
+        given = {name: getattr(self, name) for name in self.__struct_fields__ if name != "page"} | changed
         query = urlencode({name: value for name, value in given.items() if value})
         return f"/?{query}" if query else "/"
 
@@ -61,7 +61,8 @@ def page(context: Context, request: Request, caller: Caller) -> Response:
     now_us = int(context.clock() * 1e6)
     with context.store.read() as connection:
         view = asked(connection, ViewQuery(range=query.range or "24h"))
-        waiting = list_anomalies(connection, state="open", limit=MOST_OPEN)
+        opened = count_open(connection)
+        waiting = _waiting(connection, opened)
         recent = list_anomalies(connection, state="resolved", limit=RECENT)
         stands = standing(connection, [row.anomaly_id for row in waiting])
         evaluated = connection.execute(select(func.max(evaluation.c.done_until_us))).scalar()
@@ -69,7 +70,7 @@ def page(context: Context, request: Request, caller: Caller) -> Response:
         watched = connection.execute(select(func.count()).select_from(stream_states)).scalar_one()
         letters = connection.execute(select(func.count()).select_from(dead_letters)).scalar_one()
         budget = _budget(connection, config, evaluated)
-        rows, left_out = _rows(context, connection, query, view, len(waiting))
+        rows, number, total = _rows(context, connection, query, view, opened.total())
     waiting.sort(key=lambda row: (stands.get(row.anomaly_id, NOTHING).snoozed_at(now_us), _rank(row), row.opened_us))
     clock = Clock(config.timezone)
     down = [state for state in context.states() if not state.ready]
@@ -80,16 +81,20 @@ def page(context: Context, request: Request, caller: Caller) -> Response:
         caller,
         shown=view,
         query=query,
-        verdict=_verdict(waiting, watched, bool(down), view.empty),
+        verdict=_verdict(opened, watched, bool(down), view.empty),
         ranges=[(text, query.at(range="" if key == "24h" else key), view.preset == key) for key, (text, _) in
                 SPANS.items()],
         open=[_card(row, stands.get(row.anomaly_id, NOTHING), now_us, clock) for row in waiting],
+        more_open=opened.total() - len(waiting),
         recent=[_past(row, clock) for row in recent],
         budget=budget,
         owners=len({line["owner"] for line in budget}) > 1,
         columns=[_column(query, sort, text) for sort, text in COLUMNS],
         rows=rows,
-        left_out=left_out,
+        total=total,
+        number=number,
+        pages=max(1, -(-total // MOST)),
+        searched=bool(query.find) or total > MOST,
         sends_historic=config.alerts.send_historic,
         down=down,
         lag=context.lag(),
@@ -105,34 +110,46 @@ def page(context: Context, request: Request, caller: Caller) -> Response:
 
 def _rows(
     context: Context, connection: Connection, query: OverviewQuery, view: View, waiting: int
-) -> tuple[Markup, int]:
-    """(rows of the table as HTML, '' where there are none; how many segments are left out)."""
+) -> tuple[Markup, int, int]:
+    """(rows of a page of the table as HTML, '' where there are none; which page; how many segments there are)."""
     config = context.config()
     state = (*state_of(connection, view.end_us), view, config)
     found = context.remembered.value(("overview", view.kept_as), state, lambda: segments.read(connection, config, view))
-    most = None if query.rows == "all" else MOST
+    total = segments.count(found, query.find)
+    number = min(query.page, max(1, -(-total // MOST)))
     html = context.remembered.html(
-        ("overview rows", view.kept_as, query.sort, query.order, query.rows),
+        ("overview rows", view.kept_as, query.sort, query.order, query.find, number),
         (*state, waiting),
         lambda: template("overview_rows.html").render(
-            rows=segments.table(found, config, view, query.sort, query.order, most=most, waiting=waiting)
+            rows=segments.table(found, config, view, query, range((number - 1) * MOST, number * MOST), waiting=waiting)
         ),
     )
-    return html, 0 if most is None else max(0, len(found.rows) - 1 - most)
+    return html, number, total
+
+
+def _waiting(connection: Connection, opened: Counter[str]) -> list[AnomalyRow]:
+    """Open anomalies, at most `MOST_OPEN`: those that most is at stake in, the newest of each severity."""
+    found: list[AnomalyRow] = []
+    for severity in sorted(opened, key=_order):
+        left = MOST_OPEN - len(found)
+        found += list_anomalies(connection, state="open", severity=severity, limit=left) if left else []
+    return found
 
 
 def _rank(row: AnomalyRow) -> int:
-    return _SEVERITIES.index(row.severity) if row.severity in _SEVERITIES else len(_SEVERITIES)
+    return _order(row.severity)
 
 
-def _verdict(waiting: Sequence[AnomalyRow], watched: int, down: bool, empty: bool) -> tuple[str, str]:
-    """(how bad it is, in words)."""
-    counts = Counter(row.severity for row in waiting)
-    if waiting:
+def _order(severity: str) -> int:
+    return _SEVERITIES.index(severity) if severity in _SEVERITIES else len(_SEVERITIES)
+
+
+def _verdict(counts: Counter[str], watched: int, down: bool, empty: bool) -> tuple[str, str]:
+    """(how bad it is, in words). ``counts``: open anomalies by severity."""
+    if counts.total():
         told = [_counted(counts[name], name) for name in _SEVERITIES if counts[name]]
-        more = "at least " if len(waiting) == MOST_OPEN else ""
         kind = next((name for name in _SEVERITIES if counts[name]), "report")
-        return kind, f"{more}{_counted(len(waiting), 'anomaly')} open: {' and '.join(told)}".capitalize()
+        return kind, f"{_counted(counts.total(), 'anomaly')} open: {' and '.join(told)}"
     if down:
         return "page", "No anomaly is open, but a part of driftline is down"
     if empty:
@@ -150,8 +167,6 @@ def _counted(n: int, name: str) -> str:
 def _card(row: AnomalyRow, stands: Standing, now_us: int, clock: Clock) -> dict[str, Any]:
     headline, beyond = words.headline(row)
     facts = row.document.get("facts")
-    since = row.document.get("since")
-    low = since.get("low") if isinstance(since, dict) else None
     return {
         "id": row.anomaly_id,
         "severity": row.severity,
@@ -160,7 +175,6 @@ def _card(row: AnomalyRow, stands: Standing, now_us: int, clock: Clock) -> dict[
         "more": max(0, len(facts) - 1) if isinstance(facts, list) else 0,
         "headline": headline,
         "beyond": beyond,
-        "since": clock.short(low if isinstance(low, int) else row.opened_us),
         "opened": clock.short(row.opened_us),
         "historic": row.historic,
         "stands": words.stands(stands, now_us, clock),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from sqlalchemy import Connection
 
@@ -12,6 +12,7 @@ from monitor.config.model import Config
 from monitor.serve import models, queries
 from monitor.serve.cells import Cell, cell
 from monitor.serve.shell import ALL, View
+from monitor.serve.templating import alike
 from monitor.store import listing
 from monitor.times import DAY_US, HOUR_US
 
@@ -71,20 +72,36 @@ def read(connection: Connection, config: Config, view: View) -> Read:
     return Read(rows, traffic)
 
 
-def table(
-    found: Read, config: Config, view: View, sort: Sort, order: Order, *, most: int | None, waiting: int
-) -> list[Row]:
-    """The sum of all, then at most so many segments in the order asked for (default: what is open, then stakes).
+class Asked(Protocol):
+    """The order and the part of a name that are asked for; empty ones ask for nothing."""
 
-    ``waiting``: open anomalies. Of segments an anomaly counts wherever it shows, so that these add up to more.
+    @property
+    def sort(self) -> Sort: ...
+    @property
+    def order(self) -> Order: ...
+    @property
+    def find(self) -> str: ...
+
+
+def count(found: Read, find: str) -> int:
+    """How many segments there are, or that have a text in their names."""
+    return sum(1 for row in found.rows if row.route and _named(row, find))
+
+
+def table(found: Read, config: Config, view: View, asked: Asked, at: range, *, waiting: int) -> list[Row]:
+    """The sum of all, then the segments ``at`` these places of the order asked for (default: open ones, then stakes).
+
+    The sum is left out of what was looked for by name, and of later pages. ``waiting``: open anomalies. Of segments an
+    anomaly counts wherever it shows, so that these add up to more.
     """
     currency = config.prices.currency
-    whole, rest = [r for r in found.rows if not r.route], [r for r in found.rows if r.route]
-    if sort:
+    whole = [row for row in found.rows if not row.route and not asked.find and at.start == 0]
+    rest = [row for row in found.rows if row.route and _named(row, asked.find)]
+    if asked.sort:
         rest.sort(key=lambda row: row.name)
-        read_of = _key(sort)
+        read_of = _key(asked.sort)
         known = [row for row in rest if read_of(row) is not None]
-        known.sort(key=read_of, reverse=descends(sort, order))
+        known.sort(key=read_of, reverse=descends(asked.sort, asked.order))
         rest = known + [row for row in rest if read_of(row) is None]
     else:
         rest.sort(key=lambda row: (-row.open_anomalies, _STAKES.get(row.stakes, 9), -row.events, row.name))
@@ -98,8 +115,12 @@ def table(
             [cell(figure, currency) for figure in row.figures],
             _line(found.traffic.get((row.route, row.name), ())),
         )
-        for row in [*whole, *rest[:most]]
+        for row in [*whole, *rest[at.start : at.stop]]
     ]
+
+
+def _named(row: models.Segment, find: str) -> bool:
+    return not find or bool(alike([row.name], find))
 
 
 def descends(sort: Sort, order: Order) -> bool:

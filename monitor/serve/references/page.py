@@ -36,7 +36,7 @@ from monitor.store.references import Decided, ReferenceHead
 PER_PAGE = 100  # segments
 MOST_VERSIONS = 50  # of a segment
 MOST_WAITING = 50
-MOST_CHOICES = 1000
+MOST_NAMES = 5000  # segments that a name is looked for in
 MODALITIES = ("image", "text")
 WAITING = ("draft", "approved")
 
@@ -68,7 +68,7 @@ def page(context: Context, request: Request, caller: Caller) -> Response:
     status = 200
     with context.store.read() as connection:
         closed = listing.closed_until(connection)
-        names = [name for name, _ in references.segments_with(connection, limit=MOST_CHOICES)]
+        names = [name for name, _ in references.segments_with(connection, limit=MOST_NAMES)]
         learns = learning(connection, config)
         values: dict[str, Any] = {"versions": None, "opened": None, "comparison": None, "map": None, "rows": []}
         if query.segment:

@@ -35,6 +35,7 @@ class SegmentQuery(ViewQuery, frozen=True, forbid_unknown_fields=True):
 
 READ = Selection(METRICS_READ, thinned=False, users=False)
 MOST_OPEN = 20
+MOST_OTHERS = 200  # segments that the page of all lists
 _FACTS = (
     ("cost_total", "spend"),
     ("latency_total_p50", "latency p50"),
@@ -112,6 +113,7 @@ def _body(connection: Connection, config: Config, view: View, *, lesser: bool) -
         drift = lines.drift(connection, view.one, read, marked, clock.zone)
         if drift is not None:
             found[-1].charts.insert(0, drift)
+    others = _others(connection, view) if view.one is None else []
     html: str = template("segment_body.html").render(
         view=view,
         lesser=lesser,
@@ -123,7 +125,8 @@ def _body(connection: Connection, config: Config, view: View, *, lesser: bool) -
         marked=marked,
         clock=clock,
         missing=[(clock.short(begin), clock.short(end)) for begin, end in read.missing],
-        others=_others(connection, view) if view.one is None else [],
+        others=others[:MOST_OTHERS],
+        left_out=max(0, len(others) - MOST_OTHERS),
     )
     return html
 
