@@ -122,7 +122,7 @@ def measure_metrics(store: Store) -> None:
     """Prints the cost of three refreshes."""
     from monitor.serve.metrics import ProductMetrics, ProductSettings
 
-    product = ProductMetrics(store, ProductSettings("USD", (), lambda row: "none"), lambda: END_US)
+    product = ProductMetrics(store, ProductSettings("USD", (), lambda row, now_us: "none"), lambda: END_US)
     before = _peak_mb()
     with Meter() as first:
         product.refresh(END_US)

@@ -1,4 +1,4 @@
-"""What one installation's configuration adds to the dashboards: links to its pages, and its own limits.
+"""What one installation's configuration adds to dashboards and rules: links to its pages, and its own limits.
 
 Works on the finished documents, so that `driftline dashboards push` needs no SDK; the types of the SDK are held by the
 tests.
@@ -7,26 +7,39 @@ tests.
 from __future__ import annotations
 
 import copy
+import re
 from dataclasses import dataclass
 from typing import Any
 
+from alerts import runbooks
 from dashboards.subjects import number_of
 
+_ADDRESS = re.compile(r"https?://[^\s{}$`]+")
 _OLDEST_ITEM = "Oldest open item"
 _ID_COLUMN = "Anomaly"
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """``app_url``: address of driftline's own pages (http or https). ``review_expires_s``: how long an item of the
-    review queue waits for its labels."""
+    """``app_url``: address of driftline's own pages. ``review_expires_s``: how long an item of the review queue waits
+    for its labels. ``dashboard_url`` and ``runbook_url``: where the links of alert rules lead, none where None.
+
+    Raises ValueError for an address without http or https, or with what would be more than an address in a template.
+    """
 
     app_url: str | None = None
     review_expires_s: float | None = None
+    dashboard_url: str | None = None
+    runbook_url: str | None = runbooks.DOCUMENTED
 
     def __post_init__(self) -> None:
-        if self.app_url is not None and not self.app_url.startswith(("http://", "https://")):
-            raise ValueError(f"alerts.app_url: expected an address with http:// or https://, got {self.app_url!r}")
+        for name in ("app_url", "dashboard_url", "runbook_url"):
+            url = getattr(self, name)
+            if url is not None and not _ADDRESS.fullmatch(url):
+                raise ValueError(
+                    f"alerts.{name}: expected an address with http:// or https://, without spaces, braces and dollars, "
+                    f"got {url!r}"
+                )
 
 
 def configured(document: dict[str, Any], settings: Settings) -> dict[str, Any]:

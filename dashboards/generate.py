@@ -21,20 +21,22 @@ def files(settings: Settings | None = None) -> dict[str, str]:
 
     ``settings``: what a configuration adds; the files that ship have none.
     """
-    from dashboards import grafana, grafana_rules, records, rules
+    from dashboards import grafana, grafana_rules, records, rule_files
     from dashboards.subjects import DASHBOARDS
 
+    settings = settings or Settings()
+    alerting = rule_files.configured_rules(grafana_rules.alert_rules(), settings)
     found = {}
     for spec in DASHBOARDS:
-        document = configured(grafana.document(spec), settings or Settings())
+        document = configured(grafana.document(spec), settings)
         found[f"dashboards/{spec.uid}.json"] = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
     return found | {
-        "provisioning/alerting/driftline.yaml": _yaml(grafana_rules.alert_rules()),
+        "provisioning/alerting/driftline.yaml": _yaml(alerting),
         "provisioning/dashboards/driftline.yaml": _yaml(_provider()),
         "provisioning/datasources/driftline.yaml": _yaml(_datasource()),
         "examples/contact-points.yaml": _yaml(grafana_rules.contact_points()),
         "prometheus-records.yml": _yaml(records.recording_rules()),
-        "prometheus-rules.yml": _yaml(rules.prometheus_rules()),
+        "prometheus-rules.yml": _yaml(rule_files.prometheus_rules(settings)),
     }
 
 

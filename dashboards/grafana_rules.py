@@ -7,10 +7,12 @@ from typing import Any
 from grafana_foundation_sdk.builders import alerting, expr, prometheus
 from grafana_foundation_sdk.models import alerting as alerting_models
 
+from dashboards.annotations import grafana_queries
+from dashboards.configured import Settings
 from dashboards.grafana import plain
 from dashboards.names import DATASOURCE_UID, FOLDER_TITLE
+from dashboards.rule_files import grafana_annotations
 from dashboards.rules import ANOMALY, HEALTH, RuleSpec
-from dashboards.subjects import panel_places
 
 
 def alert_rules() -> dict[str, Any]:
@@ -35,13 +37,6 @@ def _group(name: str, interval: str, rules: tuple[RuleSpec, ...]) -> dict[str, A
 
 
 def _rule(rule: RuleSpec) -> dict[str, Any]:
-    dashboard_uid, panel = panel_places()[rule.panel]
-    query = (
-        alerting.Query("A")
-        .datasource_uid(DATASOURCE_UID)
-        .relative_time_range(alerting_models.RelativeTimeRange(from_val=1800, to=0))
-        .model(prometheus.Dataquery().expr(rule.expr).ref_id("A").instant())
-    )
     limit = (
         alerting.Query("C")
         .datasource_uid("__expr__")
@@ -64,28 +59,31 @@ def _rule(rule: RuleSpec) -> dict[str, Any]:
     built = (
         alerting.Rule(rule.name)
         .condition("C")
-        .with_query(query)
+        .with_query(_query("A", rule.expr))
         .with_query(limit)
         .for_val(rule.hold)
         .no_data_state("OK")
         .exec_err_state("Error")
         .labels({"severity": rule.severity} if rule.severity else {})
-        .annotations(
-            {
-                # Grafana replaces $NAME in provisioning files by environment variables; $$ is a dollar.
-                "summary": rule.summary.replace("$", "$$"),
-                "description": rule.description.replace("$", "$$"),
-                "runbook_url": rule.runbook_url,
-                "__dashboardUid__": dashboard_uid,
-                "__panelId__": str(panel),
-            }
-        )
+        .annotations(grafana_annotations(rule, Settings()))
     )
+    if rule is ANOMALY:
+        for letter, text in grafana_queries().items():
+            built = built.with_query(_query(letter, text))
     document = plain(built.build())
     # The SDK's rule is the HTTP API's, which names folder, group and organisation in each rule; a file does not.
     for name in ("folderUID", "orgID", "ruleGroup"):
         document.pop(name, None)
     return {"uid": rule.uid, **document}
+
+
+def _query(letter: str, text: str) -> alerting.Query:
+    return (
+        alerting.Query(letter)
+        .datasource_uid(DATASOURCE_UID)
+        .relative_time_range(alerting_models.RelativeTimeRange(from_val=1800, to=0))
+        .model(prometheus.Dataquery().expr(text).ref_id(letter).instant())
+    )
 
 
 # What a contact point of each kind needs; ${NAME} is filled in by Grafana from its environment.

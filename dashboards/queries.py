@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from dashboards.annotations import grafana_queries
 from dashboards.records import RECORDS
 from dashboards.rules import ANOMALY, RULES
 from dashboards.subjects import DASHBOARDS, number_of
@@ -78,9 +79,11 @@ def rule_file(asked: Iterable[Asked]) -> dict[str, Any]:
 
 
 def rules_asked() -> Iterator[Asked]:
-    """The queries of alert rules and of recording rules."""
+    """The queries of alert rules, of the figures that they tell in Grafana, and of recording rules."""
     for rule in RULES:
         yield Asked("prometheus-rules.yml", rule.name, rule.expr, rule.name in _QUIET_RULES)
+    for letter, text in grafana_queries().items():
+        yield Asked("provisioning/alerting/driftline.yaml", f"{ANOMALY.name} {letter}", text, True)
     for record in RECORDS:
         yield Asked("prometheus-records.yml", record.name, record.expr, False)
 

@@ -6,18 +6,19 @@ Rules on raw product metrics would alarm outside the false-alarm budget, so ther
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from alerts import runbooks
 from alerts.rendering import ALERT_NAME, LABELS
+from dashboards import annotations as texts
 
 
 @dataclass(frozen=True, slots=True)
 class RuleSpec:
     """``expr`` compared by ``operator`` with ``threshold`` for ``hold``. ``severity`` empty: the series carries it.
 
-    ``absent_fires``: no data is itself the trouble (a Prometheus rule says so with ``absent``).
+    ``absent_fires``: no data is itself the trouble (a Prometheus rule says so with ``absent``). ``more``: annotations
+    beside summary and description. All may use the figures of dashboards/annotations.py.
     """
 
     name: str
@@ -30,30 +31,35 @@ class RuleSpec:
     summary: str
     description: str
     panel: str  # title of the panel it belongs to
-
-    @property
-    def runbook_url(self) -> str:
-        """The page of docs/runbooks that says what to do."""
-        return runbooks.address(runbooks.DOCUMENTED, self.name)
+    more: Mapping[str, str] = field(default_factory=dict)
 
     def promql(self) -> str:
         return f"{self.expr} {self.operator} {self.threshold:g}"
 
 
+# A restart of driftline, or a change of its leader, leaves a gap: what is not said to be over is held to go on for as
+# long as an alert that is pushed would, so that people are not told that it is over and again that it began. What is
+# over is said to be (an id never opens again), and what took another road is on it: both end the alert at once.
+_OPEN = f"max by ({', '.join(LABELS)}) ({texts.ACTIVE})"
+_ENDED = f'{texts.last("driftline_anomaly_resolved_seconds")} or driftline_anomaly_active{{path!="rules"}}'
+
 ANOMALY = RuleSpec(
     name=ALERT_NAME,
     uid="driftline-anomaly",
-    expr=f'max by ({", ".join(LABELS)}) (driftline_anomaly_active{{path="rules"}})',
+    expr=f"({_OPEN} unless on (id) ({_ENDED}))",
     operator=">",
     threshold=0,
     hold="0s",
     severity="",
-    summary="{{ $labels.signal }} changed in {{ $labels.segment }}.",
-    description=(
-        "driftline found a change under its false-alarm budget; `driftline "
-        "alerts show {{ $labels.id }}` tells the story."
-    ),
+    summary=texts.SUMMARY,
+    description=texts.DESCRIPTION,
     panel="Which anomalies are open",
+    more={
+        "since": texts.SINCE,
+        "effect": texts.EFFECT,
+        "how_sure": texts.HOW_SURE,
+        "look_first": texts.LOOK_FIRST,
+    },
 )
 
 HEALTH = (
@@ -159,23 +165,3 @@ HEALTH = (
 )
 
 RULES = (ANOMALY, *HEALTH)
-
-
-def prometheus_rules() -> dict[str, Any]:
-    """The rule file for Prometheus, for people without Grafana alerting."""
-    return {
-        "groups": [
-            {"name": "driftline anomalies", "interval": "30s", "rules": [_prometheus(ANOMALY)]},
-            {"name": "driftline health", "interval": "1m", "rules": [_prometheus(rule) for rule in HEALTH]},
-        ]
-    }
-
-
-def _prometheus(rule: RuleSpec) -> dict[str, Any]:
-    found: dict[str, Any] = {"alert": rule.name, "expr": rule.promql()}
-    if rule.hold != "0s":
-        found["for"] = rule.hold
-    if rule.severity:
-        found["labels"] = {"severity": rule.severity}
-    found["annotations"] = {"summary": rule.summary, "description": rule.description, "runbook_url": rule.runbook_url}
-    return found

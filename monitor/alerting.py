@@ -73,13 +73,13 @@ def verdict(outcome: Outcome) -> str:
     return f"{'not reached' if isinstance(outcome, Retry) else 'refused'}: {outcome.error}"
 
 
-def road(config: Config, *, severity: str, historic: bool) -> str:
+def road(config: Config, *, severity: str, historic: bool, muted: bool = False) -> str:
     """How on-call hears of an anomaly: ``push``, ``rules``, or ``none`` (only recorded).
 
     Label ``path`` of ``driftline_anomaly_active``: generated rules select ``rules``, so that both roads are never
-    taken, whatever is loaded into Prometheus.
+    taken, whatever is loaded into Prometheus. ``muted``: it opened in a deploy's mute that is not over.
     """
-    if severity == "report" or (historic and not config.alerts.send_historic):
+    if muted or severity == "report" or (historic and not config.alerts.send_historic):
         return "none"
     return config.alerts.path
 

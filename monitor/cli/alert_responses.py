@@ -127,7 +127,8 @@ def deploy(
 ) -> None:
     """Announce a deploy: shown beside what changed, and as an annotation in Grafana.
 
-    What opens while it is muted is recorded, and told when the mute ends unless it is over by then.
+    What opens while it is muted is recorded and shown, and told when the mute ends; what is over by then is told to
+    nobody. That holds for sinks and for alert rules alike (alerts.path).
 
     \b
     Example:

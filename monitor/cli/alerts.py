@@ -117,6 +117,8 @@ def show(config_path: Path, anomaly_id: str, as_json: bool) -> None:
         click.echo(f"  {delivery.sink}: {_delivery(delivery)}")
     if not deliveries:
         click.echo("  told to nobody" + (" (historic)" if row.historic else ""))
+    if row.muted_until_us is not None:
+        click.echo(f"  opened in a deploy's mute: nobody is told before {iso(row.muted_until_us)}")
     for decision in decided:
         note = f": {decision.note}" if decision.note else ""
         click.echo(f"  {iso(decision.time_us)}  {_DECIDED[decision.action]} {decision.sink} by {decision.who}{note}")
@@ -218,6 +220,8 @@ def _story(row: AnomalyRow, links: dict[str, str]) -> str:
 def _delivery(row: OutboxRow) -> str:
     if row.state == "sent":
         return "delivered" + (f", but re-sending fails: {row.error}" if row.error else "")
+    if row.state == "pending" and not row.attempts and row.due_us > row.created_us:
+        return "waiting for the end of a deploy's mute"
     attempts = f"{row.attempts} attempt{'' if row.attempts == 1 else 's'}"
     reason = f": {row.error}" if row.error else ""
     if row.state == "dismissed":

@@ -45,7 +45,8 @@ _settings_option = click.option(
     "--config",
     "config_path",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Add this configuration's links and limits (alerts.app_url, review.expires); needs --out. Default: none.",
+    help="Add this configuration's links and limits (alerts.app_url, alerts.dashboard_url, alerts.runbook_url, "
+    "review.expires) to dashboards and alert rules; needs --out. Default: none.",
 )
 
 
@@ -228,6 +229,7 @@ def _compared(
     from dashboards.generate import GENERATED, provisioned_rules
     from dashboards.names import DATASOURCE_UID
     from dashboards.pushing import Grafana, PushError, rule_groups
+    from dashboards.rule_files import configured_rules
 
     config = config_or_defaults(context, config_path)
     address = url or config.dashboards.url or config.alerts.dashboard_url
@@ -241,7 +243,11 @@ def _compared(
         raise Failure("\n".join(wrong) or f"there is no dashboard in {folder / 'dashboards'}")
     grafana: Grafana | None = None
     try:
-        groups = rule_groups(provisioned_rules(folder), datasource or DATASOURCE_UID) if rules else []
+        groups = (
+            rule_groups(configured_rules(provisioned_rules(folder), settings), datasource or DATASOURCE_UID)
+            if rules
+            else []
+        )
         grafana = Grafana(address, config.dashboards.token)
         rules_too = f" and {len(groups)} groups of rules" if groups else ""
         click.echo(f"asking {grafana.url} about {len(documents)} dashboards{rules_too}", err=True)
@@ -275,7 +281,12 @@ def _settings_of(config: Config) -> Settings:
     from dashboards.configured import Settings
 
     try:
-        return Settings(app_url=config.alerts.app_url, review_expires_s=config.review.expires / 1e6)
+        return Settings(
+            app_url=config.alerts.app_url,
+            review_expires_s=config.review.expires / 1e6,
+            dashboard_url=config.alerts.dashboard_url,
+            runbook_url=config.alerts.runbook_url,
+        )
     except ValueError as error:
         raise Failure(str(error)) from None
 

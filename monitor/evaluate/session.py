@@ -28,6 +28,7 @@ from monitor.evaluate.references import Reference
 from monitor.evaluate.reviewing import Reviewing
 from monitor.evaluate.streams import SLICE_PREFIX, Ownership, severity_of
 from monitor.store import deploys, evaluation, outbox, references, review
+from monitor.store.anomalies import mutes
 from monitor.store.engine import Store
 from monitor.store.evaluation import Lead, Results, SampleRow, StreamState
 from monitor.store.review import Answer
@@ -315,9 +316,7 @@ class Session:
         self.bank.share = shares(self.bank.streams, present, pots)
 
     def _muted_until(self, anomaly: Anomaly, batch: Batch) -> int:
-        """Until when (wall clock) nobody is to be told of it, since a deploy asked for that."""
-        if anomaly.state != "open":
-            return 0
+        """Until when (wall clock) nobody is to be told of what opens now, since a deploy asked for that."""
         with self.store.read() as connection:
             found = deploys.muting(connection, batch.now_us)
         ends = [d.mute_until_us or 0 for d in found if d.covers(anomaly.route, anomaly.subject)]
@@ -338,14 +337,17 @@ class Session:
         results.anomaly_rows = [incidents.anomaly_row(a, to_json(a)) for _, a in sorted(batch.changed.items())]
         over = sorted(key for key, anomaly in batch.told.items() if anomaly.state == "resolved")
         told_before: dict[str, set[str]] = {}
+        muted: dict[str, int] = {}
         if over:
             with self.store.read() as conn:
-                told_before = outbox.sinks_of(conn, over)
-        results.messages = [
-            message
-            for key, anomaly in sorted(batch.told.items())
-            for message in lifecycle.messages(
-                anomaly, self.rules, batch.now_us, self._muted_until(anomaly, batch), told_before.get(key, ())
-            )
-        ]
+                told_before, muted = outbox.sinks_of(conn, over), mutes(conn, over)
+        for key, anomaly in sorted(batch.told.items()):
+            # One that opened earlier is held by the mute that it opened in alone: who was told waits for its end.
+            until_us = muted[key] if key in muted else self._muted_until(anomaly, batch)
+            if until_us > batch.now_us:
+                results.muted[key] = until_us
+                if anomaly.state == "resolved":
+                    results.unheard.append(key)
+            due_us = until_us if anomaly.state == "open" else 0
+            results.messages += lifecycle.messages(anomaly, self.rules, batch.now_us, due_us, told_before.get(key, ()))
         return results

@@ -35,8 +35,8 @@ def product_settings(config: Config) -> ProductSettings:
         for severity, allowance in (("page", budget.page), ("ticket", budget.ticket))
     )
 
-    def path_of(row: AnomalyRow) -> str:
-        return road(config, severity=row.severity, historic=row.historic)
+    def path_of(row: AnomalyRow, now_us: int) -> str:
+        return road(config, severity=row.severity, historic=row.historic, muted=row.muted_at(now_us))
 
     labels = {name: pool.labels for name, pool in config.review.asked().items()}
     return ProductSettings(config.prices.currency, budgets, path_of, timezone=config.timezone, labels_per_day=labels)

@@ -21,48 +21,17 @@ from alerts.anomaly import SLICE_PREFIX
 from detectors.cost.projection import Projection
 from detectors.summaries.summary import Summary
 from monitor.metrics import SELF, Family, SelfMetrics, Series, families
+from monitor.serve.anomalies.series import ALERTING, Allowed, alerting_families
 from monitor.serve.projection import MonthProjector
 from monitor.serve.review.series import REVIEW, ErrorRates, LabelsGiven, review_families
 from monitor.serve.series import PLACE, PRODUCT, Window, families_of_summaries, families_of_window
 from monitor.serve.window import Parts
 from monitor.store import label_partitions, outbox, review
-from monitor.store.anomalies import AnomalyRow, active_anomalies
+from monitor.store.anomalies import AnomalyRow
 from monitor.store.engine import Store
-from monitor.store.responses import marks
 from monitor.store.tables import dead_letters, evaluation, partitions, samples
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-
-ANOMALY_LABELS = ("id", "segment", "route", "signal", "severity", "owner", "path")
-
-ALERTING = (
-    Series(
-        "driftline_anomaly_active",
-        "gauge",
-        ANOMALY_LABELS,
-        "1 for each open anomaly. path: how on-call hears of it: push, rules, or none (only recorded).",
-    ),
-    Series(
-        "driftline_anomaly_since_seconds",
-        "gauge",
-        ("id",),
-        "Event time (epoch seconds) at which the change of an open anomaly began at the earliest.",
-    ),
-    Series("driftline_budget_allowed", "gauge", ("owner", "severity"), "False alarms the budget allows per period."),
-    Series("driftline_budget_period_seconds", "gauge", ("owner", "severity"), "Length of the budget's period."),
-    Series(
-        "driftline_budget_opened",
-        "gauge",
-        ("owner", "severity"),
-        "Anomalies opened within the last period of event time, true ones too.",
-    ),
-    Series(
-        "driftline_budget_marked",
-        "gauge",
-        ("owner", "severity", "mark"),
-        "Of these, those that people marked with `driftline alerts mark`: real or false.",
-    ),
-)
 
 STORE = (
     Series("driftline_records_total", "counter", ("topic", "partition"), "Events counted, duplicates left out."),
@@ -79,7 +48,12 @@ STORE = (
     Series(
         "driftline_outbox_rows", "gauge", ("sink", "state"), "Deliveries by state: pending, sent, failed or dismissed."
     ),
-    Series("driftline_outbox_oldest_seconds", "gauge", ("sink",), "Age of the oldest pending delivery; 0 without one."),
+    Series(
+        "driftline_outbox_oldest_seconds",
+        "gauge",
+        ("sink",),
+        "Age of the oldest pending delivery; 0 without one, and while all wait for a deploy's mute to end.",
+    ),
     Series("driftline_outbox_attempts", "gauge", ("sink",), "Most attempts of a delivery that is not delivered yet."),
     Series(
         "driftline_labels_read_total",
@@ -107,22 +81,13 @@ CATALOGUE: Mapping[str, tuple[str, tuple[Series, ...]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Allowed:
-    """A budget: ``count`` alarms of ``severity`` per ``period_us`` for ``owner``."""
-
-    owner: str
-    severity: str
-    count: float
-    period_us: int
-
-
-@dataclass(frozen=True, slots=True)
 class ProductSettings:
-    """``path_of`` says how on-call hears of an anomaly (monitor.alerting.road); ``labels_per_day``: by pool."""
+    """``path_of`` says how on-call hears of an anomaly at a time (wall clock, µs; monitor.alerting.road).
+    ``labels_per_day``: by pool."""
 
     currency: str
     budgets: tuple[Allowed, ...]
-    path_of: Callable[[AnomalyRow], str]
+    path_of: Callable[[AnomalyRow, int], str]
     window_us: int = 3_600_000_000
     max_segments: int = 500
     timezone: str = "UTC"
@@ -168,7 +133,7 @@ class ProductMetrics:
             rates = self._rates.look(settings.timezone, settings.max_segments)
             with self._store.read() as conn:
                 found = _families_of_store(conn, now_us, until_us)
-                found += _alerting(conn, settings, until_us)
+                found += alerting_families(conn, settings.budgets, lambda row: settings.path_of(row, now_us), until_us)
                 found += review_families(conn, rates, self._given, settings.labels_per_day, now_us)
                 made = None
                 if until_us is not None:
@@ -294,35 +259,6 @@ def _coverage(conn: Connection, from_us: int, to_us: int) -> dict[tuple[str, str
     return {place: found["embedded"] / found.total() for place, found in counts.items()}
 
 
-def _alerting(conn: Connection, settings: ProductSettings, until_us: int | None) -> list[Family]:
-    values: dict[str, list[tuple[tuple[str, ...], float]]] = {
-        "driftline_anomaly_active": [],
-        "driftline_anomaly_since_seconds": [],
-    }
-    for row in active_anomalies(conn):
-        route = str(row.document.get("route") or "")
-        labels = (row.anomaly_id, row.segment, route, row.signal, row.severity, row.owner, settings.path_of(row))
-        values["driftline_anomaly_active"].append((labels, 1))
-        if since := row.document.get("since"):
-            values["driftline_anomaly_since_seconds"].append(((row.anomaly_id,), since["low"] / 1e6))
-    for budget in settings.budgets:
-        whose = (budget.owner, budget.severity)
-        values.setdefault("driftline_budget_allowed", []).append((whose, budget.count))
-        values.setdefault("driftline_budget_period_seconds", []).append((whose, budget.period_us / 1e6))
-        if until_us is not None:
-            said = marks(
-                conn,
-                owner=budget.owner,
-                severity=budget.severity,
-                from_us=until_us - budget.period_us,
-                to_us=until_us + 1,
-            )
-            values.setdefault("driftline_budget_opened", []).append((whose, said.opened))
-            values.setdefault("driftline_budget_marked", []).append(((*whose, "real"), said.real))
-            values.setdefault("driftline_budget_marked", []).append(((*whose, "false"), said.false))
-    return families(ALERTING, values)
-
-
 def _families_of_store(conn: Connection, now_us: int, until_us: int | None) -> list[Family]:
     values: dict[str, list[tuple[tuple[str, ...], float]]] = {}
 
@@ -341,7 +277,7 @@ def _families_of_store(conn: Connection, now_us: int, until_us: int | None) -> l
     for depth in outbox.depths(conn):
         put("driftline_outbox_rows", (depth.sink, depth.state), depth.rows)
         waiting = depth.state == "pending"
-        put("driftline_outbox_oldest_seconds", (depth.sink,), (now_us - depth.oldest_us) / 1e6 if waiting else 0)
+        put("driftline_outbox_oldest_seconds", (depth.sink,), max(0, now_us - depth.oldest_us) / 1e6 if waiting else 0)
         put("driftline_outbox_attempts", (depth.sink,), depth.attempts if waiting else 0)
     for (topic, _), found in label_partitions.counts(conn).items():
         for outcome, count in found.items():

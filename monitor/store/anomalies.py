@@ -1,4 +1,4 @@
-"""Reads of recorded anomalies. They are written by the evaluator, together with the evidence they rest on."""
+"""Reads of recorded anomalies, and their mutes. The evaluator writes them, with the evidence they rest on."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import Connection, Select, func, select, update
 
 from monitor.store.tables import anomalies
 
 
 @dataclass(frozen=True, slots=True)
 class AnomalyRow:
-    """One anomaly; ``document`` is what alerts/anomaly.schema.json describes. Times: event time, µs."""
+    """One anomaly; ``document`` is what alerts/anomaly.schema.json describes. Times: event time, µs.
+
+    ``muted_until_us`` is wall clock: it opened in a deploy's mute, and nobody is told before.
+    """
 
     anomaly_id: str
     owner: str
@@ -28,6 +31,11 @@ class AnomalyRow:
     updated_us: int
     resolved_us: int | None
     document: dict[str, Any]
+    muted_until_us: int | None = None
+
+    def muted_at(self, now_us: int) -> bool:
+        """Whether a deploy's mute keeps it from everybody at ``now_us`` (wall clock)."""
+        return self.muted_until_us is not None and self.muted_until_us > now_us
 
 
 def get_anomaly(conn: Connection, anomaly_id: str) -> AnomalyRow | None:
@@ -130,6 +138,29 @@ def active_anomalies(conn: Connection) -> list[AnomalyRow]:
     return list_anomalies(conn, state="open", limit=None)
 
 
+def resolved_since(conn: Connection, from_us: int) -> list[tuple[str, int]]:
+    """(id, when in event time, µs) of every anomaly that was over at ``from_us`` or later, in the order of ids."""
+    query = select(anomalies.c.anomaly_id, anomalies.c.resolved_us).where(anomalies.c.resolved_us >= from_us)
+    return [(row.anomaly_id, row.resolved_us) for row in conn.execute(query.order_by(anomalies.c.anomaly_id))]
+
+
+def mutes(conn: Connection, ids: Sequence[str]) -> dict[str, int]:
+    """Until when (wall clock, µs; 0: not at all) each of these anomalies is muted; unknown ones are left out."""
+    found: dict[str, int] = {}
+    for begin in range(0, len(ids), 500):  # a statement takes a bounded number of values
+        wanted = anomalies.c.anomaly_id.in_(ids[begin : begin + 500])
+        for row in conn.execute(select(anomalies.c.anomaly_id, anomalies.c.muted_until_us).where(wanted)):
+            found[row.anomaly_id] = row.muted_until_us or 0
+    return found
+
+
+def mute(conn: Connection, until: Mapping[str, int]) -> None:
+    """Remember until when (wall clock, µs) nobody is to be told of these anomalies."""
+    for anomaly_id, until_us in until.items():
+        mine = anomalies.c.anomaly_id == anomaly_id
+        conn.execute(update(anomalies).where(mine).values(muted_until_us=until_us))
+
+
 def count_by_state(conn: Connection) -> dict[str, int]:
     """Number of anomalies per state; both states are always there."""
     counts = {"open": 0, "resolved": 0}
@@ -201,4 +232,5 @@ def _row(found: Mapping[Any, Any]) -> AnomalyRow:
         updated_us=found["updated_us"],
         resolved_us=found["resolved_us"],
         document=json.loads(found["document"]),
+        muted_until_us=found["muted_until_us"],
     )

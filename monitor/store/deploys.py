@@ -12,6 +12,8 @@ from typing import Final
 
 from sqlalchemy import Connection, select
 
+from monitor.store import outbox
+from monitor.store.anomalies import active_anomalies, mute
 from monitor.store.engine import Store
 from monitor.store.tables import deploys
 
@@ -68,7 +70,23 @@ def announce(store: Store, connection: Connection, deploy: Deploy) -> bool:
     until = deploy.mute_until_us
     if until is not None and not deploy.time_us < until <= deploy.time_us + LONGEST_MUTE_US:
         raise DeployFault("a mute is longer than nothing and at most 24 h; give another length")
-    return store.insert_ignore(connection, deploys, [asdict(deploy)]) > 0
+    new = store.insert_ignore(connection, deploys, [asdict(deploy)]) > 0
+    if new and until is not None:
+        _hold_on(connection, deploy, until)
+    return new
+
+
+def _hold_on(connection: Connection, deploy: Deploy, until_us: int) -> None:
+    """Deploys follow each other: what opened in a mute that is not over waits for the end of this one as well."""
+    held = [
+        row.anomaly_id
+        for row in active_anomalies(connection)
+        if row.muted_at(deploy.time_us)
+        and (row.muted_until_us or 0) < until_us
+        and deploy.covers(str(row.document.get("route") or ""), row.segment)
+    ]
+    mute(connection, dict.fromkeys(held, until_us))
+    outbox.put_off(connection, held, until_us)
 
 
 def list_deploys(

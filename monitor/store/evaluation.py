@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy import Connection, delete, func, or_, select, update
 
 from monitor.store import coverage, reads
+from monitor.store.anomalies import mute
 from monitor.store.engine import Store
-from monitor.store.outbox import Message, enqueue_many
+from monitor.store.outbox import Message, enqueue_many, sinks_of, withdraw
 from monitor.store.tables import (
     anomalies,
     evaluation,
@@ -67,7 +68,11 @@ class Closed:
 
 @dataclass(slots=True)
 class Results:
-    """What a batch of ticks led to. Row dictionaries are those of the tables."""
+    """What a batch of ticks led to. Row dictionaries are those of the tables.
+
+    ``muted``: anomalies that opened in a deploy's mute, and when that ends (wall clock, µs). ``unheard``: those that
+    were over before theirs ended; only sinks that were told of them all the same are told.
+    """
 
     done_until_us: int
     state: bytes
@@ -76,6 +81,8 @@ class Results:
     evidence_rows: list[dict[str, Any]] = field(default_factory=list)
     anomaly_rows: list[dict[str, Any]] = field(default_factory=list)
     messages: list[Message] = field(default_factory=list)
+    muted: dict[str, int] = field(default_factory=dict)
+    unheard: list[str] = field(default_factory=list)
 
 
 def take_lead(store: Store, holder: str, now_us: int, lease_us: int) -> Lead | None:
@@ -327,5 +334,14 @@ def write(store: Store, lead: Lead, results: Results, now_us: int, lease_us: int
         )
         store.upsert(connection, evidence, results.evidence_rows)
         store.upsert(connection, anomalies, results.anomaly_rows)
-        enqueue_many(connection, results.messages)
+        mute(connection, results.muted)
+        enqueue_many(connection, _heard(connection, results))
     return Lead(lead.holder, lead.generation, results.done_until_us, results.state)
+
+
+def _heard(connection: Connection, results: Results) -> list[Message]:
+    """The messages without those that end what nobody heard of. Decided here, where no dispatcher comes in between."""
+    withdraw(connection, results.unheard)
+    told = sinks_of(connection, results.unheard)
+    unheard = set(results.unheard)
+    return [m for m in results.messages if m.key not in unheard or m.sink in told.get(m.key, ())]

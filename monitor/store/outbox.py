@@ -68,7 +68,10 @@ class OutboxRow:
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """How many rows of a sink are in a state, the oldest one's ``created_us`` and the most attempts made."""
+    """How many rows of a sink are in a state, since when the oldest has been to be sent, and the most attempts made.
+
+    What waits for the end of a mute is to be sent from then on: its ``oldest_us`` lies ahead.
+    """
 
     sink: str
     state: str
@@ -219,7 +222,7 @@ def depths(conn: Connection) -> list[Depth]:
             outbox.c.sink,
             outbox.c.state,
             func.count(),
-            func.min(outbox.c.created_us),
+            func.min(case((_UNTRIED, outbox.c.due_us), else_=outbox.c.created_us)),
             func.max(outbox.c.attempts),
         )
         .group_by(outbox.c.sink, outbox.c.state)
@@ -242,6 +245,18 @@ def sinks_of(conn: Connection, keys: Sequence[str]) -> dict[str, set[str]]:
         for key, sink in conn.execute(select(outbox.c.key, outbox.c.sink).where(wanted)):
             found.setdefault(key, set()).add(sink)
     return found
+
+
+def withdraw(conn: Connection, keys: Collection[str]) -> None:
+    """Take back what was never tried: nobody can have been told, and now nobody is."""
+    for key in keys:
+        conn.execute(delete(outbox).where(outbox.c.key == key, _UNTRIED))
+
+
+def put_off(conn: Connection, keys: Collection[str], due_us: int) -> None:
+    """Make what was never tried due at ``due_us`` instead."""
+    for key in keys:
+        conn.execute(update(outbox).where(outbox.c.key == key, _UNTRIED).values(due_us=due_us))
 
 
 def undelivered(
@@ -288,6 +303,9 @@ def prune(conn: Connection, *, before_us: int) -> int:
     return conn.execute(delete(outbox).where(finished)).rowcount
 
 
+_UNTRIED = and_(
+    outbox.c.state == "pending", outbox.c.attempts == 0, outbox.c.lease_until_us == 0, outbox.c.remote == "{}"
+)
 _MINE = and_(outbox.c.id == bindparam("b_id"), outbox.c.lease_until_us == bindparam("b_lease"))
 
 

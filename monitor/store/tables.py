@@ -277,8 +277,10 @@ anomalies = Table(
     Column("updated_us", BigInteger, nullable=False),
     Column("resolved_us", BigInteger),
     Column("document", Text, nullable=False),  # alerts/anomaly.schema.json
+    Column("muted_until_us", BigInteger),  # wall clock: nobody is told before, since it opened in a deploy's mute
     Index(None, "state"),
     Index(None, "opened_us"),
+    Index(None, "resolved_us"),
 )
 
 outbox = Table(

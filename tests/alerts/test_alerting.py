@@ -73,3 +73,4 @@ def test_a_description_holds_no_secret() -> None:
 def test_the_road(path: str, severity: str, historic: bool, send_historic: bool, expected: str) -> None:
     config = Config.model_validate({"alerts": {"path": path, "send_historic": send_historic}})
     assert road(config, severity=severity, historic=historic) == expected
+    assert road(config, severity=severity, historic=historic, muted=True) == "none"

@@ -13,8 +13,11 @@ from click.testing import CliRunner, Result
 from sqlalchemy import insert
 
 from monitor.cli.alerts import alerts
+from monitor.store.anomalies import mute
 from monitor.store.engine import Store, open_store
+from monitor.store.outbox import enqueue
 from monitor.store.tables import anomalies
+from monitor.times import iso
 from tests.alerts.mail import MailServer
 from tests.alerts.parts import Answer, Clock, Target, anomaly, dispatcher, tell
 
@@ -63,6 +66,20 @@ def test_list_newest_first(store: Store, tmp_path: Path) -> None:
     only = run(tmp_path, "list", "--state", "open", "--json").output.splitlines()
     assert [json.loads(line) for line in only] == [OPEN]
     assert run(tmp_path, "list", "--segment", "nowhere").output == "no anomalies\n"
+
+
+def test_what_waits_for_the_end_of_a_mute_says_so(store: Store, tmp_path: Path, clock: Clock) -> None:
+    until = clock() + 1_800_000_000
+    with store.write() as conn:
+        mute(conn, {OPEN["id"]: until})
+        enqueue(
+            conn, sink="hook", key=OPEN["id"], kind="anomaly", payload=OPEN, created_us=clock(), due_us=until
+        )  # fmt: skip
+    shown = run(tmp_path, "show", OPEN["id"][:8]).output
+    assert "hook: waiting for the end of a deploy's mute" in shown
+    assert f"opened in a deploy's mute: nobody is told before {iso(until)}" in shown
+    assert "waiting for the end of a deploy's mute" in run(tmp_path, "list").output
+    assert "mute" not in run(tmp_path, "show", OVER["id"][:8]).output
 
 
 def test_list_shows_what_is_stuck(store: Store, tmp_path: Path, clock: Clock, web: Target) -> None:

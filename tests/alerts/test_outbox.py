@@ -137,6 +137,33 @@ def test_depths_and_pruning(store: Store) -> None:
         assert [(d.state, d.rows) for d in outbox.depths(conn)] == [("pending", 1)], "what waits is never pruned"
 
 
+def test_what_waits_for_a_mute_is_not_stuck(store: Store) -> None:
+    """It pages nobody (DriftlineOutboxStuck) before it is to be sent."""
+    until = NOW + 120 * MINUTE
+    with store.write() as conn:
+        outbox.enqueue(conn, sink="s", key="muted", kind="anomaly", payload={}, created_us=NOW, due_us=until)
+        assert [(d.rows, d.oldest_us) for d in outbox.depths(conn)] == [(1, until)]
+    put(store, "plain")
+    with store.read() as conn:
+        assert [(d.rows, d.oldest_us) for d in outbox.depths(conn)] == [(2, NOW)]
+
+
+def test_only_what_was_never_tried_is_taken_back_or_put_off(store: Store) -> None:
+    later = NOW + 30 * MINUTE
+    for key in ("tried", "fresh", "other"):
+        put(store, key)
+    with store.write() as conn:
+        (row,) = outbox.claim_due(conn, sink="s", now_us=NOW, lease_us=lambda _: 1, limit=1)
+        assert row.key == "tried"
+        outbox.put_off(conn, ["tried", "fresh"], later)  # while it is being sent
+        outbox.mark_retry(conn, row, due_us=NOW + MINUTE, error="away", remote={})
+        outbox.put_off(conn, ["tried", "fresh"], later)  # and after that
+        due = {key: outbox.deliveries(conn, key)[0].due_us for key in ("tried", "fresh", "other")}
+        assert due == {"tried": NOW + MINUTE, "fresh": later, "other": NOW}
+        outbox.withdraw(conn, ["tried", "fresh"])
+        assert set(outbox.sinks_of(conn, ["tried", "fresh", "other"])) == {"tried", "other"}
+
+
 def test_two_dispatchers_never_hold_one_row(store: Store) -> None:
     with store.write() as conn:
         outbox.enqueue_many(conn, [Message("s", str(n), "anomaly", {"n": n}, NOW, NOW) for n in range(60)])

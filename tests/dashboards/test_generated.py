@@ -15,12 +15,13 @@ import pytest
 from click.testing import CliRunner
 from ruamel.yaml import YAML
 
+from dashboards.annotations import NUMBERS
 from dashboards.checking import faults
 from dashboards.configured import Settings, configured
 from dashboards.generate import GENERATED, dashboards_in, stale, write
 from dashboards.queries import asked_by, values_of
 from dashboards.records import RECORDS
-from dashboards.rules import HEALTH, RULES
+from dashboards.rules import ANOMALY, HEALTH, RULES
 from dashboards.subjects import DASHBOARDS, number_of, panel_places
 from dashboards.variables import VARIABLES
 from monitor.cli.dashboards import dashboards as command
@@ -225,8 +226,12 @@ def test_provisioned_rules_have_the_documented_shape() -> None:
             "uid", "title", "condition", "data", "noDataState", "execErrState", "for", "labels", "annotations",
         }  # fmt: skip
         assert len(rule["uid"]) <= 40
-        query, limit = rule["data"]
-        assert set(query) == {"refId", "relativeTimeRange", "datasourceUid", "model"}
+        query, limit, *figures = rule["data"]
+        assert len(figures) == (len(NUMBERS) if spec is ANOMALY else 0)
+        assert len({part["refId"] for part in rule["data"]}) == len(rule["data"])
+        for part in (query, *figures):
+            assert set(part) == {"refId", "relativeTimeRange", "datasourceUid", "model"}
+            assert part["model"]["instant"], "what Grafana takes as numbers, and gives to texts"
         assert limit["datasourceUid"] == "__expr__"
         assert limit["model"]["expression"] == query["refId"]
         assert rule["condition"] == limit["refId"]
@@ -284,7 +289,8 @@ def test_files_of_a_configuration_go_to_a_folder_of_their_own(tmp_path: Path) ->
     (tmp_path / "driftline.yaml").write_text("alerts: {app_url: 'https://watch.example'}\n")
     arguments = ["--config", str(tmp_path / "driftline.yaml"), "--out", str(tmp_path / "out")]
     assert run(command, ["generate", *arguments]).exit_code == 0
-    assert "https://watch.example" in (tmp_path / "out" / "dashboards" / "driftline-overview.json").read_text()
+    for file in ("dashboards/driftline-overview.json", "prometheus-rules.yml", "provisioning/alerting/driftline.yaml"):
+        assert "https://watch.example" in (tmp_path / "out" / file).read_text()
     assert run(command, ["check", *arguments]).exit_code == 0
     assert run(command, ["check", *arguments[2:]]).exit_code == 1, "without the configuration they are others"
     refused = run(command, ["generate", *arguments[:2]])

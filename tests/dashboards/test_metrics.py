@@ -13,14 +13,18 @@ from sqlalchemy import Connection, insert, select
 
 from detectors.cost.projection import Projection
 from detectors.summaries import Histogram, Summary
+from monitor.config.model import Config
 from monitor.metrics import Family
 from monitor.serve import metrics, projection, window
+from monitor.serve.exposition import product_settings
 from monitor.serve.metrics import CATALOGUE, render
 from monitor.serve.projection import MonthProjector
 from monitor.serve.series import supported
+from monitor.store.anomalies import mute
 from monitor.store.engine import Store, open_store
 from monitor.store.tables import summaries
-from tests.dashboards.watched import END, MINUTE, SEGMENTS, VERSIONS, metrics_of
+from tests.alerts.parts import anomaly
+from tests.dashboards.watched import END, MINUTE, SEGMENTS, VERSIONS, fill, metrics_of
 
 DOCS = Path(__file__).parents[2] / "docs" / "metrics.md"
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -170,9 +174,54 @@ def test_an_open_anomaly_says_since_when(store: Store) -> None:
     assert set(since.values()) == {(END - 15 * MINUTE) / 1e6}, "the earliest that it can have begun"
 
 
+def test_an_open_anomaly_says_how_much_and_how_sure(store: Store) -> None:
+    samples = scrape(render(metrics_of(store)[0]))
+    ids = {dict(labels)["id"] for (name, labels) in samples if name == "driftline_anomaly_active"}
+    figures = {"value": 0.14, "low": 0.11, "high": 0.18, "baseline": 0.02}
+    for one in ids:
+        for what, figure in figures.items():
+            assert value(samples, "driftline_anomaly_effect", id=one, what=what, unit="share") == figure
+        assert value(samples, "driftline_anomaly_evidence", id=one) == 5.23
+    assert len([name for name, _ in samples if name == "driftline_anomaly_effect"]) == 4 * len(ids)
+
+
+def test_what_is_over_is_said_to_be_for_an_hour(store: Store) -> None:
+    found, product = metrics_of(store)
+    name, at = "driftline_anomaly_resolved_seconds", END - 9 * MINUTE
+    samples = scrape(render(found))
+    (over,) = [dict(labels)["id"] for (series, labels) in samples if series == name]
+    assert value(samples, name, id=over) == at / 1e6
+    assert over not in {dict(labels)["id"] for (series, labels) in samples if series == "driftline_anomaly_active"}
+    product.refresh(at + 60 * MINUTE)
+    assert name in {series for series, _ in scrape(render(found))}
+    product.refresh(at + 61 * MINUTE)
+    assert name not in {series for series, _ in scrape(render(found))}
+
+
+@pytest.mark.parametrize("path", ["push", "rules"])
+def test_an_anomaly_that_is_muted_takes_no_road_until_the_mute_ends(tmp_path: Path, path: str) -> None:
+    muted = open_store(f"sqlite:///{tmp_path / 'muted.db'}")
+    fill(muted, events=100)
+    now = [END]
+    settings = product_settings(Config.model_validate({"alerts": {"path": path}}))
+    product = metrics.ProductMetrics(muted, settings, lambda: now[0])
+    with muted.write() as connection:
+        mute(connection, {anomaly(SEGMENTS[0], "page_signal", opened=END - 10 * MINUTE)["id"]: END + 30 * MINUTE})
+
+    def roads() -> dict[str, str]:
+        product.refresh(END)
+        active = [dict(labels) for (name, labels) in scrape(product.text) if name == "driftline_anomaly_active"]
+        return {labels["signal"]: labels["path"] for labels in active if labels["severity"] != "report"}
+
+    assert roads() == {"page_signal": "none", "ticket_signal": path}
+    now[0] = END + 30 * MINUTE
+    assert roads() == {"page_signal": path, "ticket_signal": path}
+    muted.close()
+
+
 def test_segments_beyond_the_cap_are_counted_under_other(store: Store) -> None:
     found, product = metrics_of(store)
-    product.settings = metrics.ProductSettings("USD", (), lambda row: "none", max_segments=1)
+    product.settings = metrics.ProductSettings("USD", (), lambda row, now_us: "none", max_segments=1)
     product.refresh(END)
     samples = scrape(render(found))
     shown = {dict(labels)["segment"]: count for (name, labels), count in samples.items() if name == "driftline_events"}

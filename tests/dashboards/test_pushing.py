@@ -162,6 +162,20 @@ def test_rules_are_pushed_by_group_and_only_once(run: Any, grafana: LiveGrafana)
     assert "rules driftline health: changed at rules[0].for" in compared.output
 
 
+def test_pushed_rules_have_the_links_of_the_configuration(run: Any, grafana: LiveGrafana, tmp_path: Path) -> None:
+    config = tmp_path / "linked.yaml"
+    config.write_text("alerts: {app_url: 'https://watch.example', dashboard_url: 'https://grafana.example'}\n")
+    assert run("push", "--rules").exit_code == 0
+    (plain,) = grafana.groups["driftline", "driftline anomalies"]["rules"]
+    assert "app" not in plain["annotations"]
+    assert run("push", "--rules", "--config", str(config)).exit_code == 0
+    (rule,) = grafana.groups["driftline", "driftline anomalies"]["rules"]
+    assert rule["annotations"]["app"] == "https://watch.example/anomalies/{{ $labels.id }}"
+    assert "https://grafana.example/d/" in rule["annotations"]["dashboard"]
+    assert run("diff", "--rules", "--config", str(config)).exit_code == 0
+    assert run("diff", "--rules").exit_code == 1
+
+
 def test_a_rule_of_our_uid_elsewhere_is_refused(run: Any, grafana: LiveGrafana) -> None:
     grafana.groups["theirs", "x"] = {"rules": [{"uid": "driftline-lagging", "folderUID": "theirs"}]}
     done = run("push", "--rules")

@@ -121,7 +121,7 @@ def test_the_text_is_that_of_merging_every_row(store: Store) -> None:
             late=i % 4 == 0,
             partition=i % 3,
         )
-    settings = ProductSettings("USD", (), lambda row: "none", window_us=45 * MINUTE)
+    settings = ProductSettings("USD", (), lambda row, now_us: "none", window_us=45 * MINUTE)
     sliding = ProductMetrics(store, settings, lambda: END)
     for until in range(END - 12 * MINUTE, END + MINUTE, MINUTE):
         sliding.refresh(until)

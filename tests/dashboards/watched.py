@@ -86,6 +86,7 @@ def fill(store: Store, *, events: int = 9000) -> None:
             conn.execute(insert(anomalies), [_anomaly_row(f"{severity}_signal", severity)])
         for signal in OF_SUBJECTS:
             conn.execute(insert(anomalies), [_anomaly_row(signal, "report")])
+        conn.execute(insert(anomalies), [_anomaly_row("was_wrong", "page", state="resolved")])
         conn.execute(
             insert(label_partitions),
             [{"topic": "labels", "partition": 0, "next_offset": 9, "counts": '{"labelled": 7, "dead_letter": 2}'}],
@@ -172,19 +173,19 @@ def _dead_letter(number: int) -> dict[str, Any]:
     }
 
 
-def _anomaly_row(signal: str, severity: str) -> dict[str, Any]:
-    document = anomaly(SEGMENTS[0], signal, severity=severity, opened=END - 10 * MINUTE)
+def _anomaly_row(signal: str, severity: str, state: str = "open") -> dict[str, Any]:
+    document = anomaly(SEGMENTS[0], signal, severity=severity, state=state, opened=END - 10 * MINUTE)
     return {
         "anomaly_id": document["id"],
         "owner": "default",
         "segment": SEGMENTS[0],
         "signal": document["signal"],
-        "state": "open",
+        "state": state,
         "severity": severity,
         "historic": False,
         "opened_us": document["opened"],
         "updated_us": document["updated"],
-        "resolved_us": None,
+        "resolved_us": document["resolved"],
         "document": json.dumps(document),
     }
 
@@ -233,7 +234,7 @@ def metrics_of(store: Store, *, path: str = "rules") -> tuple[Exposed, ProductMe
         Allowed("default", "page", 1, 30 * 1440 * MINUTE),
         Allowed("default", "ticket", 2, 7 * 1440 * MINUTE),
     )
-    settings = ProductSettings("USD", budgets, lambda row: path, labels_per_day={"default": 100, "legal": 20})
+    settings = ProductSettings("USD", budgets, lambda row, now_us: path, labels_per_day={"default": 100, "legal": 20})
     shown = ProductMetrics(store, settings, lambda: time.time_ns() // 1000)
     shown.refresh(END)
     states = {"ingest": (True, 0), "embed": (True, 2), "evaluate": (True, 0), "dispatch": (True, 0)}

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from monitor.config.model import Config
 from monitor.evaluate.worker import EvaluateWorker
-from monitor.store import deploys, outbox, references
+from monitor.store import deploys, outbox, references, tables
 from monitor.store.anomalies import AnomalyRow, list_anomalies
 from monitor.store.deploys import Deploy
 from monitor.store.engine import Store, open_store
@@ -144,6 +145,51 @@ def test_what_opens_while_a_deploy_is_muted_is_told_when_that_ends(sqlite: Store
         assert (delivery.state, delivery.due_us) == ("pending", until)
         assert not outbox.has_due(connection, sink="oncall", now_us=until - 1)
         assert outbox.has_due(connection, sink="oncall", now_us=until)
+
+
+def test_what_is_over_before_a_mute_ends_is_told_to_nobody_but_to_who_knows_of_it(sqlite: Store) -> None:
+    sinks = {kind: {"kind": "webhook", "url": "http://127.0.0.1:9/"} for kind in ("oncall", "books")}
+    settings = config(alerts={"sinks": sinks, "send_historic": True}, routes={"extract": {"stakes": "high"}})
+    brief = {"rates": {"schema_violation": 0.3}}
+    write(
+        sqlite,
+        [
+            Segment("before", 80.0, changes=(Change(BEGUN, BEGUN + 6 * HOUR_US, **brief),)),
+            Segment("within", 80.0, changes=(Change(BEGUN + 8 * HOUR_US, BEGUN + 12 * HOUR_US, **brief),)),
+            Segment("told", 80.0, changes=(Change(BEGUN + 8 * HOUR_US, BEGUN + 12 * HOUR_US, **brief),)),
+        ],
+        days=9,
+    )
+    evaluate_until(sqlite, BEGUN + 6 * HOUR_US, settings)
+    begins = BEGUN + 6 * HOUR_US
+    until = begins + DAY_US
+    with sqlite.write() as connection:
+        assert deploys.announce(sqlite, connection, Deploy("d1", begins, "ci", "v2", mute_until_us=until))
+    evaluate_until(sqlite, BEGUN + 12 * HOUR_US, settings)
+    by_name = {row.segment: row for row in opened(sqlite)}
+    assert {name: row.muted_until_us for name, row in by_name.items()} == {
+        "before": None, "within": until, "told": until
+    }  # fmt: skip
+    with sqlite.write() as connection:
+        # By a clock that is ahead of this one's one sink was told all the same: it has to hear of the end.
+        lease = {"lease_until_us": 1, "state": "sent"}
+        key, sink = tables.outbox.c.key == by_name["told"].anomaly_id, tables.outbox.c.sink == "books"
+        connection.execute(update(tables.outbox).where(key, sink).values(**lease))
+    evaluate_until(sqlite, until - HOUR_US, settings)
+    by_name = {row.segment: row for row in opened(sqlite)}
+    assert {row.state for row in by_name.values()} == {"resolved"}, "recorded, and shown"
+    with sqlite.read() as connection:
+        left = {
+            name: {
+                d.sink: (d.payload["state"], d.due_us < until) for d in outbox.deliveries(connection, row.anomaly_id)
+            }
+            for name, row in by_name.items()
+        }
+    assert left == {
+        "before": {"oncall": ("resolved", True), "books": ("resolved", True)},
+        "within": {},
+        "told": {"books": ("resolved", True)},
+    }
 
 
 def test_a_new_segment_that_is_accepted_goes_on_learning(sqlite: Store) -> None:

@@ -133,7 +133,7 @@ def test_forgetting_waits_for_a_batch_under_way(postgres_url: str) -> None:
 def test_metrics_count_what_became_of_records(store: Store) -> None:
     add(store, [new_item(1)])
     read(worker(store, MemoryLog({P0: [label(), label(event_id="e9"), record(b"{")], P1: [label(event_id="e8")]})))
-    shown = ProductMetrics(store, ProductSettings("USD", (), lambda row: "none"), lambda: NOW)
+    shown = ProductMetrics(store, ProductSettings("USD", (), lambda row, now_us: "none"), lambda: NOW)
     shown.refresh(None)
     lines = shown.text.decode().splitlines()
     assert 'driftline_labels_read_total{outcome="kept",topic="labels"} 2.0' in lines

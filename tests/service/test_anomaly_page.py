@@ -22,6 +22,7 @@ from monitor.serve.review.pages import POLICY
 from monitor.store import tokens
 from monitor.store.anomalies import list_anomalies, list_ids
 from monitor.store.engine import Store, open_store
+from monitor.store.outbox import enqueue, withdraw
 from monitor.store.responses import respond
 from monitor.store.tables import anomalies, sample_content
 from monitor.times import parse_time
@@ -234,6 +235,24 @@ def test_state_is_told(store: Store) -> None:
     page = asked.get(f"/anomalies/{found}").text
     assert "resolved, historic" in page
     assert "so nobody was told" in page
+
+
+def test_who_is_not_told_because_of_a_mute_is_said(store: Store) -> None:
+    document = story()
+    until = NOW_US + HOUR
+    with store.write() as connection:
+        connection.execute(insert(anomalies).values(row_of(document, muted_until_us=until)))
+    address, asked = f"/anomalies/{document['id']}", client(store)
+    assert "mute: nobody is told before" in asked.get(address).text  # by rules: no sink has it
+    with store.write() as connection:
+        enqueue(
+            connection, sink="chat", key=document["id"], kind="anomaly", payload={}, created_us=NOW_US, due_us=until
+        )
+    assert "waits for the end of a deploy&#39;s mute" in asked.get(address).text
+    with store.write() as connection:
+        withdraw(connection, [document["id"]])
+    change(store, document["id"], state="resolved", resolved_us=OPENED + HOUR)
+    assert "mute and was over before that ended" in asked.get(address).text
 
 
 def test_an_anomaly_of_another_version_still_has_a_page(store: Store) -> None:

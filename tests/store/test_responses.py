@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, update
 
-from monitor.store import deploys
+from monitor.store import deploys, outbox, tables
+from monitor.store.anomalies import mute, mutes
 from monitor.store.deploys import Deploy, DeployFault
 from monitor.store.engine import Store, open_store
 from monitor.store.responses import (
@@ -132,6 +134,36 @@ def test_a_deploy_is_announced_once(store: Store) -> None:
         assert deploys.muting(connection, NOW_US) == [first]
         assert deploys.muting(connection, NOW_US + HOUR_US) == []
         assert deploys.muting(connection, NOW_US - 1) == []
+
+
+def test_a_later_mute_holds_on_to_what_an_earlier_one_holds(store: Store) -> None:
+    """Deploys follow each other. What is told of already, or was not muted, waits for nothing."""
+    until, later = NOW_US + HOUR_US, NOW_US + 2 * HOUR_US
+    held, tried = OPEN["id"], OTHER["id"]
+    with store.write() as connection:
+        mute(connection, {held: until, tried: until})
+        for key in (held, tried):
+            outbox.enqueue(
+                connection, sink="chat", key=key, kind="anomaly", payload={}, created_us=NOW_US, due_us=until
+            )
+        (claimed, _) = outbox.claim_due(connection, sink="chat", now_us=until, lease_us=lambda count: HOUR_US)
+    tried = claimed.key
+    held = next(key for key in (OPEN["id"], OTHER["id"]) if key != tried)
+    with store.write() as connection:
+        connection.execute(update(tables.outbox).where(tables.outbox.c.key == held).values(lease_until_us=0))
+        for number, deploy in enumerate(
+            (
+                Deploy("", NOW_US + 1, "ci", "v2", route="chat", mute_until_us=later + 1),  # of another route
+                Deploy("", NOW_US + 1, "ci", "v2", mute_until_us=NOW_US + 2),  # over before
+                Deploy("", NOW_US + 1, "ci", "v2", mute_until_us=later),
+                Deploy("", later, "ci", "v3", mute_until_us=later + HOUR_US),  # begins when it is over
+            )
+        ):
+            assert deploys.announce(store, connection, replace(deploy, deploy_id=f"d{number}"))
+        assert mutes(connection, [held]) == {held: later}
+        assert [row.due_us for row in outbox.deliveries(connection, held)] == [later]
+        assert [row.due_us for row in outbox.deliveries(connection, tried)] == [until]
+        assert mutes(connection, [OVER["id"], "unknown"]) == {OVER["id"]: 0}
 
 
 def test_what_a_deploy_covers() -> None:

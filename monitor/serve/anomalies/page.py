@@ -209,7 +209,7 @@ def _surroundings(
             }
             for one in around.deliveries
         ],
-        "nobody": _nobody(config, row),
+        "nobody": _nobody(config, row, clock),
         "said": [
             {"who": one.who, "words": words.said(one, clock), "time": clock.at(one.time_us), "note": one.note}
             for one in reversed(around.said)
@@ -243,14 +243,20 @@ def _deploy(deploy: Deploy, clock: Clock, since: int) -> dict[str, str]:
     }
 
 
-def _nobody(config: Config, row: AnomalyRow) -> str:
+def _nobody(config: Config, row: AnomalyRow, clock: Clock) -> str:
     if row.severity == "report":
         return "Nobody: a report is recorded and shown, and told to nobody."
     if row.historic and not config.alerts.send_historic:
         return "Nobody: it is historic, and alerts.send_historic is off."
+    if row.muted_until_us is not None and row.state == "resolved":
+        return "Nobody: it opened in a deploy's mute and was over before that ended, or longer than 90 days ago."
+    if row.muted_until_us is not None:
+        return f"It opened in a deploy's mute: nobody is told before {clock.at(row.muted_until_us)}."
+    if config.alerts.path == "rules":
+        return "By driftline nobody: on-call hears by the rules of Prometheus or Grafana (alerts.path)."
     if not config.alerts.sinks:
         return "Nobody: no sink is configured under alerts.sinks."
-    return "Nobody (any more): a deploy's mute was on, or the record of it is older than 90 days."
+    return "Nobody (any more): the record of it is older than 90 days."
 
 
 def _web(url: str | None) -> str | None:

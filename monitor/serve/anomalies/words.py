@@ -143,5 +143,7 @@ def delivery(row: OutboxRow, clock: Clock) -> str:
     if row.state == "sent":
         repeated = "" if row.due_us == NEVER else "; repeated while it is open"
         return f"told, newest state of {given}{repeated}"
+    if not row.attempts and row.due_us > row.created_us:
+        return f"waits for the end of a deploy's mute, {clock.at(row.due_us)}"
     tried = f", {attempts} so far, the next at {clock.at(row.due_us)}" if row.attempts else ""
     return f"waits since {given}{tried}"
