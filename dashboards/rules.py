@@ -118,8 +118,9 @@ HEALTH = (
         severity="ticket",
         summary="{{ $labels.sink }} refused a delivery.",
         description=(
-            "It will not be sent again unless the anomaly changes; `driftline "
-            "alerts list` shows what was refused and why."
+            "`driftline alerts list` shows what was refused and why; once its "
+            "target is mended, `driftline alerts resend` sends it again, and "
+            "`dismiss` puts it aside."
         ),
         panel="Outbox",
     ),
