@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 from playwright.sync_api import Browser
+from pypdfium2 import PdfDocument
 
 from monitor.report import rendering
 from monitor.report.model import Report
 from tests.conftest import absent
-from tests.report.reports import a_report
+from tests.report.reports import NAME, a_report
 from tests.services import Unavailable
 from tests.services import chromium as chromium_service
 
@@ -58,6 +60,31 @@ def test_everybody_can_read_it(browser: Browser, page_file: Path, scheme: Any, w
         assert errors == []
     finally:
         context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_prints_on_white_with_what_there_is_to_decide_on_the_first_page(
+    browser: Browser, page_file: Path, scheme: Any
+) -> None:
+    """On A4, whatever the screen's colours are; the rest begins on a page of its own and nothing is cut at the side."""
+    context = browser.new_context(color_scheme=scheme)
+    try:
+        page = context.new_page()
+        page.goto(page_file.as_uri())
+        document = PdfDocument(page.pdf(format="A4", print_background=True))
+    finally:
+        context.close()
+    texts = [sheet.get_textpage().get_text_bounded() for sheet in document]
+    report = a_report()
+    assert "What to decide" in texts[0] and report.decide[0].split(":")[0] in texts[0].replace("\r\n", " ")
+    assert "Alarms" not in texts[0]
+    assert 2 <= len(texts) <= 6
+    assert NAME in "".join(texts[1:]).replace("\r\n", "")
+    for sheet in document:
+        picture = np.asarray(sheet.render(scale=1).to_pil().convert("L"))
+        assert (picture > 200).mean() > 0.6, "ink on paper"
+        margin = picture.shape[1] // 60
+        assert (picture[:, :margin] > 250).all() and (picture[:, -margin:] > 250).all()
 
 
 def test_a_report_of_nothing_reads_as_well() -> None:
