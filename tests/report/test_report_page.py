@@ -71,17 +71,18 @@ def test_it_prints_on_white_with_what_there_is_to_decide_on_the_first_page(
     try:
         page = context.new_page()
         page.goto(page_file.as_uri())
-        document = PdfDocument(page.pdf(format="A4", print_background=True))
+        printed = page.pdf(format="A4", print_background=True)
     finally:
         context.close()
-    texts = [sheet.get_textpage().get_text_bounded() for sheet in document]
-    report = a_report()
-    assert "What to decide" in texts[0] and report.decide[0].split(":")[0] in texts[0].replace("\r\n", " ")
+    with PdfDocument(printed) as document:
+        texts = [sheet.get_textpage().get_text_bounded() for sheet in document]
+        pictures = [np.asarray(sheet.render(scale=1).to_pil().convert("L")) for sheet in document]
+    decide = a_report().decide[0].split(":")[0]
+    assert "What to decide" in texts[0] and decide in texts[0].replace("\r\n", " ")
     assert "Alarms" not in texts[0]
     assert 2 <= len(texts) <= 6
     assert NAME in "".join(texts[1:]).replace("\r\n", "")
-    for sheet in document:
-        picture = np.asarray(sheet.render(scale=1).to_pil().convert("L"))
+    for picture in pictures:
         assert (picture > 200).mean() > 0.6, "ink on paper"
         margin = picture.shape[1] // 60
         assert (picture[:, :margin] > 250).all() and (picture[:, -margin:] > 250).all()
