@@ -16,7 +16,7 @@ from monitor.alerting import describe
 from monitor.config.model import Config
 from monitor.events.redaction import Redactor
 from monitor.store import deliveries, outbox
-from monitor.store.deliveries import Decision
+from monitor.store.decision import Decision
 from monitor.store.engine import Store
 from monitor.store.outbox import OutboxRow
 from monitor.store.responses import MOST_NAME, MOST_NOTE

@@ -14,7 +14,7 @@ from monitor.cli.options import Failure, config_option, opened_store, read_confi
 
 if TYPE_CHECKING:
     from monitor.config.model import Config
-    from monitor.store.deliveries import Decision
+    from monitor.store.decision import Decision
     from monitor.store.engine import Store
     from monitor.store.outbox import OutboxRow
 
@@ -91,7 +91,7 @@ COMMANDS = (resend, dismiss)
 def _decided(
     config_path: Path, ids: tuple[str, ...], sink: str | None, by: str, note: str, change: Change
 ) -> list[OutboxRow]:
-    from monitor.store.deliveries import Decision
+    from monitor.store.decision import Decision
     from monitor.undelivered import UndeliveredFault
 
     if not ids and sink is None:

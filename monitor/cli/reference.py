@@ -16,7 +16,7 @@ from monitor.cli.options import Failure, config_option, opened_store, read_confi
 
 if TYPE_CHECKING:
     from monitor.config.model import Config
-    from monitor.store.references import Decision
+    from monitor.store.decision import Decision
 
 
 @click.group()
@@ -65,7 +65,7 @@ _note = click.option("--note", default="", help="Why; shown with the reference."
 
 def _decision(config: Config, by: str, note: str) -> Decision:
     from monitor.events.redaction import Redactor
-    from monitor.store.references import Decision
+    from monitor.store.decision import Decision
 
     return Decision(by, int(time.time() * 1e6), Redactor(config.privacy.redact).text(note) if note else "")
 

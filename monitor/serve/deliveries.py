@@ -13,7 +13,7 @@ from monitor.serve.access import Caller
 from monitor.serve.context import Context
 from monitor.serve.endpoint import Endpoint
 from monitor.serve.parameters import BadParameter
-from monitor.store.deliveries import Decision
+from monitor.store.decision import Decision
 from monitor.store.responses import MOST_NAME, MOST_NOTE
 
 _CHANGES: Final = {"resend": undelivered.resend, "dismiss": undelivered.dismiss, "undo": undelivered.restore}

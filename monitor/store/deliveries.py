@@ -14,19 +14,11 @@ from typing import Any, Literal
 from sqlalchemy import Connection, insert, select
 
 from monitor.store import outbox
+from monitor.store.decision import Decision
 from monitor.store.outbox import NEVER, OutboxRow
 from monitor.store.tables import delivery_decisions
 
 Action = Literal["resend", "dismiss", "undo"]
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """Who decides, when, and why; ``note`` is redacted by the caller."""
-
-    who: str
-    time_us: int
-    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

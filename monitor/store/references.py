@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 
 from sqlalchemy import Connection, func, insert, select, update
 
+from monitor.store.decision import Decision
 from monitor.store.engine import Store
 from monitor.store.tables import reference_decisions, reference_samples, references
 
@@ -56,15 +57,6 @@ class ReferenceHead:
     to_us: int
     origin: str
     rows: int
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What somebody decides: who, when (wall clock, µs) and why (redacted by the caller)."""
-
-    who: str
-    time_us: int
-    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

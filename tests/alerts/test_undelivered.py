@@ -15,7 +15,7 @@ from alerts.sinks.smtp import SmtpSink, SmtpTarget
 from monitor.cli.alerts import alerts
 from monitor.config.model import Config
 from monitor.store import deliveries, outbox
-from monitor.store.deliveries import Decision
+from monitor.store.decision import Decision
 from monitor.store.engine import Store
 from monitor.store.outbox import OutboxRow
 from monitor.store.tables import anomalies

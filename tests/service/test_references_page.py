@@ -17,8 +17,8 @@ from monitor.evaluate.status import learning
 from monitor.serve.cells import percent
 from monitor.serve.review.pages import POLICY
 from monitor.store import references, tokens
+from monitor.store.decision import Decision
 from monitor.store.engine import Store, open_store
-from monitor.store.references import Decision
 from monitor.store.responses import respond
 from monitor.store.tables import anomalies, evaluation, sample_parts
 from monitor.store.tables import references as table

@@ -8,8 +8,9 @@ import pytest
 from sqlalchemy import update
 
 from monitor.store import references
+from monitor.store.decision import Decision
 from monitor.store.engine import Store, open_store
-from monitor.store.references import Decided, Decision, ReferenceFault
+from monitor.store.references import Decided, ReferenceFault
 from monitor.store.tables import references as table
 
 ANN = Decision("Ann", 1_000, "looks as it should")

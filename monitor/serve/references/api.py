@@ -19,7 +19,8 @@ from monitor.serve.models import Iso
 from monitor.serve.parameters import BadParameter, Text
 from monitor.serve.references import reading
 from monitor.store import evaluation, references
-from monitor.store.references import Decided, Decision, ReferenceFault, ReferenceHead, ReferenceSet
+from monitor.store.decision import Decision
+from monitor.store.references import Decided, ReferenceFault, ReferenceHead, ReferenceSet
 from monitor.times import iso
 
 State = Literal["draft", "approved", "active", "retired"]
