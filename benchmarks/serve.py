@@ -153,7 +153,7 @@ def measure_api(store: Store) -> None:
     config = Config.model_validate({"kafka": {"bootstrap": "localhost:9092", "topics": ["inference"]}})
     with store.read() as connection:
         with Meter() as endpoint:
-            queries.segments(connection, config, START_US, END_US)
+            queries.segments(connection, config, (START_US, END_US))
         with Meter() as places:
             measured.by_place(connection, START_US, END_US)
         with Meter() as one:

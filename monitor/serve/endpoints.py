@@ -18,12 +18,18 @@ from monitor.serve.responses import RESPONSE_ENDPOINTS, standing_of
 from monitor.serve.review.endpoints import REVIEW_ENDPOINTS
 from monitor.store import outbox
 from monitor.store.anomalies import get_anomaly, list_anomalies
+from monitor.times import iso
 
 
-def segments(context: Context, request: Request, query: parameters.Range, caller: Caller) -> models.Segments:
+def segments(context: Context, request: Request, query: parameters.SegmentQuery, caller: Caller) -> models.Segments:
     low, high = parameters.span(query.since, query.until)
     with context.store.read() as connection:
-        return queries.segments(connection, context.config(), low, high)
+        span = queries.asked_range(connection, low, high)
+        if span is None:
+            return models.Segments(None, None, [], _page(query.limit, query.offset, 0))
+        rows = queries.segments(connection, context.config(), span, query.limit + 1, query.offset)
+    page = _page(query.limit, query.offset, len(rows))
+    return models.Segments(iso(span[0]), iso(span[1]), rows[: query.limit], page)
 
 
 def summaries(context: Context, request: Request, query: parameters.SummaryQuery, caller: Caller) -> models.Summaries:
@@ -111,7 +117,12 @@ def budget(context: Context, request: Request, query: parameters.BudgetQuery, ca
 
 ENDPOINTS = (
     Endpoint(
-        "/api/segments", "viewer", parameters.Range, models.Segments, "Segments with their main figures.", segments
+        "/api/segments",
+        "viewer",
+        parameters.SegmentQuery,
+        models.Segments,
+        "Segments with their main figures.",
+        segments,
     ),
     Endpoint(
         "/api/summaries", "viewer", parameters.SummaryQuery, models.Summaries, "Every signal of one segment.", summaries

@@ -53,11 +53,12 @@ class Segment(Struct, frozen=True):
 
 
 class Segments(Struct, frozen=True):
-    """Segments, those of the highest stakes and most events first, and `all`, their sum."""
+    """`all`, the sum of all, and the segments, those of the highest stakes and most events first."""
 
     since: Annotated[Iso | None, Meta(description="Start of the range measured; null before any event.")]
     until: Annotated[Iso | None, Meta(description="End of the range (exclusive).")]
     segments: list[Segment]
+    page: Page
 
 
 class Gap(Struct, frozen=True):

@@ -36,6 +36,13 @@ class Range(Struct, frozen=True, forbid_unknown_fields=True, rename={"since": "f
     until: Time | None = None
 
 
+class SegmentQuery(Range, frozen=True, forbid_unknown_fields=True, rename={"since": "from", "until": "to"}):
+    """A page of the segments of a range."""
+
+    limit: Limit = MOST
+    offset: Offset = 0
+
+
 class SummaryQuery(Struct, frozen=True, forbid_unknown_fields=True, rename={"since": "from", "until": "to"}):
     segment: Annotated[Text, Meta(description="Segment; `all` is the sum of all.")] = "all"
     version: Annotated[Text, Meta(description="Model and prompt version, as stored.")] | None = None

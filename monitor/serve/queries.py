@@ -45,32 +45,43 @@ def asked_range(connection: Connection, low: int | None, high: int | None) -> tu
     return (low - low % MINUTE_US, high) if low < high else None
 
 
-def segments(connection: Connection, config: Config, low: int | None, high: int | None) -> models.Segments:
-    """Every segment of the range with its `MAIN` figures; ``all`` comes first."""
-    found = asked_range(connection, low, high)
-    if found is None:
-        return models.Segments(None, None, [])
-    places = measured.by_place(connection, *found, _MAIN_METRICS)
+def segments(
+    connection: Connection, config: Config, span: tuple[int, int], limit: int | None = None, offset: int = 0
+) -> list[models.Segment]:
+    """Segments of the range [from, to) with their `MAIN` figures, at most ``limit`` after the first ``offset``; ``all``
+    is the first."""
+    places = measured.by_place(connection, *span, _MAIN_METRICS)
+    if not places:
+        return []
     ownership = Ownership(config)
     waiting = _open_by_segment(connection)
-    rows = [
-        models.Segment(
-            segment,
-            route,
-            ownership.stakes(segment, route),
-            place.summary.events(),
-            place.late_events,
-            waiting.get(segment, 0),
-            main_figures(place.summary),
+
+    def order(place: tuple[str, str]) -> tuple[int, int, str]:
+        route, segment = place
+        return _STAKES[ownership.stakes(segment, route)], -places[place].summary.events(), segment
+
+    wanted: list[tuple[str, str] | None] = [None, *sorted(places, key=order)]
+    rows = []
+    for place in wanted[offset : None if limit is None else offset + limit]:
+        if place is None:
+            whole = Measured.merge_all(found.summary for found in places.values())
+            late = sum(found.late_events for found in places.values())
+            rows.append(models.Segment("all", "", "", whole.events(), late, sum(waiting.values()), main_figures(whole)))
+            continue
+        route, segment = place
+        found = places[place]
+        rows.append(
+            models.Segment(
+                segment,
+                route,
+                ownership.stakes(segment, route),
+                found.summary.events(),
+                found.late_events,
+                waiting.get(segment, 0),
+                main_figures(found.summary),
+            )
         )
-        for (route, segment), place in places.items()
-    ]
-    rows.sort(key=lambda row: (_STAKES[row.stakes], -row.events, row.name))
-    if places:
-        whole = Measured.merge_all(place.summary for place in places.values())
-        late = sum(place.late_events for place in places.values())
-        rows.insert(0, models.Segment("all", "", "", whole.events(), late, sum(waiting.values()), main_figures(whole)))
-    return models.Segments(iso(found[0]), iso(found[1]), rows)
+    return rows
 
 
 def main_figures(summary: Measured) -> list[models.Figure]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -75,6 +76,19 @@ def test_no_page_grows_with_the_segments(asked: Client, path: str) -> None:
     assert len(page.encode()) < MOST_BYTES
     assert page.count("<option") <= MOST_CHOICES + 20
     assert len(set(re.findall(r"r/\d{4}", page))) < SEGMENTS // 2
+
+
+def test_the_api_gives_segments_by_pages(asked: Client) -> None:
+    rows: list[dict[str, Any]] = []
+    offset: int | None = 0
+    while offset is not None:
+        found = json.loads(get(asked, f"/api/segments?limit=900&offset={offset}"))
+        rows += found["segments"]
+        offset = found["page"]["next"]
+    assert [row["name"] for row in rows[:1]] == ["all"]
+    assert len(rows) == len({row["name"] for row in rows}) == SEGMENTS + 1
+    assert rows[0]["events"] == sum(row["events"] for row in rows[1:])
+    assert len(json.loads(get(asked, "/api/segments"))["segments"]) == 1000
 
 
 @pytest.mark.parametrize("path", ["/segment", "/cost", "/latency", "/quality", "/inputs"])

@@ -62,7 +62,7 @@ class Row:
 
 def read(connection: Connection, config: Config, view: View) -> Read:
     """What the table is made of, whatever its order."""
-    rows = queries.segments(connection, config, view.begin_us, view.end_us).segments
+    rows = queries.segments(connection, config, (view.begin_us, view.end_us))
     days = view.end_us - view.begin_us > 2 * DAY_US
     step = DAY_US if days else HOUR_US
     found = listing.events_by_window(connection, view.begin_us, view.end_us, days=days)
