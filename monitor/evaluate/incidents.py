@@ -48,6 +48,7 @@ FAMILIES = {
     "latency": ("latency",),
     "routing": ("routing_mix",),
     "confidence": ("confidence",),
+    "inputs": ("image_drift", "text_drift", "agreement"),
 }
 QUIET_LABELS_US = 7 * DAY_US  # without labels for this long nobody can tell whether confidence is still off
 MOST_AN_HOUR = 24  # anomalies explained anew at a full hour, of those that are due
@@ -176,7 +177,7 @@ def _home(session: Session, stream: Stream, fact: Fact, explanation: Explanation
 
 
 def family(signal: str) -> str:
-    """Signals that tell of the same thing: what requests cost, how long they take, how they are routed."""
+    """Signals that tell of the same thing: what requests cost, how long they take, how they are routed, what they are."""
     for name, prefixes in FAMILIES.items():
         if signal.startswith(prefixes):
             return name

@@ -42,8 +42,10 @@ def write_samples(
     verdict: float | None = None,
     pi: float = 0.5,
     prompt: str = "",
+    agreement: float | None = None,
 ) -> None:
-    """Embedded samples of independent sessions, PER_HOUR an hour; ``verdict``: their schema violation rate."""
+    """Embedded samples of independent sessions, PER_HOUR an hour; ``verdict``: their schema violation rate;
+    ``agreement``: the mean cosine of image and text."""
     rng = np.random.default_rng([seed, from_us // HOUR_US])
     rows, parts = [], []
     for hour in range(hours):
@@ -67,10 +69,11 @@ def write_samples(
             vector[0] += 6.0  # far from the origin, so that unit norm changes little
             vector[1] += shift
             vector /= np.linalg.norm(vector)
+            cosine = None if agreement is None else float(np.round(rng.normal(agreement, 0.03), 6))
             parts.append(
                 {
                     "sample_id": identity, "part": 0, "modality": "image", "vector": vector.astype("<f2").tobytes(),
-                    "conditions": json.dumps({"v": 1, **(conditions or {})}), "agreement": None,
+                    "conditions": json.dumps({"v": 1, **(conditions or {})}), "agreement": cosine,
                 }
             )  # fmt: skip
     with store.write() as connection:

@@ -147,6 +147,20 @@ def test_an_embedding_that_moves_with_the_rates_joins_them_and_explains(store: S
     assert "contrast fell by 38 %" in row.document["explanation"]["sentence"].lower()
 
 
+@pytest.mark.parametrize(("hours", "joins"), [(26, True), (80, False)])
+def test_agreement_that_moves_after_the_images_did_is_the_same_change(store: Store, hours: int, joins: bool) -> None:
+    """Within two days: both tell of what comes in. Later it may be the pairing that broke."""
+    end = write(store, [Segment("moved", 30.0)], days=13)
+    total = 13 * 24
+    apart = (AT - START_US) // HOUR_US
+    write_samples(store, "moved", START_US, apart, agreement=0.25)
+    write_samples(store, "moved", AT, hours, shift=2.0, agreement=0.25)
+    write_samples(store, "moved", AT + hours * HOUR_US, total - apart - hours, shift=2.0, agreement=0.16)
+    evaluate(store, config(), end)
+    found = sorted(tuple(fact["signal"] for fact in row.document["facts"]) for row in opened(store))
+    assert found == ([("image_drift", "agreement")] if joins else [("agreement",), ("image_drift",)])
+
+
 def test_a_segment_that_comes_later_is_recorded_once_and_told_to_nobody(store: Store) -> None:
     end = write(store, [Segment("old", 30.0)], days=18)
     newcomer = START_US + 9 * DAY_US + 5 * HOUR_US
