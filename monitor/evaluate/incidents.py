@@ -177,7 +177,7 @@ def _home(session: Session, stream: Stream, fact: Fact, explanation: Explanation
 
 
 def family(signal: str) -> str:
-    """Signals that tell of the same thing: what requests cost, how long they take, how they are routed, what they are."""
+    """Signals of the same thing: what requests cost, how long they take, how they are routed, what they look like."""
     for name, prefixes in FAMILIES.items():
         if signal.startswith(prefixes):
             return name
