@@ -122,8 +122,12 @@ def _pictures(connection: Connection, document: dict[str, Any]) -> list[Picture]
     return [Picture(role, one, base64.b64encode(kept[one]).decode()) for role, one in wanted if one in kept]
 
 
-def promises_between(connection: Connection, config: Config, from_us: int, to_us: int) -> list[Promise]:
-    """Each owner's budgets over a stretch of this length, beside what opened and how it was marked."""
+def promises_between(
+    connection: Connection, config: Config, from_us: int, to_us: int, begun_us: int | None
+) -> list[Promise]:
+    """Each owner's budgets over a stretch of this length, beside what opened and how it was marked. Before the first
+    window (``begun_us``, None before any) nothing was watched, and nothing allowed."""
+    watched_us = to_us - max(from_us, min(to_us, to_us if begun_us is None else begun_us))
     ownership = Ownership(config)
     found = []
     for owner in [*config.owners, "default"] if "default" not in config.owners else list(config.owners):
@@ -137,7 +141,7 @@ def promises_between(connection: Connection, config: Config, from_us: int, to_us
                     owner,
                     severity,
                     str(allowance),
-                    allowance.per_us * (to_us - from_us),
+                    allowance.per_us * watched_us,
                     said.opened,
                     said.real,
                     said.false,

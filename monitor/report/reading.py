@@ -73,7 +73,7 @@ def read_report(
         whole = begun is not None and begun < 2 * from_us - to_us + HOUR_US
         before, lost = _summaries(connection, 2 * from_us - to_us, from_us) if whole else ({}, ())
         alarms = alarms_between(connection, from_us, to_us, config.alerts.app_url)
-        promises = promises_between(connection, config, from_us, to_us)
+        promises = promises_between(connection, config, from_us, to_us, begun)
         seen = _coverage(connection, from_us, to_us)
         announced = deploys.list_deploys(connection, from_us=from_us, to_us=to_us)
         by_day = daily.days(connection, from_us, end, config.timezone)

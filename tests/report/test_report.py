@@ -227,6 +227,13 @@ def test_a_week_that_is_not_over_says_so_and_one_to_come_is_refused(filled: Stor
         read_report(filled, settings, END + WEEK, END + 2 * WEEK)
 
 
+def test_a_budget_allows_nothing_before_anything_was_watched(filled: Store) -> None:
+    """Two weeks are stored; a period of years that ends with them allows what two weeks do."""
+    found = read_report(filled, Config.model_validate(SETTINGS), BEGIN - 500 * WEEK, END)
+    page = next(one for one in found.promises if one.severity == "page")
+    assert page.allowed == pytest.approx(14 / 30, rel=0.01)
+
+
 # -- what it is written in ----------------------------------------------------------------------------------
 
 
