@@ -163,12 +163,17 @@ def _home(session: Session, stream: Stream, fact: Fact, explanation: Explanation
         ends = [known.resolved for known in anomaly.facts if known.stream == fact.stream and known.resolved is not None]
         if any(fact.opened - end <= GROWING_US for end in ends):
             return anomaly
-        # What shows later in another signal of the segment is the same change growing, where the same value carries
-        # it or the signal is of the same family.
-        known = [known for known in anomaly.facts if known.subject == fact.subject]
-        if not known or fact.since.high < anomaly.since.low:
+        if fact.since.high < anomaly.since.low:
             continue
+        # What shows later in another signal of the segment is the same change growing, where the same value carries
+        # it or the signal is of the same family; in a slice, which sees fewer sessions, where the same value is behind
+        # the same signal.
         soon = fact.opened - anomaly.opened <= GROWING_US
+        if soon and _seen_by_slice(anomaly, fact) and _shared_root(anomaly, explanation):
+            return anomaly
+        known = [known for known in anomaly.facts if known.subject == fact.subject]
+        if not known:
+            continue
         if soon and family(fact.signal) in {family(other.signal) for other in known}:
             return anomaly
         if explanation is not None and _carriers(anomaly.explanation) & _carriers(explanation):
@@ -192,8 +197,14 @@ def same_start(one: Since, other: Since) -> bool:
 def _same_root(anomaly: Anomaly, fact: Fact, explanation: Explanation | None) -> bool:
     if any(known.subject == fact.subject for known in anomaly.facts):
         return True
-    if is_slice(fact.subject) and any(known.signal == fact.signal for known in anomaly.facts):
-        return True
+    return _seen_by_slice(anomaly, fact) or _shared_root(anomaly, explanation)
+
+
+def _seen_by_slice(anomaly: Anomaly, fact: Fact) -> bool:
+    return is_slice(fact.subject) and any(known.signal == fact.signal for known in anomaly.facts)
+
+
+def _shared_root(anomaly: Anomaly, explanation: Explanation | None) -> bool:
     return explanation is not None and bool(_roots(anomaly.explanation) & _roots(explanation))
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 from sqlalchemy import select
 
 from alerts.anomaly import Anomaly, Effect, Evidence, Explanation, Fact, Since
 from alerts.lifecycle import SendingRules, join, open_anomaly, resolve
 from monitor.evaluate import explaining
-from monitor.evaluate.incidents import OpenAnomalies, same_start
+from monitor.evaluate.incidents import OpenAnomalies, _home, same_start
 from monitor.evaluate.status import streams
 from monitor.evaluate.story import MAX_CHARACTERS, story
 from monitor.evaluate.worker import EvaluateWorker
@@ -316,6 +318,35 @@ def test_open_facts_are_known_by_their_streams() -> None:
     found.put(resolve(one, ("s", "cost_p95"), at_us=END))
     assert found.facts() == []
     assert found.by_id == {}
+
+
+@pytest.mark.parametrize(
+    ("signal", "value", "after_hours", "joins"),
+    [
+        ("error_rate", "m-2", 20, True),
+        ("error_rate", "m-3", 20, False),
+        ("error_rate", "m-2", 60, False),
+        ("cost_p95", "m-2", 20, False),
+    ],
+)
+def test_a_slice_that_sees_it_later_joins_where_the_same_value_is_behind_it(
+    signal: str, value: str, after_hours: int, joins: bool
+) -> None:
+    def behind(name: str, how: str) -> Explanation:
+        return Explanation(sentence="", attributes=[{"attribute": "model", "value": name, "how": how}])
+
+    page = msgspec.structs.replace(anomaly(fact("s")), explanation=behind("m-2", "began"))
+    found = OpenAnomalies()
+    found.put(page)
+    at = END + after_hours * HOUR_US
+    late = msgspec.structs.replace(
+        fact("slice:domain_notation", signal), opened=at, since=Since(low=at - 6 * HOUR_US, high=at)
+    )
+    session: Any = SimpleNamespace(open=found)
+    stream: Any = SimpleNamespace(owner="default", severity="ticket")
+    home = _home(session, stream, late, behind(value, "carries"))
+    assert (home is not None) == joins
+    assert _home(session, stream, late, None) is None, "not known before it is explained"
 
 
 def test_a_story_of_many_facts_stays_short() -> None:
