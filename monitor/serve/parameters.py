@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal, TypeVar
 
 import msgspec
+import msgspec.inspect
 from msgspec import Meta, Struct
 from starlette.datastructures import QueryParams
 
@@ -112,7 +113,7 @@ def read(kind: type[Q], given: QueryParams) -> Q:
     try:
         return msgspec.convert(dict(given), kind, strict=False)
     except msgspec.ValidationError as error:
-        raise _wrong(error) from None
+        raise _wrong(error, kind) from None
 
 
 def read_body(kind: type[Q], body: bytes) -> Q:
@@ -120,15 +121,32 @@ def read_body(kind: type[Q], body: bytes) -> Q:
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
-        raise _wrong(error) from None
+        raise _wrong(error, kind) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadParameter(None, f"the body is no JSON ({error}); send a JSON object") from None
 
 
-def _wrong(error: msgspec.ValidationError) -> BadParameter:
+def _wrong(error: msgspec.ValidationError, kind: type[Struct]) -> BadParameter:
     text = str(error)
     at = text.rpartition("`$.")[2].rstrip("`") if "`$." in text else None
-    return BadParameter(at, text.partition(" - at ")[0])
+    told = text.partition(" - at ")[0]
+    if told.startswith("Invalid enum value") and (choices := _choices(kind, at)):
+        told = f"expected one of {', '.join(choices)}, got {told.removeprefix('Invalid enum value').strip()}"
+    return BadParameter(at, told)
+
+
+def _choices(kind: type[Struct], name: str | None) -> list[str]:
+    """The words that a field may be; none where it is not of words."""
+    found = msgspec.inspect.type_info(kind)
+    assert isinstance(found, msgspec.inspect.StructType)
+    of = [field.type for field in found.fields if field.encode_name == name]
+    words: list[str] = []
+    while of:
+        one = of.pop(0)
+        of += [one.type] if isinstance(one, msgspec.inspect.Metadata) else []
+        of += one.types if isinstance(one, msgspec.inspect.UnionType) else []
+        words += [str(value) for value in one.values if value] if isinstance(one, msgspec.inspect.LiteralType) else []
+    return words
 
 
 def span(since: str | None, until: str | None) -> tuple[int | None, int | None]:

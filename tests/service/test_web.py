@@ -283,6 +283,17 @@ def test_the_page_of_an_empty_store(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("/api/samples?state=gone", "expected one of embedded, missing, pending, got 'gone'"),
+        ("/latency?range=99d", "expected one of 24h, 28d, 7d, got '99d'"),
+    ],
+)
+def test_what_may_be_written_instead_is_said(store: Store, path: str, told: str) -> None:
+    assert client(store).get(path).json()["error"] == told
+
+
+@pytest.mark.parametrize(
     ("path", "parameter"),
     [
         ("/api/samples?limit=0", "limit"),
